@@ -1,0 +1,1 @@
+"""The words of DESIGN as frozen values. Imports nothing of ours, and does no I/O."""

@@ -1,0 +1,1 @@
+"""Wire formats, sans-io: bytes in, parts and events out. Nothing here opens a socket."""

@@ -1,0 +1,177 @@
+"""What a store promises. ``registry`` has the table; one suite runs over all of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from llmtrace.domain.traces import AuditEvent, Body, Record, Tenant, Trace
+
+
+class TraceNotFound(LookupError):
+    """There is no trace with this id."""
+
+
+class TenantNotFound(LookupError):
+    """There is no tenant with this id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceQuery:
+    """Which traces, newest first. Times are aware and half-open: ``since <= t < until``."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    tenant: str | None = None
+    agent: str | None = None
+    run: str | None = None
+    provider: str | None = None
+    dialect: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    conversation: str | None = None
+    text: str | None = None
+    """Words to be found in prompt or answer (full-text)."""
+    limit: int = 50
+    before_id: str | None = None
+    """Only traces with a smaller id: the next page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceTotals:
+    """Sums over the traces of a query (its limit does not count)."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cost_nano_usd: int = 0
+    unpriced_calls: int = 0
+    findings: int = 0
+
+
+class TraceRepository(Protocol):
+    """Keeps traces. Safe to share between threads; each call is one transaction.
+
+    Putting the same trace again replaces it unless what is kept is further along
+    (a PENDING one never replaces an ended one), so a replay changes nothing.
+    """
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Keep the records, all or none."""
+        ...
+
+    def get(self, trace_id: str) -> Trace:
+        """Return one trace. Raises: TraceNotFound."""
+        ...
+
+    def body(self, trace_id: str, which: str) -> Body | None:
+        """Return the ``"request"`` or ``"answer"`` body, None if there is none.
+
+        Raises: TraceNotFound.
+        """
+        ...
+
+    def query(self, query: TraceQuery) -> Sequence[Trace]:
+        """Return the traces that match. Never reads a body."""
+        ...
+
+    def totals(self, query: TraceQuery) -> TraceTotals:
+        """Return the sums over all traces that match."""
+        ...
+
+    def export(self, query: TraceQuery) -> Iterator[Record]:
+        """Go through all that match, oldest first, with their bodies; the limit is ignored."""
+        ...
+
+    def purge(self, *, before: datetime) -> int:
+        """Delete what started before ``before`` and bodies nobody needs; return how many."""
+        ...
+
+    def vacuum(self) -> None:
+        """Give the space of deleted traces back to the file system."""
+        ...
+
+    def healthy(self) -> bool:
+        """Whether the store answers now."""
+        ...
+
+    def close(self) -> None:
+        """Release what the store holds. It is of no more use then."""
+        ...
+
+
+class MetadataRepository(Protocol):
+    """Keeps tenants and the audit log. Safe to share between threads."""
+
+    def put_tenant(self, tenant: Tenant) -> None:
+        """Create the tenant or replace it."""
+        ...
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        """Return one tenant. Raises: TenantNotFound."""
+        ...
+
+    def tenants(self) -> Sequence[Tenant]:
+        """Return all tenants by name."""
+        ...
+
+    def delete_tenant(self, tenant_id: str) -> None:
+        """Delete one tenant. Raises: TenantNotFound."""
+        ...
+
+    def audit(self, event: AuditEvent) -> None:
+        """Append to the audit log."""
+        ...
+
+    def audit_events(
+        self,
+        *,
+        tenant: str | None = None,
+        event_type: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> Sequence[AuditEvent]:
+        """Return audit events, newest first."""
+        ...
+
+    def healthy(self) -> bool:
+        """Whether the store answers now."""
+        ...
+
+    def close(self) -> None:
+        """Release what the store holds."""
+        ...
+
+
+class CacheLayer(Protocol):
+    """Keeps bytes under a key for a while. Bounded; the least recently used goes first."""
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value, None if there is none or its time is over."""
+        ...
+
+    def set(self, key: str, value: bytes, *, ttl_seconds: float) -> None:
+        """Keep the value for ``ttl_seconds``."""
+        ...
+
+    def invalidate(self, keys: Iterable[str]) -> None:
+        """Forget the keys; unknown ones are no error."""
+        ...
+
+    def healthy(self) -> bool:
+        """Whether the cache answers now."""
+        ...
+
+    def close(self) -> None:
+        """Release what the cache holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """The three stores of one profile."""
+
+    traces: TraceRepository
+    metadata: MetadataRepository
+    cache: CacheLayer
