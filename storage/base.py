@@ -16,6 +16,22 @@ class TenantNotFound(LookupError):
     """There is no tenant with this id."""
 
 
+class StorageError(RuntimeError):
+    """The store cannot do it, whoever asks. The message names the store and the way out."""
+
+
+class StorageUnavailable(StorageError):
+    """Not now: locked, full, or out of reach. The same call may succeed later; nothing was kept."""
+
+
+class StorageCorrupt(StorageError):
+    """What the store holds is damaged; repeating the call does not help."""
+
+
+class SchemaMismatch(StorageError):
+    """The store was laid out by another version of LLMTrace than this one can use."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceQuery:
     """Which traces, newest first. Times are aware and half-open: ``since <= t < until``."""
@@ -58,7 +74,13 @@ class TraceRepository(Protocol):
     """
 
     def put(self, records: Sequence[Record]) -> None:
-        """Keep the records, all or none."""
+        """Keep the records, all or none.
+
+        Raises:
+            StorageUnavailable: Try the same records again later.
+            StorageCorrupt: The store must be repaired first.
+            ValueError: A record can never be kept (a start without a time zone).
+        """
         ...
 
     def get(self, trace_id: str) -> Trace:
