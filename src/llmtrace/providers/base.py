@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llmtrace.domain.answers import AnswerEvent
+from llmtrace.domain.answers import AnswerEvent, Unread
 from llmtrace.domain.parts import Media, Part
 
 type Json = None | bool | int | float | str | list[Json] | dict[str, Json]
@@ -63,6 +63,8 @@ class RequestView:
     conversation_hint: str = ""
     """The client's own id of the conversation, where the body carries one."""
     billable: bool = True
+    unread: Sequence[Unread] = ()
+    """What was over a bound of the reading, beside ``media``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,85 @@
+"""The dialect of what nobody knows: every string of a request and of an answer is read."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+
+from llmtrace.domain.answers import AnswerEvent, Ended
+from llmtrace.providers.answering import Channels, failure, identified, parse, usage
+from llmtrace.providers.base import Frame, Json, RequestView, Route
+from llmtrace.providers.leaves import strings
+from llmtrace.providers.reading import UNKNOWN, Reading, as_dict, as_str
+
+__all__ = ["GenericDialect", "GenericReader", "strings"]
+
+DONE: Final = b"[DONE]"
+
+
+class GenericDialect:
+    """Reads any JSON. For routes of governed hosts that no dialect knows."""
+
+    @property
+    def name(self) -> str:
+        """``generic``."""
+        return "generic"
+
+    def request(self, body: Json, route: Route) -> RequestView:
+        """Read every string of the body as somebody's, not trusted."""
+        reading = Reading()
+        reading.strings(body, (), UNKNOWN)
+        fields = as_dict(body)
+        return RequestView(
+            model=as_str(fields.get("model")) or route.model,
+            stream=fields.get("stream") is True if route.stream is None else route.stream,
+            parts=reading.parts,
+            media=reading.media,
+            billable=route.billable,
+            unread=reading.unread,
+        )
+
+    def answer(self, body: Json) -> list[AnswerEvent]:
+        """Read every string of the body, each on its own channel of kind OTHER."""
+        channels = Channels()
+        return [*_read(channels, body), *channels.close_all(), Ended()]
+
+    def reader(self) -> "GenericReader":
+        """Return a reader for SSE, NDJSON or a streamed array."""
+        return GenericReader()
+
+    def refusal(self, *, status: int, code: str, message: str) -> bytes:
+        """Return the error object that most providers use."""
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        error: Mapping[str, Json] = {"message": message, "type": kind, "param": None, "code": code}
+        return orjson.dumps({"error": error})
+
+    def stream_error(self, *, code: str, message: str) -> bytes:
+        """Return one SSE event with the error, and the end of the stream."""
+        error = self.refusal(status=400, code=code, message=message)
+        return b"data: " + error + b"\n\ndata: " + DONE + b"\n\n"
+
+
+class GenericReader:
+    """Reads every string of every frame. A text that comes in pieces is put together."""
+
+    def __init__(self) -> None:
+        self._channels = Channels()
+
+    def receive(self, frame: Frame) -> list[AnswerEvent]:
+        """Read one frame."""
+        if frame.data.strip() == DONE:
+            return [*self._channels.close_all(), Ended()]
+        body, problems = parse(frame.data)
+        return problems or _read(self._channels, body, frame.event)
+
+    def close(self) -> list[AnswerEvent]:
+        """Close what is open. Nothing says whether this was the end: no ``Ended``."""
+        return self._channels.close_all()
+
+
+def _read(channels: Channels, body: Json, event: str = "") -> list[AnswerEvent]:
+    fields = as_dict(body)
+    events = identified(fields) + usage(fields.get("usage"))
+    if fields.get("error"):
+        events.append(failure(fields["error"]))
+    return events + channels.other(body, (), event=event)
