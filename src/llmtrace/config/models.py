@@ -236,6 +236,10 @@ class Config(Section):
     mode: Literal["observe"] = "observe"
     """``observe`` reads and records, and changes nothing."""
 
+    on_error: Literal["block", "allow"] = "block"
+    """What becomes of a call that a fault of the gateway's own keeps from being read: refused,
+    or let through unread. ``allow`` fails open. Both are counted."""
+
     egress: Literal["tunnel", "deny"] = "tunnel"
     """What becomes of hosts that are not read: tunnelled untouched, or refused with 403."""
 

@@ -1,0 +1,112 @@
+"""Writes the example file and the reference of all keys from the models themselves."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from llmtrace.config.loading import Key, variable
+from llmtrace.config.models import Config
+
+WIDTH: Final = 96
+
+EXAMPLE_HEAD: Final = """\
+# LLMTrace configuration. Every key is here with its default; a file needs only what differs.
+# Precedence: command line, then LLMTRACE_* variables, then this file, then the defaults.
+# Rendered from src/llmtrace/config/models.py by scripts/docs; do not edit.
+"""
+
+REFERENCE_HEAD: Final = """\
+# Configuration
+
+Precedence: command line over `LLMTRACE_*` over the file over the defaults. A key that nobody
+reads is an error, so that a typing slip does not turn a protection off. Check a file with
+`llmtrace validate --config FILE`, which exits with 2 and names the line and the key.
+
+<!-- Rendered from src/llmtrace/config/models.py by scripts/docs; do not edit. -->
+"""
+
+
+def example() -> str:
+    """Return ``config.example.yaml``: all keys, documented, with their defaults."""
+    return EXAMPLE_HEAD + "".join(_example(Config, 0))
+
+
+def reference() -> str:
+    """Return ``docs/configuration.md``."""
+    lines = [REFERENCE_HEAD]
+    lines += ["\n## Top level\n\n", *_rows(Config, ())]
+    for name, section in _sections(Config):
+        title = (section.__doc__ or "").strip()
+        lines += [f"\n## `{name}`\n\n{_flow(title)}\n\n", *_rows(section, (name,))]
+    return "".join(lines)
+
+
+def _example(model: type[BaseModel], depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    for name, field in model.model_fields.items():
+        section = _section_of(field)
+        yield "\n"
+        if section:
+            yield from _comment(_flow(section.__doc__ or ""), indent)
+            yield f"{indent}{name}:\n"
+            yield from _example(section, depth + 1)
+        else:
+            yield from _comment(_flow(field.description or ""), indent)
+            yield f"{indent}{name}: {_literal(field)}\n"
+
+
+def _rows(model: type[BaseModel], prefix: Key) -> Iterator[str]:
+    yield "| key | default | variable | |\n|---|---|---|---|\n"
+    for name, field in model.model_fields.items():
+        if _section_of(field) is None:
+            key = (*prefix, name)
+            text = _flow(field.description or "").replace("|", "\\|")
+            choices = _choices(field)
+            text = f"{choices} {text}" if choices else text
+            yield f"| `{'.'.join(key)}` | `{_literal(field)}` | `{variable(key)}` | {text} |\n"
+
+
+def _sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in model.model_fields.items():
+        section = _section_of(field)
+        if section:
+            yield name, section
+
+
+def _section_of(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _choices(field: FieldInfo) -> str:
+    values = getattr(field.annotation, "__args__", ())
+    if values and all(isinstance(value, str) for value in values):
+        return "One of " + ", ".join(f"`{value}`" for value in values) + "."
+    return ""
+
+
+def _literal(field: FieldInfo) -> str:
+    default: Any = field.default
+    text = yaml.safe_dump(default, default_flow_style=True, width=1000)
+    return text.removesuffix("...\n").strip()
+
+
+def _flow(text: str) -> str:
+    """Join a docstring's lines, and write its code as Markdown does."""
+    return re.sub(r"``(.+?)``", r"`\1`", " ".join(text.split()))
+
+
+def _comment(text: str, indent: str) -> Iterator[str]:
+    line = ""
+    for word in text.split():
+        if line and len(indent) + len(line) + len(word) + 3 > WIDTH:
+            yield f"{indent}# {line}\n"
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    if line:
+        yield f"{indent}# {line}\n"
