@@ -1,0 +1,1 @@
+"""What each provider answers, from its public documentation: one module per wire format."""
