@@ -22,10 +22,14 @@ from llmtrace.domain.answers import (
 from llmtrace.domain.parts import Path
 from llmtrace.providers.base import Json
 from llmtrace.providers.leaves import NOTHING_KNOWN, is_token, strings
+from llmtrace.providers.media import is_blob
 from llmtrace.providers.reading import as_dict, as_str
 
 MAX_CHANNELS: Final = 10_000
 """Channels of one answer. Text on further ones is counted as ``Unread``, not read."""
+
+type Done = Mapping[str, type]
+"""Members of an object that have been read, if they are of this type."""
 
 
 def parse(data: bytes) -> tuple[Json, list[AnswerEvent]]:
@@ -77,11 +81,15 @@ def usage(raw: Json) -> list[AnswerEvent]:
 class Channels:
     """The channels of one answer: numbers them, and knows what each one has said.
 
-    ``known`` are the keys whose values are ids and keywords in this dialect's answers.
+    ``known`` are the keys whose values are ids and keywords in this dialect's answers, ``opaque``
+    those whose values only the provider can read.
     """
 
-    def __init__(self, known: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, known: frozenset[str] = NOTHING_KNOWN, opaque: frozenset[str] = NOTHING_KNOWN
+    ) -> None:
         self.known = known
+        self.opaque = opaque
         self._numbers: dict[object, Channel] = {}
         self._counts: dict[tuple[int, ChannelKind], int] = {}
         self._said: dict[Channel, hashlib.blake2b] = {}
@@ -155,36 +163,69 @@ class Channels:
         """Read every string of a value that comes whole, each on a channel of its own."""
         events: list[AnswerEvent] = []
         for where, text in strings(value, path, known=self.known, sticky=True):
+            if self._is_opaque(where, text):
+                events.append(Unread(reason="media", size=len(text)))
+                continue
             channel = self.numbered(choice, kind, object())
             events += self.delta(channel, text, where) + self.close(channel)
         return events
 
+    def placed(
+        self, value: Json, path: Path, key: tuple[object, ...], *, kind: ChannelKind
+    ) -> list[AnswerEvent]:
+        """Read every string of a value that may come again, whole: in an event, at the end.
+
+        The same place below the same ``key`` is the same channel.
+        """
+        events: list[AnswerEvent] = []
+        for where, text in strings(value, path, known=self.known, sticky=True):
+            if self._is_opaque(where, text):
+                events.append(Unread(reason="media", size=len(text)))
+                continue
+            channel = self.numbered(0, kind, (*key, where[len(path) :]))
+            events += self.whole(channel, text, where) + self.close(channel)
+        return events
+
     def other(
-        self, value: Json, path: Path, *, event: str = "", known: frozenset[str] = NOTHING_KNOWN
+        self,
+        value: Json,
+        path: Path,
+        *,
+        event: str = "",
+        known: frozenset[str] = NOTHING_KNOWN,
+        again: bool = False,
     ) -> list[AnswerEvent]:
         """Read every string of what nobody knows.
 
         The same place of the same kind of event is the same channel, so that a text which comes
-        in pieces is put together again.
+        in pieces is put together again. ``again``: it comes whole, and more than once, at the
+        same place below ``path``.
         """
+        say = self.whole if again else self.delta
         events: list[AnswerEvent] = []
         for where, text in strings(value, path, known=known):
-            channel = self.numbered(0, ChannelKind.OTHER, (event, where))
-            events += self.delta(channel, text, where)
+            place = where[len(path) :] if again else where
+            channel = self.numbered(0, ChannelKind.OTHER, (event, place))
+            events += say(channel, text, where)
         return events
 
     def rest(
-        self, body: Json, path: Path, done: frozenset[str], *, event: str = ""
+        self, body: Json, path: Path, done: Done, *, event: str = "", again: bool = False
     ) -> list[AnswerEvent]:
         """Read generically what stands in an object beside the members of ``done``."""
         events: list[AnswerEvent] = []
         for key, value in as_dict(body).items():
-            if key in done or not isinstance(value, (str, list, dict)):
+            if not isinstance(value, (str, list, dict)) or isinstance(value, done.get(key, ())):
                 continue
             known = self.known if key in self.known else NOTHING_KNOWN
-            if not (known and isinstance(value, str) and is_token(value)):
-                events += self.other({key: value}, path, event=event, known=known)
+            if isinstance(value, str) and self._is_opaque((key,), value):
+                events.append(Unread(reason="media", size=len(value)))
+            elif not (known and isinstance(value, str) and is_token(value)):
+                events += self.other({key: value}, path, event=event, known=known, again=again)
         return events
+
+    def _is_opaque(self, path: Path, text: str) -> bool:
+        return bool(path) and path[-1] in self.opaque and is_blob(text)
 
     def _listen(self, channel: Channel) -> bool:
         """Open a channel, unless too many are or it has been closed already."""

@@ -1,23 +1,20 @@
 """The dialect of what nobody knows: every string of a request and of an answer is read."""
 
-from collections.abc import Mapping
-from typing import Final
-
-import orjson
-
 from llmtrace.domain.answers import AnswerEvent, Ended
 from llmtrace.providers.answering import Channels, failure, identified, parse, usage
 from llmtrace.providers.base import Frame, Json, RequestView, Route
 from llmtrace.providers.leaves import strings
+from llmtrace.providers.openai_errors import DONE, OpenAIErrors
 from llmtrace.providers.reading import UNKNOWN, Reading, as_dict, as_str
 
 __all__ = ["GenericDialect", "GenericReader", "strings"]
 
-DONE: Final = b"[DONE]"
 
+class GenericDialect(OpenAIErrors):
+    """Reads any JSON. For routes of governed hosts that no dialect knows.
 
-class GenericDialect:
-    """Reads any JSON. For routes of governed hosts that no dialect knows."""
+    Its errors are OpenAI's, whose shape most providers share.
+    """
 
     @property
     def name(self) -> str:
@@ -46,17 +43,6 @@ class GenericDialect:
     def reader(self) -> "GenericReader":
         """Return a reader for SSE, NDJSON or a streamed array."""
         return GenericReader()
-
-    def refusal(self, *, status: int, code: str, message: str) -> bytes:
-        """Return the error object that most providers use."""
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        error: Mapping[str, Json] = {"message": message, "type": kind, "param": None, "code": code}
-        return orjson.dumps({"error": error})
-
-    def stream_error(self, *, code: str, message: str) -> bytes:
-        """Return one SSE event with the error, and the end of the stream."""
-        error = self.refusal(status=400, code=code, message=message)
-        return b"data: " + error + b"\n\ndata: " + DONE + b"\n\n"
 
 
 class GenericReader:

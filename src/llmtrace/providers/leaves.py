@@ -11,6 +11,12 @@ NOTHING_KNOWN: Final[frozenset[str]] = frozenset()
 
 _TOKEN: Final = re.compile(r"[!-~]{0,256}")
 _LONGEST_PLAIN_KEY: Final = 64
+_LONGEST_TOKEN_ID: Final = 7
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text: a table of keys that can be read."""
+    return frozenset(text.split())
 
 
 def is_token(text: str) -> bool:
@@ -19,8 +25,13 @@ def is_token(text: str) -> bool:
 
 
 def is_plain_key(key: str) -> bool:
-    """Whether a key says nothing but a member's name. Any other key is read like a text."""
-    return len(key) <= _LONGEST_PLAIN_KEY and key.isidentifier()
+    """Whether a key says nothing but a member's name. Any other key is read like a text.
+
+    Short numbers are plain as well: ``logit_bias`` has token ids for keys.
+    """
+    if key.isidentifier():
+        return len(key) <= _LONGEST_PLAIN_KEY
+    return len(key) <= _LONGEST_TOKEN_ID and key.isdecimal()
 
 
 def strings(

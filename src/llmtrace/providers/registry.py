@@ -3,13 +3,29 @@
 from collections.abc import Mapping
 from typing import Final
 
+from llmtrace.providers.anthropic_messages import AnthropicMessages
 from llmtrace.providers.base import Dialect
 from llmtrace.providers.generic import GenericDialect
+from llmtrace.providers.openai_chat import OpenAIChat
+from llmtrace.providers.openai_completions import OpenAICompletions
+from llmtrace.providers.openai_embeddings import OpenAIEmbeddings
+from llmtrace.providers.openai_responses import OpenAIRealtime, OpenAIResponses
 
 GENERIC: Final[Dialect] = GenericDialect()
 """What reads a route that no dialect knows."""
 
-DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in (GENERIC,)}
+DIALECTS: Final[Mapping[str, Dialect]] = {
+    dialect.name: dialect
+    for dialect in (
+        GENERIC,
+        OpenAIChat(),
+        OpenAICompletions(),
+        OpenAIEmbeddings(),
+        OpenAIResponses(),
+        OpenAIRealtime(),
+        AnthropicMessages(),
+    )
+}
 
 
 def dialect(name: str) -> Dialect:
