@@ -14,12 +14,8 @@ from typing import Final, Literal
 
 import yaml
 
-from llmtrace.providers.addresses import (
-    forbidden_address,
-    forbidden_host,
-    is_ip_literal,
-    parse_address,
-)
+from llmtrace.providers.addresses import forbidden_address, forbidden_host, is_ip_literal
+from llmtrace.providers.hostnames import BadHost, canonical_host, split_host
 
 __all__ = [
     "BadHost",
@@ -35,90 +31,8 @@ __all__ = [
 
 type HostKind = Literal["provider", "telemetry", "other"]
 
-_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-_NUMERIC: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _REGION: Final = r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
 _PROVIDER: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-_MAX_HOST: Final = 253
-
-
-class BadHost(ValueError):
-    """A host that no client of good faith writes: it is refused, not guessed at."""
-
-
-def split_host(raw: str) -> tuple[str, int | None]:
-    """Split ``host``, ``host:port`` or ``[v6]:port``, and canonicalise the host.
-
-    Names become lower-case ASCII (IDNA 2003, as resolvers do) without their one trailing dot;
-    an IP literal, however spelled, takes its usual form, IPv6 without brackets.
-
-    Raises:
-        BadHost: Userinfo, percent-encoding, control characters, empty labels, a bad port, or
-            a name that ends in a number and is no address.
-    """
-    if not raw or len(raw) > 2 * _MAX_HOST:
-        raise BadHost(f"host has {len(raw)} characters, expected 1 to {_MAX_HOST}")
-    name, port = _split_port(raw)
-    address = parse_address(name)
-    if address is not None:
-        return str(address), port
-    if name.startswith("["):
-        raise BadHost("host in brackets is not an IPv6 address")
-    return _canonical_name(name), port
-
-
-def canonical_host(raw: str) -> str:
-    """Return the canonical form of a host, without its port; see ``split_host``.
-
-    Raises:
-        BadHost: As ``split_host``.
-    """
-    return split_host(raw)[0]
-
-
-def _split_port(raw: str) -> tuple[str, int | None]:
-    if raw.startswith("["):
-        name, bracket, rest = raw.partition("]")
-        name += bracket
-    elif raw.count(":") > 1:
-        name, rest = raw, ""
-    else:
-        name, colon, rest = raw.partition(":")
-        rest = colon + rest
-    if rest in {"", ":"}:
-        return name, None
-    digits = rest[1:]
-    if rest[0] != ":" or not (digits.isascii() and digits.isdigit() and len(digits) <= 5):
-        raise BadHost("port of host is not a number")
-    if not 0 < int(digits) < 65536:
-        raise BadHost("port of host is not within 1 to 65535")
-    return name, int(digits)
-
-
-def _canonical_name(raw: str) -> str:
-    name = _to_ascii(raw).lower()
-    if name.endswith("."):
-        name = name[:-1]
-    if len(name) > _MAX_HOST:
-        raise BadHost(f"host has {len(name)} characters, expected at most {_MAX_HOST}")
-    address = parse_address(name)
-    if address is not None:
-        return str(address)
-    labels = name.split(".")
-    if not all(_LABEL.fullmatch(label) for label in labels):
-        raise BadHost("host has a label that is empty, too long, or not of letters and digits")
-    if _NUMERIC.fullmatch(labels[-1]):
-        raise BadHost("host ends in a number but is not an IP address")
-    return name
-
-
-def _to_ascii(name: str) -> str:
-    if name.isascii():
-        return name
-    try:
-        return name.encode("idna").decode("ascii")
-    except UnicodeError as error:
-        raise BadHost("host is not a valid internationalised name") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +122,7 @@ class HostTable:
         self._own_ports: dict[tuple[str, int], str] = {}
         for pattern, provider in (extra or {}).items():
             self._add_own(pattern, self._provider_name(pattern, provider))
+        self._names = {*self._providers, *self._own.providers(), *self._own_ports.values()}
         self._shipped = _Patterns()
         for known in self._providers.values():
             for pattern in known.hosts:
@@ -243,6 +158,11 @@ class HostTable:
         name = text.strip().lower()
         name = self._aliases.get(name, name)
         return name if _PROVIDER.fullmatch(name) else None
+
+    def named(self, text: str) -> str | None:
+        """Return the provider that ``text`` names, None where nobody is called so."""
+        name = self.resolve_provider(text)
+        return name if name in self._names else None
 
     def provider_of(self, host: str, port: int = 443) -> str | None:
         """Return who answers at a canonical host, None where it is no provider."""
@@ -367,6 +287,10 @@ class _Patterns:
             self._suffixes[pattern[2:]] = provider
         else:
             self._exact[pattern] = provider
+
+    def providers(self) -> Iterator[str]:
+        yield from self._exact.values()
+        yield from self._suffixes.values()
 
     def names(self) -> Iterator[str]:
         yield from self._exact
