@@ -16,10 +16,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from llmtrace.testing import routes
+from llmtrace.testing.background import LOOPBACK, Background, port_of
 from llmtrace.testing.http1 import Http1Connection, Stream, close
 from llmtrace.testing.http2 import Http2Connection
 from llmtrace.testing.script import Script
@@ -27,9 +27,8 @@ from llmtrace.testing.serving import Call, Gate, Plan, request_of, spoiled
 from llmtrace.testing.tls import SNI_ATTRIBUTE, ThrowawayCa
 from llmtrace.testing.wire import Reply, Request
 
-LOOPBACK: Final = "127.0.0.1"
 _MAX_CALLS: Final = 20_000
-_START_SECONDS: Final = 10
+_HANDSHAKE_SECONDS: Final = 10
 
 
 class _Desk:
@@ -86,7 +85,7 @@ class _Desk:
         return self.queue.popleft() if self.queue else None
 
 
-class ScriptedProvider:
+class ScriptedProvider(Background):
     """A handle on a provider that runs in its own thread, for synchronous and async code alike.
 
     ``url`` is its TLS address, ``plain_url`` the one without TLS; ``ca`` vouches for any name.
@@ -101,16 +100,12 @@ class ScriptedProvider:
         alpn: tuple[str, ...] = ("h2", "http/1.1"),
         id_prefix: str = "scripted",
     ) -> None:
+        super().__init__()
         self.ca = ca or ThrowawayCa()
         self._ports = [port, plain_port]
         self._alpn = alpn
         self._desk = _Desk(id_prefix)
         self._connections = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._failure: BaseException | None = None
 
     # ---- what a test asks and says -------------------------------------------------------
 
@@ -188,65 +183,12 @@ class ScriptedProvider:
 
     # ---- running ------------------------------------------------------------------------
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Listen, and return once both ports are open.
-
-        Raises:
-            OSError: A port could not be had.
-        """
-        ready = threading.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._main(ready)), name="scripted-provider", daemon=True
-        )
-        self._thread.start()
-        if not ready.wait(_START_SECONDS):
-            raise OSError("the scripted provider did not start in time")
-        if self._failure is not None:
-            raise self._failure
-
-    def stop(self) -> None:
-        """Close everything and end the thread."""
-        if self._stop is not None:
-            self._in_loop(self._stop.set)
-        if self._thread is not None:
-            self._thread.join(_START_SECONDS)
-
-    def _in_loop(self, action: Callable[[], object]) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            with contextlib.suppress(RuntimeError):  # it closed between the two
-                loop.call_soon_threadsafe(action)
-
-    async def _main(self, ready: threading.Event) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            context = self.ca.server_context(alpn=self._alpn)
-            secure = await self._listen(self._ports[0], context)
-            plain = await self._listen(self._ports[1], None)
-        except OSError as error:
-            self._failure = error
-            ready.set()
-            return
-        self._ports = [server.sockets[0].getsockname()[1] for server in (secure, plain)]
-        ready.set()
-        await self._stop.wait()
-        for server in (secure, plain):
-            server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def _open(self) -> list[asyncio.Server]:
+        context = self.ca.server_context(alpn=self._alpn)
+        secure = await self._listen(self._ports[0], context)
+        plain = await self._listen(self._ports[1], None)
+        self._ports = [port_of(secure), port_of(plain)]
+        return [secure, plain]
 
     async def _listen(self, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
         return await asyncio.start_server(
@@ -255,23 +197,23 @@ class ScriptedProvider:
             port,
             ssl=context,
             backlog=1024,
-            ssl_handshake_timeout=_START_SECONDS if context else None,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
         )
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
-        task = asyncio.create_task(self._serve(Stream(reader, writer), self._connections))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._serve(Stream(reader, writer), self._connections))
 
     async def _serve(self, stream: Stream, number: int) -> None:
         tls: ssl.SSLObject | None = stream.writer.get_extra_info("ssl_object")
         protocol = tls.selected_alpn_protocol() if tls else None
         sni = str(getattr(tls, SNI_ATTRIBUTE, ""))
         connection = Http2Connection if protocol == "h2" else Http1Connection
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
-            await connection(stream, self._desk, number, sni).run()
-        await close(stream)
+        try:
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                await connection(stream, self._desk, number, sni).run()
+        finally:
+            await close(stream)
 
 
 def main(arguments: list[str] | None = None) -> int:

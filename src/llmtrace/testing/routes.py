@@ -74,6 +74,7 @@ ENDPOINTS: Final = (
     _beside("POST", r"/api/show", ollama.DIALECT, ollama.show),
     _beside("GET", r"/api/version", ollama.DIALECT, ollama.version),
     _endpoint("POST", r"/v2/chat", cohere.DIALECT, cohere.chat),
+    _beside("GET", r"/codex/models", openai_responses.DIALECT, openai_responses.catalogue),
     _beside("GET", r"/models", openai_chat.DIALECT, openai_chat.models),
 )
 

@@ -4,6 +4,7 @@ A prompt's last user text may carry a directive, such as::
 
     @script: chunks=20 delay_ms=100
     @script: tool_call=Bash {"command": "ls"}
+    @script: tool_call=exec "text(1 + 1)"
     @script: status=529
     @script: text="two words" reasoning="think first" cached=100
 
@@ -22,6 +23,8 @@ AFTER_TOOL_TEXT: Final = "The tool has answered and the work is done."
 MARK: Final = "@script:"
 _KEY: Final = re.compile(r"\s*([a-z_]+)=")
 _BARE: Final = re.compile(r"[^\s\"'`<>]+")
+_OPENING: Final = re.compile(r'\s*(?=[{"])')
+_ESCAPED: Final = re.compile(r'(?<!")\{\\"')
 _MAX_TEXT: Final = 8 * 1024 * 1024
 
 USAGE_LIES: Final[Mapping[str, object]] = {
@@ -127,11 +130,13 @@ def _tool(text: str, at: int) -> tuple[ScriptedTool, int] | None:
     if match is None:
         return None
     end = match.end()
-    brace = re.compile(r"\s*(?=\{)").match(text, end)
-    arguments = _value(text, brace.end()) if brace else None
+    opening = _OPENING.match(text, end)
+    arguments = _value(text, opening.end()) if opening else None
     if arguments is None:
         return ScriptedTool(name=match.group()), end
-    return ScriptedTool(name=match.group(), arguments=json.dumps(arguments[0])), arguments[1]
+    value, end = arguments
+    written = value if isinstance(value, str) else json.dumps(value)
+    return ScriptedTool(name=match.group(), arguments=written), end
 
 
 _KINDS: Final[Mapping[str, type]] = {
@@ -151,10 +156,12 @@ def directive(text: str) -> Script | None:
 
     The last mark counts. An unknown key or a value that cannot be read ends the directive.
     """
-    start = text.rfind(MARK)
-    if start < 0:
+    _, mark, text = text.rpartition(MARK)
+    if not mark:
         return None
-    at = start + len(MARK)
+    if _ESCAPED.search(text):  # a client has quoted the prompt
+        text = text.replace('\\"', '"')
+    at = 0
     found: dict[str, Any] = {}
     tools: list[ScriptedTool] = []
     while match := _KEY.match(text, at):

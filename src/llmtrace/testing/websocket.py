@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import wsproto.events as ws
 from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
 from wsproto.extensions import PerMessageDeflate
 from wsproto.utilities import RemoteProtocolError
 
@@ -84,7 +85,8 @@ class WebSocketSession:
         """Handle what has come; return whether the connection goes on."""
         for event in self._ws.events():
             if isinstance(event, ws.CloseConnection):
-                await self._stream.write(self._ws.send(event.response()))
+                if self._ws.state is ConnectionState.REMOTE_CLOSING:
+                    await self._stream.write(self._ws.send(event.response()))
                 self._upgrade.outcome = "done"
                 return False
             if isinstance(event, ws.Ping):

@@ -49,13 +49,18 @@ def entries(body: JsonObject) -> list[Entry]:
     return found
 
 
+def _offered(body: JsonObject) -> list[JsonObject]:
+    """Return all tool definitions: of the request, of its input items, and within namespaces."""
+    found = objects(body.get("tools"))
+    for item in objects(body.get("input")):
+        if item.get("type") == "additional_tools":
+            found += objects(item.get("tools"))
+    return found + [inner for tool in found for inner in objects(tool.get("tools"))]
+
+
 def tools(body: JsonObject) -> set[str]:
     """Return the names of the tools offered, function and custom ones alike."""
-    names = set()
-    for tool in objects(body.get("tools")):
-        names.add(str(tool.get("name") or tool.get("type")))
-        names.update(str(inner.get("name")) for inner in objects(tool.get("tools")))
-    return names
+    return {str(tool.get("name") or tool.get("type")) for tool in _offered(body)}
 
 
 DIALECT: Final = Dialect(
@@ -109,7 +114,7 @@ def _skeleton(request: Request, script: Script, body: JsonObject) -> JsonObject:
 def _custom(body: JsonObject, name: str) -> bool:
     return any(
         tool.get("type") == "custom" and tool.get("name") == name
-        for tool in objects(body.get("tools"))
+        for tool in _offered(body)
     )
 
 
@@ -260,6 +265,11 @@ def retrieve(request: Request, script: Script) -> Reply:
     """Answer ``GET …/responses/ID``: the response once more, with the same usage."""
     asked = Request(method="GET", path=request.path, id=request.path.rsplit("resp_", 1)[-1])
     return json_reply(final(asked, script, {}))
+
+
+def catalogue(request: Request, script: Script) -> Reply:
+    """Answer ``GET …/codex/models``, Codex's own list of models: nothing beyond what it knows."""
+    return json_reply({"models": []})
 
 
 def turn(request: Request, script: Script) -> list[Chunk]:
