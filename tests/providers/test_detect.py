@@ -225,7 +225,7 @@ def test_routes(
         ("GET", "/v1/responses/resp_1", "openai.responses", "retrieve", False),
         ("GET", "/v1/chat/completions/chatcmpl-1", "openai.chat", "retrieve", False),
         ("GET", "/v1/models", "generic", "models", False),
-        ("GET", "/v1/realtime", "generic", "realtime", True),
+        ("GET", "/v1/realtime", "openai.realtime", "realtime", True),
         ("HEAD", "/v1/chat/completions", "generic", "other", False),
         ("OPTIONS", "*", "generic", "other", False),
         ("GET", "/v1/organization/usage", "generic", "other", False),

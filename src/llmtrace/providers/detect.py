@@ -45,8 +45,8 @@ def canonical_path(raw: str) -> str:
     compared without it. ``*`` (of OPTIONS) stays.
 
     Raises:
-        BadPath: It does not begin with a slash, is too long or too deep, climbs by ``..``, holds control
-            characters or a backslash, is not UTF-8, or is escaped twice or wrongly.
+        BadPath: It does not begin with a slash, is too long or too deep, climbs by ``..``,
+            holds control characters or a backslash, is not UTF-8, or is escaped twice or wrongly.
     """
     if len(raw) > MAX_PATH:
         raise BadPath(f"path has {len(raw)} characters, expected at most {MAX_PATH}")
