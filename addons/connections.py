@@ -1,0 +1,148 @@
+"""One client connection: its hooks, its provider connections, what it still has open."""
+
+import asyncio
+import collections
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Literal
+
+from mitmproxy import flow, http
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import commands, events, server_hooks
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
+from mitmproxy.proxy.server import ConnectionIO
+
+from llmtrace.addons.limits import Limits
+
+type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+type Dial = Callable[[str, int], Awaitable[Streams]]
+"""Opens a TCP connection to a host and port. Raises OSError with a reason fit for the client."""
+
+
+async def dial_anywhere(host: str, port: int) -> Streams:
+    """Open a connection without asking whether it may be opened."""
+    return await asyncio.open_connection(host, port)
+
+
+OPENS = frozenset({"requestheaders"})
+CLOSES = frozenset({"response", "error", "websocket_end"})
+
+
+class GatewayConnection(ProxyConnectionHandler):
+    """mitmproxy's handler of a client connection, with its bounds set and its log kept quiet.
+
+    mitmproxy logs parts of heads and bodies below WARNING, credentials included; those lines
+    are dropped here. Provider connections are opened through ``dial``, which checks the
+    address that it connects to; their ``address`` keeps the name, so that they are reused.
+    """
+
+    def configure(self, *, limits: Limits, dial: Dial) -> None:
+        """Set what the base class has no argument for. To be called before it is served."""
+        self.max_conns = collections.defaultdict(
+            lambda: asyncio.Semaphore(limits.upstream_connections)
+        )
+        self._dial = dial
+        self._connect_seconds = limits.connect_seconds
+        self._open_flows: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way."""
+        return bool(self._open_flows)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long nothing has happened on it."""
+        return time.time() - self.timeout_watchdog.last_activity
+
+    def hang_up(self) -> None:
+        """Close the client's connection, and with it those to providers."""
+        io = self.transports.get(self.client)
+        if io and io.handler:
+            io.handler.cancel("gateway shuts down")
+
+    async def handle_hook(self, hook: commands.StartHook) -> None:
+        """Run a hook's handlers, with the idle timer stopped."""
+        with self.timeout_watchdog.disarm():
+            (data,) = hook.args()
+            if isinstance(data, http.HTTPFlow):
+                if hook.name in OPENS:
+                    self._open_flows.add(data.id)
+                await self.master.addons.trigger_event(hook)
+                if hook.name in CLOSES and not (hook.name == "response" and data.websocket):
+                    self._open_flows.discard(data.id)
+            else:
+                await self.master.addons.trigger_event(hook)
+            if isinstance(data, flow.Flow) and data.intercepted:
+                await data.wait_for_resume()
+
+    def log(
+        self,
+        message: str,
+        level: int = logging.INFO,
+        exc_info: Literal[True]
+        | tuple[type[BaseException], BaseException, TracebackType | None]
+        | None = None,
+    ) -> None:
+        """Pass warnings and errors on; what is below may quote the client's bytes."""
+        if level >= logging.WARNING:
+            super().log(message, level, exc_info)
+
+    async def open_connection(self, command: commands.OpenConnection) -> None:
+        """Open a provider connection for a layer, tell it how that went, and read from it."""
+        server = command.connection
+        if not server.address:
+            await self._answer(command, "no destination is known")
+            return
+        data = server_hooks.ServerConnectionHookData(client=self.client, server=server)
+        await self.handle_hook(server_hooks.ServerConnectHook(data))
+        if server.error:
+            await self.handle_hook(server_hooks.ServerConnectErrorHook(data))
+            await self._answer(command, server.error)
+            return
+        async with self.max_conns[server.address]:
+            try:
+                await self._connect(command)
+            except (OSError, asyncio.CancelledError) as error:
+                server.error = str(error) or "connection cancelled"
+                await self.handle_hook(server_hooks.ServerConnectErrorHook(data))
+                await self._answer(command, server.error)
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                return
+            await self._carry(command, data)
+
+    async def _answer(self, command: commands.OpenConnection, error: str | None) -> None:
+        await self.server_event(events.OpenConnectionCompleted(command, error))
+
+    async def _connect(self, command: commands.OpenConnection) -> None:
+        server = command.connection
+        host, port = server.address[:2]  # type: ignore[index]  # checked by the caller
+        server.timestamp_start = time.time()
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                reader, writer = await self._dial(host, port)
+        except TimeoutError as error:
+            raise OSError(
+                f"no connection to {host}:{port} within {self._connect_seconds:g} s"
+            ) from error
+        server.timestamp_tcp_setup = time.time()
+        server.state = ConnectionState.OPEN
+        server.peername = writer.get_extra_info("peername")
+        server.sockname = writer.get_extra_info("sockname")
+        self.transports[server] = ConnectionIO(
+            handler=asyncio.current_task(), reader=reader, writer=writer
+        )
+
+    async def _carry(
+        self, command: commands.OpenConnection, data: server_hooks.ServerConnectionHookData
+    ) -> None:
+        await self.handle_hook(server_hooks.ServerConnectedHook(data))
+        await self._answer(command, None)
+        try:
+            await self.handle_connection(command.connection)
+        finally:
+            command.connection.timestamp_end = time.time()
+            await self.handle_hook(server_hooks.ServerDisconnectedHook(data))
