@@ -110,32 +110,6 @@ def test_a_client_accepts_governed_hosts_and_no_other(
         assert "subtree violation" in said or client in {"curl", "node"}, said
 
 
-@pytest.mark.parametrize("tools", [("java", "keytool")] if shutil.which("keytool") else [])
-def test_java_accepts_governed_hosts_and_no_other(
-    tools: tuple[str, str],
-    serve: Callable[[CertificateAuthority], int],
-    authority: CertificateAuthority,
-    root_file: Path,
-    tmp_path: Path,
-) -> None:
-    java, keytool = tools
-    store = str(tmp_path / "trust.p12")
-    made, said = run(
-        *(keytool, "-importcert", "-noprompt", "-alias", "llmtrace", "-file", str(root_file)),
-        *("-keystore", store, "-storetype", "PKCS12", "-storepass", "changeit"),
-    )
-    assert made, said
-    trust = (f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit")
-    hosts = ("api.openai.com", "api.anthropic.com", "example.com", "127.0.0.1")
-    source = Path(__file__).with_name("Probe.java")
-    _, said = run(java, "-Xshare:auto", *trust, str(source), str(serve(authority)), *hosts)
-    answers = dict(line.split(" ", 1) for line in said.splitlines() if " " in line)
-    assert answers["api.openai.com"] == "accepted"
-    assert answers["api.anthropic.com"] == "accepted"
-    assert answers["example.com"].startswith("refused")
-    assert answers["127.0.0.1"].startswith("refused")
-
-
 # What is made
 
 
