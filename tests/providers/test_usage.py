@@ -1,0 +1,469 @@
+from typing import Any
+
+import pytest
+from genai_prices import extract_usage
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmtrace.domain.usage import Usage
+from llmtrace.providers.usage import MAX_COUNT, estimate_tokens, read_usage
+
+CHAT = {
+    "prompt_tokens": 100,
+    "completion_tokens": 50,
+    "total_tokens": 150,
+    "prompt_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 8, "audio_tokens": 5},
+    "completion_tokens_details": {
+        "reasoning_tokens": 30,
+        "audio_tokens": 7,
+        "accepted_prediction_tokens": 0,
+    },
+}
+RESPONSES = {
+    "input_tokens": 100,
+    "input_tokens_details": {
+        "cached_tokens": 40,
+        "cache_write_tokens": 8,
+        "cache_write_tokens_details": {"ttl_30m_tokens": 3, "ttl_12h_tokens": 5},
+    },
+    "output_tokens": 50,
+    "output_tokens_details": {"reasoning_tokens": 30},
+    "total_tokens": 150,
+}
+REALTIME = {
+    "total_tokens": 150,
+    "input_tokens": 100,
+    "output_tokens": 50,
+    "input_token_details": {
+        "text_tokens": 60,
+        "audio_tokens": 40,
+        "image_tokens": 0,
+        "cached_tokens": 30,
+        "cached_tokens_details": {"text_tokens": 20, "audio_tokens": 10, "image_tokens": 0},
+    },
+    "output_token_details": {"text_tokens": 15, "audio_tokens": 35},
+}
+ANTHROPIC = {
+    "input_tokens": 10,
+    "cache_creation_input_tokens": 30,
+    "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 10},
+    "cache_read_input_tokens": 60,
+    "output_tokens": 50,
+    "output_tokens_details": {"thinking_tokens": 20},
+    "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 1},
+    "service_tier": "standard",
+}
+GEMINI = {
+    "promptTokenCount": 100,
+    "cachedContentTokenCount": 40,
+    "candidatesTokenCount": 20,
+    "thoughtsTokenCount": 30,
+    "toolUsePromptTokenCount": 11,
+    "totalTokenCount": 161,
+    "promptTokensDetails": [
+        {"modality": "TEXT", "tokenCount": 75},
+        {"modality": "AUDIO", "tokenCount": 25},
+    ],
+    "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 5}],
+    "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 6}],
+    "trafficType": "ON_DEMAND",
+}
+CONVERSE = {
+    "inputTokens": 10,
+    "outputTokens": 50,
+    "totalTokens": 150,
+    "cacheReadInputTokens": 60,
+    "cacheWriteInputTokens": 30,
+    "cacheDetails": [{"ttl": "5m", "inputTokens": 20}, {"ttl": "1h", "inputTokens": 10}],
+}
+XAI = {
+    "prompt_tokens": 32,
+    "completion_tokens": 9,
+    "total_tokens": 135,
+    "prompt_tokens_details": {"cached_tokens": 6},
+    "completion_tokens_details": {"reasoning_tokens": 94},
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "dialect", "raw", "expected"),
+    [
+        pytest.param(
+            "openai",
+            "openai.chat",
+            CHAT,
+            Usage(
+                input_tokens=100,
+                output_tokens=50,
+                cache_read_tokens=40,
+                cache_write_5m_tokens=8,
+                input_audio_tokens=5,
+                output_audio_tokens=7,
+                reasoning_tokens=30,
+            ),
+            id="chat",
+        ),
+        pytest.param(
+            "openai",
+            "openai.responses",
+            RESPONSES,
+            Usage(
+                input_tokens=100,
+                output_tokens=50,
+                cache_read_tokens=40,
+                cache_write_5m_tokens=8,
+                reasoning_tokens=30,
+            ),
+            id="responses",
+        ),
+        pytest.param(
+            "openai",
+            "openai.realtime",
+            REALTIME,
+            Usage(
+                input_tokens=100,
+                output_tokens=50,
+                cache_read_tokens=30,
+                input_audio_tokens=40,
+                cache_audio_read_tokens=10,
+                output_audio_tokens=35,
+            ),
+            id="realtime",
+        ),
+        pytest.param(
+            "openai",
+            "openai.embeddings",
+            {"prompt_tokens": 8, "total_tokens": 8},
+            Usage(input_tokens=8),
+            id="embeddings",
+        ),
+        pytest.param(
+            "anthropic",
+            "anthropic.messages",
+            ANTHROPIC,
+            Usage(
+                input_tokens=100,
+                output_tokens=50,
+                cache_read_tokens=60,
+                cache_write_5m_tokens=20,
+                cache_write_1h_tokens=10,
+                reasoning_tokens=20,
+                web_searches=2,
+            ),
+            id="anthropic-input-leaves-out-the-cache",
+        ),
+        pytest.param(
+            "anthropic",
+            "anthropic.messages",
+            {"input_tokens": 1, "cache_creation_input_tokens": 5, "output_tokens": 1},
+            Usage(input_tokens=6, output_tokens=1, cache_write_5m_tokens=5),
+            id="anthropic-writes-are-of-5-minutes-unless-said",
+        ),
+        pytest.param(
+            "gemini",
+            "gemini.generate",
+            GEMINI,
+            Usage(
+                input_tokens=111,
+                output_tokens=50,
+                cache_read_tokens=40,
+                input_audio_tokens=25,
+                cache_audio_read_tokens=5,
+                output_audio_tokens=6,
+                reasoning_tokens=30,
+            ),
+            id="gemini-candidates-leave-out-thoughts",
+        ),
+        pytest.param(
+            "gemini",
+            "gemini.generate",
+            {"promptTokenCount": 3, "responseTokenCount": 4},
+            Usage(input_tokens=3, output_tokens=4),
+            id="gemini-live",
+        ),
+        pytest.param(
+            "bedrock",
+            "bedrock.converse",
+            CONVERSE,
+            Usage(
+                input_tokens=100,
+                output_tokens=50,
+                cache_read_tokens=60,
+                cache_write_5m_tokens=20,
+                cache_write_1h_tokens=10,
+            ),
+            id="converse-input-leaves-out-the-cache",
+        ),
+        pytest.param(
+            "bedrock",
+            "bedrock.invoke",
+            {
+                "input_tokens": 10,
+                "cache_creation_input_tokens": 0,
+                "output_tokens": 5,
+                "inputTokenCount": 10,
+                "outputTokenCount": 5,
+            },
+            Usage(input_tokens=10, output_tokens=5),
+            id="invoke-of-claude",
+        ),
+        pytest.param(
+            "bedrock",
+            "bedrock.invoke",
+            {"inputTokenCount": 10, "outputTokenCount": 5, "cacheReadInputTokenCount": 90},
+            Usage(input_tokens=100, output_tokens=5, cache_read_tokens=90),
+            id="invoke-with-metrics-alone",
+        ),
+        pytest.param(
+            "bedrock",
+            "bedrock.invoke",
+            {"prompt_token_count": 10, "generation_token_count": 5},
+            Usage(input_tokens=10, output_tokens=5),
+            id="invoke-of-llama",
+        ),
+        pytest.param(
+            "ollama",
+            "ollama.chat",
+            {"prompt_eval_count": 10, "eval_count": 5, "eval_duration": 123456789},
+            Usage(input_tokens=10, output_tokens=5),
+            id="ollama",
+        ),
+        pytest.param(
+            "cohere",
+            "cohere.chat",
+            {
+                "billed_units": {"input_tokens": 10.0, "output_tokens": 5.0},
+                "tokens": {"input_tokens": 80, "output_tokens": 7},
+                "cached_tokens": 3,
+            },
+            Usage(input_tokens=10, output_tokens=5, cache_read_tokens=3),
+            id="cohere-what-is-billed",
+        ),
+        pytest.param(
+            "xai",
+            "openai.chat",
+            XAI,
+            Usage(input_tokens=32, output_tokens=103, cache_read_tokens=6, reasoning_tokens=94),
+            id="xai-completion-leaves-out-reasoning",
+        ),
+        pytest.param(
+            "xai",
+            "openai.chat",
+            XAI | {"total_tokens": None},
+            Usage(input_tokens=32, output_tokens=103, cache_read_tokens=6, reasoning_tokens=94),
+            id="xai-without-a-total",
+        ),
+        pytest.param(
+            "xai",
+            "openai.chat",
+            XAI | {"completion_tokens": 103},
+            Usage(input_tokens=32, output_tokens=103, cache_read_tokens=6, reasoning_tokens=94),
+            id="xai-whose-total-says-that-reasoning-is-in",
+        ),
+        pytest.param(
+            "perplexity",
+            "openai.chat",
+            {
+                "prompt_tokens": 33,
+                "completion_tokens": 7163,
+                "total_tokens": 7196,
+                "reasoning_tokens": 95305,
+                "num_search_queries": 18,
+            },
+            Usage(input_tokens=33, output_tokens=102468, reasoning_tokens=95305, web_searches=18),
+            id="perplexity-completion-and-total-leave-out-reasoning",
+        ),
+        pytest.param(
+            "deepseek",
+            "openai.chat",
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "prompt_cache_hit_tokens": 4,
+                "prompt_cache_miss_tokens": 6,
+            },
+            Usage(input_tokens=10, output_tokens=5, cache_read_tokens=4),
+            id="deepseek-hits",
+        ),
+        pytest.param(
+            "custom",
+            "generic",
+            ANTHROPIC | {"server_tool_use": None},
+            Usage(
+                input_tokens=100,
+                output_tokens=50,
+                cache_read_tokens=60,
+                cache_write_5m_tokens=20,
+                cache_write_1h_tokens=10,
+                reasoning_tokens=20,
+            ),
+            id="any-dialect-by-what-is-there",
+        ),
+        pytest.param(
+            "openai",
+            "openai.chat",
+            {"prompt_tokens": 0, "completion_tokens": 0},
+            Usage(),
+            id="zero-is-zero",
+        ),
+    ],
+)
+def test_one_meaning_for_all(
+    provider: str, dialect: str, raw: dict[str, object], expected: Usage
+) -> None:
+    invalid: list[str] = []
+    assert read_usage(provider, dialect, raw, on_invalid=invalid.append) == expected
+    assert invalid == []
+
+
+def test_claude_on_bedrock_is_known_by_its_model() -> None:
+    raw = {
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "cache_creation": {"ephemeral_1h_input_tokens": 4},
+    }
+    usage = read_usage("bedrock", "bedrock.invoke", raw, "us.anthropic.claude-sonnet-4-5")
+    assert usage == Usage(input_tokens=5, output_tokens=2, cache_write_1h_tokens=4)
+
+
+FIELDS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read_tokens": "cache_read_tokens",
+    "cache_write_1h_tokens": "cache_write_1h_tokens",
+    "input_audio_tokens": "input_audio_tokens",
+    "output_audio_tokens": "output_audio_tokens",
+    "reasoning_tokens": "output_reasoning_tokens",
+    "web_searches": "web_searches",
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "dialect", "raw", "theirs", "flavor", "wrap"),
+    [
+        ("openai", "openai.chat", CHAT, "openai", "chat", ["usage"]),
+        ("openai", "openai.responses", RESPONSES, "openai", "responses", ["usage"]),
+        ("openai", "openai.realtime", REALTIME, "openai", "realtime", ["response", "usage"]),
+        ("anthropic", "anthropic.messages", ANTHROPIC, "anthropic", "default", ["usage"]),
+        ("gemini", "gemini.generate", GEMINI, "google", "default", ["usageMetadata"]),
+        ("bedrock", "bedrock.converse", CONVERSE, "aws", "default", ["usage"]),
+        ("xai", "openai.chat", XAI, "x-ai", "chat", ["usage"]),
+    ],
+    ids=["chat", "responses", "realtime", "anthropic", "gemini", "converse", "xai"],
+)
+def test_genai_prices_reads_the_same(
+    provider: str, dialect: str, raw: dict[str, object], theirs: str, flavor: str, wrap: list[str]
+) -> None:
+    answer: dict[str, Any] = dict(raw)
+    for key in reversed(wrap):
+        answer = {key: answer}
+    extracted = extract_usage(answer, provider_id=theirs, api_flavor=flavor).usage
+    usage = read_usage(provider, dialect, raw)
+    assert usage is not None
+    values = extracted.__dict__
+    assert {ours: getattr(usage, ours) for ours in FIELDS} == {
+        ours: values.get(name, 0) for ours, name in FIELDS.items()
+    }
+
+
+@pytest.mark.parametrize("raw", [None, {}, {"input": 3}, {"total_tokens": 3}, {"x": {"y": []}}])
+def test_nothing_said_is_no_usage(raw: dict[str, object] | None) -> None:
+    assert read_usage("openai", "openai.chat", raw) is None
+
+
+BAD = [-5, 10**18, MAX_COUNT + 1, "12", float("nan"), float("inf"), 1.5, True, [], {}]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=repr)
+@pytest.mark.parametrize("key", ["prompt_tokens", "completion_tokens"])
+def test_an_impossible_total_is_as_good_as_missing(bad: object, key: str) -> None:
+    invalid: list[str] = []
+    raw = CHAT | {key: bad}
+    assert read_usage("openai", "openai.chat", raw, on_invalid=invalid.append) is None
+    assert invalid == ["input" if key == "prompt_tokens" else "output"]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=repr)
+def test_an_impossible_class_is_left_out(bad: object) -> None:
+    invalid: list[str] = []
+    raw = {
+        "prompt_tokens": 9,
+        "completion_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": bad},
+    }
+    usage = read_usage("openai", "openai.chat", raw, on_invalid=invalid.append)
+    assert usage == Usage(input_tokens=9, output_tokens=3)
+    assert invalid == ["cache_read"]
+
+
+@pytest.mark.parametrize(
+    ("details", "name"),
+    [
+        pytest.param({"prompt_tokens_details": {"cached_tokens": 10}}, "cache", id="cache"),
+        pytest.param({"prompt_tokens_details": {"audio_tokens": 10}}, "input_audio", id="audio"),
+        pytest.param({"completion_tokens_details": {"reasoning_tokens": 4}}, "output", id="out"),
+    ],
+)
+def test_a_class_larger_than_its_total_is_left_out(details: dict[str, object], name: str) -> None:
+    invalid: list[str] = []
+    raw = {"prompt_tokens": 9, "completion_tokens": 3} | details
+    usage = read_usage("openai", "openai.chat", raw, on_invalid=invalid.append)
+    assert usage == Usage(input_tokens=9, output_tokens=3)
+    assert invalid == [name]
+
+
+DIALECTS = [
+    "openai.chat",
+    "openai.responses",
+    "openai.realtime",
+    "anthropic.messages",
+    "gemini.generate",
+    "bedrock.converse",
+    "bedrock.invoke",
+    "ollama.chat",
+    "cohere.chat",
+    "",
+]
+KEYS = sorted(
+    {key for raw in (CHAT, RESPONSES, REALTIME, ANTHROPIC, GEMINI, CONVERSE) for key in raw}
+)
+VALUES = st.recursive(
+    st.integers(-10, 10**19) | st.floats() | st.none() | st.text(max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from([*KEYS, "modality", "audio_tokens"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(["openai", "xai", "perplexity"]),
+    st.sampled_from(DIALECTS),
+    st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6),
+)
+@settings(max_examples=300)
+def test_no_usage_object_raises_or_contradicts_itself(
+    provider: str, dialect: str, raw: dict[str, object]
+) -> None:
+    usage = read_usage(provider, dialect, raw, "anthropic.claude")
+    if usage is not None:
+        cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        assert cached <= usage.input_tokens
+        assert usage.cache_audio_read_tokens <= usage.input_audio_tokens <= usage.input_tokens
+        assert usage.reasoning_tokens + usage.output_audio_tokens <= usage.output_tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        pytest.param("", 0, id="nothing"),
+        pytest.param("a", 1, id="rounded-up"),
+        pytest.param("The quick brown fox jumps over", 8, id="english"),
+        pytest.param("тест", 2, id="two-byte-letters"),
+        pytest.param("漢字漢字", 3, id="three-byte-letters"),
+        pytest.param("\ud800", 1, id="lone-surrogate"),
+    ],
+)
+def test_estimate(text: str, tokens: int) -> None:
+    assert estimate_tokens(text) == tokens
