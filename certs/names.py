@@ -8,6 +8,26 @@ from typing import Final
 
 MAX_SUBTREES: Final = 1024
 MAX_NAME: Final = 253
+PUBLIC_SUFFIXES: Final = frozenset(
+    [
+        "ai",
+        "app",
+        "biz",
+        "cloud",
+        "com",
+        "dev",
+        "edu",
+        "gov",
+        "info",
+        "int",
+        "io",
+        "mil",
+        "net",
+        "org",
+        "localdomain",
+    ]
+)
+"""Top-level names that are never one host. Two letters and ``xn--`` names are never, too."""
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 
 
@@ -52,12 +72,16 @@ def subtrees(names: Iterable[str]) -> tuple[str, ...]:
 
 def _subtree(name: str) -> str:
     found = canonical(name.strip().removeprefix("*").removeprefix("."))
-    if "." not in found and found != "localhost":
+    if "." not in found and _is_top_level(found):
         raise ValueError(
             f"{name!r} would permit a whole top-level domain; "
             "name the host in full, such as 'api.example.com'"
         )
     return found
+
+
+def _is_top_level(label: str) -> bool:
+    return label in PUBLIC_SUFFIXES or len(label) <= 2 or label.startswith("xn--")
 
 
 def permits(permitted: Iterable[str], host: str) -> bool:

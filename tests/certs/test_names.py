@@ -39,10 +39,16 @@ def test_subtrees_are_sorted_without_what_another_covers() -> None:
     assert subtrees(names) == ("api.openai.com", "example.com")
 
 
-@pytest.mark.parametrize("names", [[], ["com"], ["*.com"], ["10.0.0.1"], ["*"]])
+@pytest.mark.parametrize(
+    "names", [[], ["com"], ["*.com"], ["de"], ["xn--p1ai"], ["10.0.0.1"], ["*"]]
+)
 def test_subtrees_that_permit_too_much_or_nothing_are_refused(names: list[str]) -> None:
     with pytest.raises(ValueError, match=r"permit|IP address|DNS name"):
         subtrees(names)
+
+
+def test_a_service_name_of_a_private_network_may_be_a_subtree() -> None:
+    assert subtrees(["ollama", "localhost"]) == ("localhost", "ollama")
 
 
 def test_there_is_a_bound_on_subtrees() -> None:
