@@ -47,7 +47,10 @@ class TraceQuery:
     outcome: str | None = None
     conversation: str | None = None
     text: str | None = None
-    """Words to be found in prompt or answer (full-text)."""
+    """Words that must all be found in prompt or answer, whatever their case; no operators.
+
+    A text without a letter or digit finds nothing.
+    """
     limit: int = 50
     before_id: str | None = None
     """Only traces with a smaller id: the next page."""
@@ -63,14 +66,16 @@ class TraceTotals:
     cache_read_tokens: int = 0
     cost_nano_usd: int = 0
     unpriced_calls: int = 0
+    """Calls that used tokens for which no price is known."""
     findings: int = 0
 
 
 class TraceRepository(Protocol):
     """Keeps traces. Safe to share between threads; each call is one transaction.
 
-    Putting the same trace again replaces it unless what is kept is further along
-    (a PENDING one never replaces an ended one), so a replay changes nothing.
+    Putting the same trace again replaces it unless what is kept is further along (PENDING,
+    then INTERRUPTED, then any other outcome). What the trace that stays has no body or text
+    for is taken from the other. So records of one call may come in any order, and again.
     """
 
     def put(self, records: Sequence[Record]) -> None:
@@ -95,7 +100,7 @@ class TraceRepository(Protocol):
         ...
 
     def query(self, query: TraceQuery) -> Sequence[Trace]:
-        """Return the traces that match. Never reads a body."""
+        """Return the traces that match, newest first by id. Never reads a body or a text."""
         ...
 
     def totals(self, query: TraceQuery) -> TraceTotals:
@@ -107,7 +112,10 @@ class TraceRepository(Protocol):
         ...
 
     def purge(self, *, before: datetime) -> int:
-        """Delete what started before ``before`` and bodies nobody needs; return how many."""
+        """Delete what started before ``before`` and bodies nobody needs; return how many.
+
+        A large purge may be several transactions; one that is cut short is finished by the next.
+        """
         ...
 
     def vacuum(self) -> None:
@@ -143,7 +151,7 @@ class MetadataRepository(Protocol):
         ...
 
     def audit(self, event: AuditEvent) -> None:
-        """Append to the audit log."""
+        """Append to the audit log; an event whose id is there changes nothing."""
         ...
 
     def audit_events(

@@ -169,18 +169,29 @@ def trace_from(values: Mapping[str, Any]) -> Trace:
     Raises:
         ValueError, TypeError, KeyError: The object is no trace.
     """
-    return _build(Trace, _TRACE, values)
+    return Trace(**trace_fields(values))
+
+
+def trace_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn those fields of a trace that are in its JSON object into what the trace holds.
+
+    Raises:
+        ValueError, TypeError, KeyError: A field is not what it should be.
+    """
+    return _converted(Trace, _TRACE, values)
 
 
 def _build[T](cls: Callable[..., T], converters: _Fields, values: Mapping[str, Any]) -> T:
+    return cls(**_converted(cls, converters, values))
+
+
+def _converted(cls: object, converters: _Fields, values: Mapping[str, Any]) -> dict[str, Any]:
     known = _KNOWN[cls]
-    return cls(
-        **{
-            name: converters[name](value) if name in converters else value
-            for name, value in values.items()
-            if name in known
-        }
-    )
+    return {
+        name: converters[name](value) if name in converters else value
+        for name, value in values.items()
+        if name in known
+    }
 
 
 def _many(cls: Callable[..., object], converters: _Fields) -> Callable[[Any], object]:

@@ -82,6 +82,42 @@ def a_record(number: int = 0, **changes: Any) -> Record:
     )
 
 
+def a_finding(kind: str) -> Finding:
+    """A finding of high severity, made by rules."""
+    return Finding(
+        kind=kind,
+        severity=Severity.HIGH,
+        confidence=0.75,
+        location="messages[0].content",
+        start=3,
+        end=9,
+        detector="rules",
+    )
+
+
+def life_of(number: int) -> tuple[Record, Record, Record]:
+    """What is put of one call: its START, the end that a recorder gave it, and its END."""
+    start = Record(
+        trace=a_trace(number, outcome=Outcome.PENDING, status=None),
+        request=Body(content=b'{"q":1}'),
+        texts=Texts(prompt="question"),
+    )
+    interrupted = Record(trace=replace(start.trace, outcome=Outcome.INTERRUPTED))
+    end = Record(
+        trace=a_trace(number, findings=(a_finding("x"),)),
+        answer=Body(content=b'{"a":1}'),
+        texts=Texts(answer="reply"),
+    )
+    return start, interrupted, end
+
+
+def whole_life_of(number: int) -> Record:
+    """What a store has in the end of ``life_of``, in whichever order it came."""
+    start, _, end = life_of(number)
+    texts = Texts(prompt=start.texts.prompt, answer=end.texts.answer)
+    return Record(trace=end.trace, request=start.request, answer=end.answer, texts=texts)
+
+
 HOSTILE: Final = (
     "",
     "\0",
