@@ -9,15 +9,14 @@ import asyncio
 import functools
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 
 FATAL: Final = (KeyboardInterrupt, SystemExit)
 
-type Rescue[T] = Callable[[T], None]
-type Hook[A, T] = Callable[[A, T], Awaitable[None]]
+type Hook[A, T] = Callable[[A, T], Coroutine[Any, Any, None]]
 
 
 def guarded[A, T](name: str, rescue: Callable[[A, T], None]) -> Callable[[Hook[A, T]], Hook[A, T]]:
