@@ -44,13 +44,13 @@ ERROR_TYPES: Final[Mapping[int, str]] = {
 }
 
 
+def _header(name: bytes, value: bytes) -> bytes:
+    return bytes([len(name)]) + name + bytes([_STRING]) + struct.pack(">H", len(value)) + value
+
+
 def encode(headers: Mapping[str, str], payload: bytes) -> bytes:
     """Return one message of an AWS event stream: prelude, headers, payload and both CRCs."""
-    packed = b"".join(
-        bytes([len(name)]) + name.encode() + bytes([_STRING]) + struct.pack(">H", len(value))
-        + value.encode()
-        for name, value in headers.items()
-    )  # fmt: skip
+    packed = b"".join(_header(name.encode(), value.encode()) for name, value in headers.items())
     prelude = struct.pack(">II", 12 + len(packed) + len(payload) + 4, len(packed))
     head = prelude + struct.pack(">I", binascii.crc32(prelude))
     message = head + packed + payload
