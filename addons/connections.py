@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Literal
 
 from mitmproxy import flow, http
-from mitmproxy.connection import ConnectionState
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.proxy import commands, events, server_hooks
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
@@ -89,6 +89,25 @@ class GatewayConnection(ProxyConnectionHandler):
         """Pass warnings and errors on; what is below may quote the client's bytes."""
         if level >= logging.WARNING:
             super().log(message, level, exc_info)
+
+    async def handle_connection(self, connection: Connection) -> None:
+        """Read from a connection until it ends, and close it whatever happens.
+
+        mitmproxy leaves a connection open, and its layers uninformed, when it is cancelled
+        while its bytes wait for another event to be handled.
+        """
+        try:
+            await super().handle_connection(connection)
+        except asyncio.CancelledError:
+            io = self.transports.get(connection)
+            if io and io.writer:
+                connection.state = ConnectionState.CLOSED
+                try:
+                    await self.server_event(events.ConnectionClosed(connection))
+                finally:
+                    io.writer.close()
+                    self.transports.pop(connection, None)
+            raise
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """Open a provider connection for a layer, tell it how that went, and read from it."""

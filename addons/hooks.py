@@ -23,6 +23,10 @@ class HookTable(AddonManager):
         super().__init__(master)  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
         self._found: dict[str, tuple[Callable[..., Any], ...]] = {}
 
+    def add(self, *addons: object) -> None:
+        """Add addons to the end of the chain and have them load."""
+        super().add(*addons)  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
+
     def register(self, addon: object) -> object:
         """Add an addon; it is asked from the next event on."""
         self._found.clear()

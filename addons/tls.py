@@ -85,7 +85,6 @@ def mint(issuer: Issuer, name: str, key: ec.EllipticCurvePublicKey) -> x509.Cert
         subject: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         subject = x509.DNSName(name)
-    identifier = issuer.cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])]))
@@ -97,12 +96,21 @@ def mint(issuer: Issuer, name: str, key: ec.EllipticCurvePublicKey) -> x509.Cert
         .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier.value),
-            critical=False,
-        )
+        .add_extension(_authority(issuer.cert), critical=False)
         .sign(issuer.key, hashes.SHA256())
     )
+
+
+def _authority(ca: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Name the issuer's key as the issuer itself does: strict clients compare the two."""
+    try:
+        found = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    except x509.ExtensionNotFound:
+        key = ca.public_key()
+        if isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+            return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+        raise
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found.value)
 
 
 def _base_context(method: net_tls.Method) -> SSL.Context:

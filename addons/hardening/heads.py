@@ -45,7 +45,9 @@ def inspect_head(data: bytes, limits: Limits) -> Refusal | None:
         return _inspect_part(data, limits)
     if end.end() > limits.head_bytes:
         return _too_long(limits)
-    return _inspect_lines(data[: end.start()], limits)
+    if end[0] != b"\n\r\n" or data[end.start() - 1 : end.start()] != b"\r":
+        return _bad("a line of the head ends in a bare LF")
+    return _inspect_lines(data[: end.start() - 1], limits)
 
 
 def _too_long(limits: Limits) -> Refusal:
@@ -69,7 +71,6 @@ def _inspect_part(data: bytes, limits: Limits) -> Refusal | None:
 
 
 def _inspect_lines(head: bytes, limits: Limits) -> Refusal | None:
-    head = head.removesuffix(b"\r")
     lines = head.split(b"\r\n")
     if any(b"\n" in line or b"\r" in line for line in lines):
         return _bad("a line of the head ends in a bare CR or LF")

@@ -50,7 +50,7 @@ async def upstream(provider_ca: ThrowawayCa) -> AsyncIterator[StartUpstream]:
 
     yield start
     for server in started:
-        server.stop()
+        await server.stop()
 
 
 @pytest.fixture

@@ -8,6 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h2.config
+import h2.connection
+import h2.events
+
 from llmtrace.addons.connections import Dial, Streams
 from llmtrace.addons.limits import Limits
 from llmtrace.addons.listening import Listen
@@ -35,19 +39,32 @@ class Upstream:
         self.closed = asyncio.Event()
         self.port = 0
         self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, context: ssl.SSLContext | None = None) -> None:
         """Accept on a free port of loopback."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def stop(self) -> None:
-        """Stop accepting."""
+    async def stop(self) -> None:
+        """Stop accepting, and end what is open."""
         if self._server:
             self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if task := asyncio.current_task():
+            self._tasks.add(task)
+        try:
+            await self._converse(reader, writer)
+        finally:
+            self.closed.set()
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -55,8 +72,6 @@ class Upstream:
                 self.requests.append((head, body))
                 await self._script(writer, head, body)
                 await writer.drain()
-        self.closed.set()
-        writer.close()
 
     @staticmethod
     async def _read_body(reader: asyncio.StreamReader, head: bytes) -> bytes:
@@ -82,6 +97,7 @@ class Gateway:
     ca_pem: Path
     task: asyncio.Task[None]
     ports: list[int] = field(default_factory=list)
+    clients: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def port(self) -> int:
@@ -89,13 +105,17 @@ class Gateway:
         return self.ports[0]
 
     async def stop(self) -> None:
-        """Shut down at once."""
+        """Shut down at once, clients first."""
+        for client in self.clients:
+            client.transport.abort()
         self.master.should_exit.set()
         await self.task
 
     async def connect(self, port: int | None = None) -> Streams:
         """Open a connection to it."""
-        return await asyncio.open_connection("127.0.0.1", port or self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port or self.port)
+        self.clients.append(writer)
+        return reader, writer
 
     async def ask(self, data: bytes, *, port: int | None = None, seconds: float = 5.0) -> bytes:
         """Send bytes on a new connection and return all that comes until it ends."""
@@ -188,3 +208,68 @@ async def start_gateway(setup: Setup) -> Gateway:
     task = asyncio.create_task(master.run())
     bound = await asyncio.wait_for(master.ready(), 5)
     return Gateway(master, counts, setup.ca_pem, task, [b.port for b in bound])
+
+
+class H2Client:
+    """An HTTP/2 client that says exactly what a test wants, well-behaved or not."""
+
+    def __init__(self, streams: Streams) -> None:
+        self.reader, self.writer = streams
+        config = h2.config.H2Configuration(
+            client_side=True, header_encoding=None, validate_outbound_headers=False
+        )
+        self.conn = h2.connection.H2Connection(config)
+        self.conn.initiate_connection()
+        self.seen: list[h2.events.Event] = []
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the connection has to say."""
+        self.writer.write(self.conn.data_to_send())
+
+    def request(
+        self, *extra: tuple[str, str], body: bytes | None = None, path: str = "/v1/x"
+    ) -> int:
+        """Send a request, whole if it has a body or none (None); return its stream."""
+        stream_id = self.conn.get_next_available_stream_id()
+        head = [
+            (":method", "GET" if body is None else "POST"),
+            (":scheme", "https"),
+            (":path", path),
+            (":authority", PROVIDER),
+        ]
+        self.conn.send_headers(stream_id, [*head, *extra], end_stream=body is None)
+        if body is not None:
+            self.conn.send_data(stream_id, body, end_stream=True)
+        self.flush()
+        return stream_id
+
+    async def until[E: h2.events.Event](self, wanted: type[E], seconds: float = 5.0) -> E | None:
+        """Read until such an event, or until the connection ends (None)."""
+        async with asyncio.timeout(seconds):
+            while True:
+                for index, event in enumerate(self.seen):
+                    if isinstance(event, wanted):
+                        return self.seen.pop(index)  # type: ignore[return-value]  # just checked
+                data = await self.reader.read(65536)
+                if not data:
+                    return None
+                self.seen += self.conn.receive_data(data)
+                self.flush()
+
+    async def answer(self, stream_id: int) -> tuple[int, bytes]:
+        """Read one stream's answer: its status and body."""
+        status, body = 0, b""
+        while True:
+            event = await self.until(h2.events.Event)
+            if event is None or getattr(event, "stream_id", None) != stream_id:
+                if event is None:
+                    return status, body
+                continue
+            if isinstance(event, h2.events.ResponseReceived):
+                status = int(dict(event.headers or [])[b":status"])
+            elif isinstance(event, h2.events.DataReceived):
+                body += event.data or b""
+                self.conn.acknowledge_received_data(event.flow_controlled_length or 0, stream_id)
+            elif isinstance(event, h2.events.StreamEnded):
+                return status, body

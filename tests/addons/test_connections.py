@@ -1,0 +1,89 @@
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from mitmproxy.proxy import server_hooks
+
+from llmtrace.addons.connections import Streams
+from llmtrace.addons.limits import Limits
+from llmtrace.testing.dataplane import PROVIDER, H2Client, read_all, read_answer
+
+REVERSE = (f"reverse:http://{PROVIDER}:80",)
+CALL = f"POST /v1/x HTTP/1.1\r\nHost: {PROVIDER}\r\nContent-Length: 3\r\n\r\nabc".encode()
+
+
+async def test_provider_that_does_not_accept_in_time_is_502(gateway: Any) -> None:
+    async def never(_host: str, _port: int) -> Streams:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    gw = await gateway(modes=REVERSE, limits=Limits(connect_seconds=0.05), dial=never)
+    answer = await gw.ask(CALL)
+    assert b" 502 " in answer.split(b"\r\n")[0]
+    assert b"within 0.05 s" in answer
+
+
+async def test_server_connect_hook_may_refuse(gateway: Any) -> None:
+    class Refuse:
+        def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+            data.server.error = "not allowed"
+
+    gw = await gateway(addons=[Refuse()], modes=REVERSE)
+    assert b"not allowed" in await gw.ask(CALL)
+
+
+async def test_provider_connections_of_one_client_are_bounded(gateway: Any, upstream: Any) -> None:
+    open_now, most = 0, 0
+
+    async def slow(writer: asyncio.StreamWriter, _head: bytes, _body: bytes) -> None:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0.05)
+        open_now -= 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    gw = await gateway(limits=Limits(upstream_connections=3), to=await upstream(slow, tls=True))
+    client = H2Client(await gw.tls("h2"))
+    streams = [client.request(body=b"x") for _ in range(8)]
+    for stream_id in streams:
+        await client.answer(stream_id)
+        break
+    await asyncio.sleep(0.4)
+    assert most == 3
+
+
+async def test_connection_knows_whether_a_call_is_under_way(gateway: Any, upstream: Any) -> None:
+    go_on = asyncio.Event()
+
+    async def wait(writer: asyncio.StreamWriter, _head: bytes, _body: bytes) -> None:
+        await go_on.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    gw = await gateway(modes=REVERSE, to=await upstream(wait))
+    reader, writer = await gw.connect()
+    writer.write(CALL)
+    await asyncio.sleep(0.1)
+    (connection,) = gw.master.proxyserver.connections.values()
+    assert connection.busy
+    go_on.set()
+    await read_answer(reader)
+    assert not connection.busy
+    assert connection.quiet_seconds < 5
+    connection.hang_up()
+    assert await read_all(reader) == b""
+
+
+async def test_bytes_of_a_client_are_never_logged(
+    gateway: Any, upstream: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    gw = await gateway(modes=REVERSE, to=await upstream())
+    await gw.ask(b"POST /v1 HTTP/1.1\r\nAuthorization Bearer sk-canary\r\n\r\n")
+    _, writer = await gw.connect()
+    writer.write(b"POST /v1 HTTP/1.1\r\nAuthorization: Bearer sk-canary\r\n")
+    await writer.drain()
+    writer.close()
+    await asyncio.sleep(0.05)
+    assert "sk-canary" not in caplog.text
