@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta, timezone
 from types import MappingProxyType
@@ -113,8 +114,7 @@ def test_a_duration_that_is_no_number_is_not_lost_with_its_trace() -> None:
 
 
 @pytest.mark.parametrize("encode", [encode_trace, lambda trace: to_json(trace)])
-def test_a_trace_is_one_line(encode: object) -> None:
-    assert callable(encode)
+def test_a_trace_is_one_line(encode: Callable[[Trace], bytes]) -> None:
     assert b"\n" not in encode(a_trace(error="a\nb\r\n", path="/\ud800"))
 
 

@@ -1,0 +1,28 @@
+import pytest
+
+from llmtrace.storage.base import (
+    SchemaMismatch,
+    StorageCorrupt,
+    StorageError,
+    StorageUnavailable,
+    TenantNotFound,
+    TraceNotFound,
+    TraceQuery,
+)
+
+
+def test_a_query_without_words_is_about_everything() -> None:
+    query = TraceQuery()
+    wanted = {name for name in TraceQuery.__dataclass_fields__ if getattr(query, name) is not None}
+    assert wanted == {"limit"}
+
+
+@pytest.mark.parametrize("kind", [StorageUnavailable, StorageCorrupt, SchemaMismatch])
+def test_whoever_cannot_tell_failures_apart_catches_one(kind: type[Exception]) -> None:
+    assert issubclass(kind, StorageError)
+
+
+@pytest.mark.parametrize("kind", [TraceNotFound, TenantNotFound])
+def test_what_is_not_there_is_no_failure_of_the_store(kind: type[Exception]) -> None:
+    assert issubclass(kind, LookupError)
+    assert not issubclass(kind, StorageError)
