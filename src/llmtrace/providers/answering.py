@@ -94,7 +94,7 @@ class Channels:
         self._counts: dict[tuple[int, ChannelKind], int] = {}
         self._said: dict[Channel, hashlib.blake2b] = {}
         self._open: dict[Channel, None] = {}
-        self._tools: set[Channel] = set()
+        self._tools: dict[Channel, str] = {}
 
     def numbered(self, choice: int, kind: ChannelKind, key: object) -> Channel | None:
         """Return the channel that stands for ``key``, numbered in order of appearance.
@@ -128,22 +128,25 @@ class Channels:
         if not isinstance(text, str) or not text:
             return []
         said = self._said.get(channel) if channel else None
-        if channel is None or said is None:
+        if channel is None or said is None or said.digest() == _SILENCE:
             return self.delta(channel, text, path)
         if said.digest() == _hash(text).digest():
             return [TextRepeat(channel=channel, text=text, path=path)]
         return self.delta(self.numbered(channel.choice, ChannelKind.OTHER, object()), text, path)
 
     def tool(self, channel: Channel | None, call_id: Json, name: Json) -> list[AnswerEvent]:
-        """Open a tool call, once."""
-        if channel is None or channel in self._tools or not self._listen(channel):
+        """Open a tool call: once, or a second time if its name has come only now."""
+        named = as_str(name)
+        if channel is None or (channel in self._tools and not (named and not self._tools[channel])):
             return []
-        self._tools.add(channel)
-        return [ToolCallOpened(channel=channel, call_id=as_str(call_id), name=as_str(name))]
+        if not self._listen(channel):
+            return []
+        self._tools[channel] = named
+        return [ToolCallOpened(channel=channel, call_id=as_str(call_id), name=named)]
 
-    def has_tool(self, channel: Channel) -> bool:
-        """Whether this tool call has been opened."""
-        return channel in self._tools
+    def has_name(self, channel: Channel) -> bool:
+        """Whether this tool call has been opened with a name."""
+        return bool(self._tools.get(channel))
 
     def close(self, channel: Channel | None) -> list[AnswerEvent]:
         """Close a channel, if it is open."""
@@ -239,3 +242,6 @@ class Channels:
 
 def _hash(text: str) -> hashlib.blake2b:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+
+
+_SILENCE: Final = _hash("").digest()

@@ -46,6 +46,7 @@ _MESSAGE_DONE: Final[Done] = {"content": list, "usage": dict}
 _TEXT_DONE: Final[Done] = {"text": str, "thinking": str, "citations": object}
 _TOOL_DONE: Final[Done] = {"input": object, "name": str}
 _RESULT_DONE: Final[Done] = {"content": object}
+_HIDDEN_DONE: Final[Done] = {"data": str}
 _EVENT_DONE: Final[Mapping[str, Done]] = {
     "message_start": {"message": dict},
     "content_block_start": {"content_block": dict},
@@ -144,9 +145,10 @@ class AnthropicReader:
         if kind.endswith("tool_result"):
             where = (*path, "content")
             found = self._channels.loose(fields.get("content"), where, kind=ChannelKind.TOOL_RESULT)
-            return found + self._channels.rest(block, path, _RESULT_DONE, event=kind)
+            return found + self._channels.rest(block, path, _RESULT_DONE, event=f"{index}")
         if kind == "redacted_thinking":
-            return [Unread(reason="media", size=len(compact(fields.get("data"))))]
+            hidden = Unread(reason="media", size=len(compact(fields.get("data"))))
+            return [hidden, *self._channels.rest(block, path, _HIDDEN_DONE, event=f"{index}")]
         if isinstance(block, dict):
             return self._channels.rest(block, path, {}, event=f"{kind} {index}")
         return self._channels.other(block, path)

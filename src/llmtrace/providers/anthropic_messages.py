@@ -38,6 +38,7 @@ from llmtrace.providers.reading import (
     opaque,
     schema,
     speaking,
+    streams,
     text,
     tool,
     untrusted,
@@ -181,7 +182,7 @@ class AnthropicMessages:
         fields = as_dict(body)
         return RequestView(
             model=as_str(fields.get("model")) or route.model,
-            stream=fields.get("stream") is True if route.stream is None else route.stream,
+            stream=streams(body, route),
             parts=reading.parts,
             media=reading.media,
             tools=reading.tools,

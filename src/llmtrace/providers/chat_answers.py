@@ -221,7 +221,7 @@ class ChatReader:
         if not isinstance(function, dict):
             return self._channels.other(function, path)
         name = function.get("name")
-        if channel is not None and name and self._channels.has_tool(channel) and not final:
+        if channel is not None and name and self._channels.has_name(channel) and not final:
             events = self._channels.other(name, (*path, "name"))
         else:
             events = self._channels.tool(channel, call_id, name)

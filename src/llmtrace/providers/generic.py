@@ -5,7 +5,7 @@ from llmtrace.providers.answering import Channels, failure, identified, parse, u
 from llmtrace.providers.base import Frame, Json, RequestView, Route
 from llmtrace.providers.leaves import strings
 from llmtrace.providers.openai_errors import DONE, OpenAIErrors
-from llmtrace.providers.reading import UNKNOWN, Reading, as_dict, as_str
+from llmtrace.providers.reading import UNKNOWN, Reading, as_dict, as_str, streams
 
 __all__ = ["GenericDialect", "GenericReader", "strings"]
 
@@ -28,7 +28,7 @@ class GenericDialect(OpenAIErrors):
         fields = as_dict(body)
         return RequestView(
             model=as_str(fields.get("model")) or route.model,
-            stream=fields.get("stream") is True if route.stream is None else route.stream,
+            stream=streams(body, route),
             parts=reading.parts,
             media=reading.media,
             billable=route.billable,

@@ -35,6 +35,7 @@ from llmtrace.providers.reading import (
     members,
     schema,
     speaking,
+    streams,
     text,
     tool,
 )
@@ -150,7 +151,7 @@ class OpenAIChat(OpenAIErrors):
         limit = as_count(fields.get("max_completion_tokens"))
         return RequestView(
             model=as_str(fields.get("model")) or route.model,
-            stream=fields.get("stream") is True,
+            stream=streams(body, route),
             parts=reading.parts,
             media=reading.media,
             tools=reading.tools,

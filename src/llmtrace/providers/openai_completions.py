@@ -22,6 +22,7 @@ from llmtrace.providers.reading import (
     as_str,
     members,
     speaking,
+    streams,
     text,
 )
 
@@ -73,7 +74,7 @@ class OpenAICompletions(OpenAIErrors):
         batch = len(prompt) if isinstance(prompt, list) and prompt and not is_ids(prompt) else 1
         return RequestView(
             model=as_str(fields.get("model")) or route.model,
-            stream=fields.get("stream") is True,
+            stream=streams(body, route),
             parts=reading.parts,
             media=reading.media,
             max_output_tokens=as_count(fields.get("max_tokens")),

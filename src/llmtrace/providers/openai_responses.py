@@ -40,6 +40,7 @@ from llmtrace.providers.reading import (
     opaque,
     schema,
     speaking,
+    streams,
     text,
     tool,
     untrusted,
@@ -107,9 +108,11 @@ CONTENT: Final[Reader] = each(
 )
 
 
+_MESSAGE: Final[Reader] = members(content=CONTENT)
+
+
 def _message(reading: Reading, value: Json, path: Path, voice: Voice) -> None:
-    speaker = VOICES.get(as_str(as_dict(value).get("role")), voice)
-    members(content=CONTENT)(reading, value, path, speaker)
+    _MESSAGE(reading, value, path, VOICES.get(as_str(as_dict(value).get("role")), voice))
 
 
 _CALL: Final[Reader] = speaking(
@@ -205,7 +208,7 @@ class OpenAIResponses(OpenAIErrors):
         limit = as_count(fields.get("max_output_tokens"))
         return RequestView(
             model=as_str(fields.get("model")) or route.model,
-            stream=fields.get("stream") is True,
+            stream=streams(body, route),
             parts=reading.parts,
             media=reading.media,
             tools=reading.tools,
@@ -243,6 +246,7 @@ class OpenAIRealtime(OpenAIResponses):
 
 
 def _conversation(fields: dict[str, Json]) -> str:
+    """Return the conversation's id (Realtime has ``auto`` and ``none`` there), or the cache's."""
     conversation = fields.get("conversation")
     named = as_str(conversation) or as_str(as_dict(conversation).get("id"))
-    return named or as_str(fields.get("prompt_cache_key"))
+    return named if named.startswith("conv") else as_str(fields.get("prompt_cache_key"))

@@ -18,7 +18,7 @@ import orjson
 from llmtrace.domain.answers import Unread
 from llmtrace.domain.parts import ORIGIN_OF, Media, MediaKind, Origin, Part, Path, Role
 from llmtrace.providers import media as med
-from llmtrace.providers.base import Json, ToolDefinition
+from llmtrace.providers.base import Json, Route, ToolDefinition
 from llmtrace.providers.leaves import is_token, strings
 
 MAX_PARTS: Final = 200_000
@@ -307,6 +307,11 @@ def tool_digest(definition: Json) -> str:
     except TypeError:  # too deep, or a lone surrogate: what it says still tells it apart
         canonical = ascii(list(strings(definition))).encode()
     return hashlib.sha256(canonical).hexdigest()
+
+
+def streams(body: Json, route: Route) -> bool:
+    """Whether an answer in a stream is asked for: by the path, where it says so, or the body."""
+    return as_dict(body).get("stream") is True if route.stream is None else route.stream
 
 
 def as_str(value: Json) -> str:
