@@ -145,7 +145,7 @@ def test_text_over_its_bound_is_reported_and_not_kept() -> None:
 
 def test_a_repeat_takes_no_room_twice() -> None:
     collector = AnswerCollector(max_text=5)
-    collector.add([repeat("abcde"), repeat("abcde"), delta("abcde")])
+    collector.add([repeat("abcde"), repeat("abcde"), delta("abcde"), repeat("abcde")])
     assert collector.answer().texts == {TEXT: "abcde"}
     assert collector.answer().unread == ()
 

@@ -160,7 +160,7 @@ def _merged(
     """Return both, the later value where it is not null; objects are merged in the same way."""
     merged = dict(known)
     for key, value in later.items():
-        if value is None or (key not in merged and len(merged) >= _USAGE_WIDTH):
+        if key not in merged and len(merged) >= _USAGE_WIDTH:
             continue
         if isinstance(value, Mapping):
             before = merged.get(key)

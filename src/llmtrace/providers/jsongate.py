@@ -112,9 +112,9 @@ def _brackets_and_commas(body: bytes) -> int:
 
 
 def _check_shape(document: Json, limits: JsonLimits) -> None:
-    level: list[Json] = [document]
+    level = _containers([document])
     nodes, depth = 1, 0
-    while level := [value for value in level if isinstance(value, (dict, list))]:
+    while level:
         depth += 1
         if depth > limits.depth:
             raise BadJson(Reason.DEPTH)
@@ -122,9 +122,13 @@ def _check_shape(document: Json, limits: JsonLimits) -> None:
         for value in level:
             below += value.values() if isinstance(value, dict) else value
         nodes += len(below)
-        level = below
+        level = _containers(below)
     if nodes > limits.nodes:
         raise BadJson(Reason.NODES)
+
+
+def _containers(values: list[Json]) -> list[dict[str, Json] | list[Json]]:
+    return [value for value in values if isinstance(value, (dict, list))]
 
 
 def _check_strings(document: Json, longest: int) -> None:

@@ -8,7 +8,8 @@ from llmtrace.providers.base import Frame, FrameTooLarge, Framing
 from llmtrace.providers.framing.sse import SseFraming
 
 STREAM = (
-    "\ufeff: hello\r\n"
+    "\ufeffdata: first\n\n"
+    ": hello\r\n"
     "event: ping\r\ndata: {}\r\n\r\n"
     'data: {"t":"zwei é"}\ndata:  two\n\n'
     "id: 7\nretry: 10\nevent: empty\n\n"
@@ -17,6 +18,7 @@ STREAM = (
     "data: cut"
 ).encode()
 FRAMES = [
+    ("", "first"),
     ("ping", "{}"),
     ("", '{"t":"zwei é"}\n two'),
     ("", "\n"),
