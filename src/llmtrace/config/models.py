@@ -85,11 +85,11 @@ class LimitsConfig(Section):
     json_nodes: Count = 1_000_000
     """Most values in a JSON body; then 400."""
 
-    json_string_bytes: Bytes = 16 * MIB
-    """Longest string in a JSON body; then 400."""
+    json_string_length: Annotated[int, Field(ge=1024)] = 16 * MIB
+    """Most characters of a string in a JSON body; then 400."""
 
-    json_number_digits: Annotated[int, Field(ge=20)] = 1000
-    """Longest number in a JSON body; then 400."""
+    json_number_length: Annotated[int, Field(ge=20)] = 1000
+    """Most characters of a number in a JSON body; then 400."""
 
     connections: Count = 4096
     """Most client connections of a worker at once; more are closed."""

@@ -1,0 +1,310 @@
+"""Turns mitmproxy's HTTP hooks into the stages of a call. The only class that touches a flow."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from mitmproxy import connection, http
+
+from llmtrace.addons.abort import abort_stream
+from llmtrace.addons.destination import Destination
+from llmtrace.addons.guard import guarded, guarded_stream
+from llmtrace.domain.traces import Outcome
+from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
+from llmtrace.pipeline.answer import AnswerTap
+from llmtrace.pipeline.counters import Counters
+from llmtrace.providers.clients import proxy_userinfo
+from llmtrace.providers.generic import GenericDialect
+from llmtrace.providers.registry import SESSIONS
+
+CALL: Final = "llmtrace.call"
+FAILED: Final = "llmtrace.failed"
+CANARY_PATH: Final = "/.well-known/llmtrace-canary"
+UPLOADS: Final = frozenset({"files", "audio", "images"})
+OWN_PREFIX: Final = "x-llmtrace-"
+PROVIDER_HEADER: Final = "x-llmtrace-provider"
+TRACE_HEADER: Final = "X-LLMTrace-Trace-ID"
+INTERNAL: Final = "LLMTrace could not judge this call because of a fault of its own; it refused it."
+HOLD_SIZED_UP_TO: Final = 1 << 20
+"""Sized answers that are no streams are held up to this size, and sent in one piece."""
+STREAMING: Final = (
+    "text/event-stream",
+    "application/x-ndjson",
+    "application/vnd.amazon.eventstream",
+)
+
+
+class Gateway:
+    """Drives the pipeline from mitmproxy's hooks.
+
+    mitmproxy logs what a hook raises and then forwards the message, so nothing may leave a
+    hook of ours: each is guarded, and what fails inside is refused (or passes, if the
+    configuration says so), and counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        destination: Callable[[http.HTTPFlow], Destination],
+        reach: Callable[[http.HTTPFlow, Destination], None],
+        counters: Counters,
+        upload_bytes: int,
+        fail_open: bool = False,
+    ) -> None:
+        self._pipeline = pipeline
+        self._destination = destination
+        self._reach = reach
+        self._counters = counters
+        self._upload_bytes = upload_bytes
+        self._fail_open = fail_open
+        self._runs: WeakKeyDictionary[connection.Client, str] = WeakKeyDictionary()
+
+    # --- connect ----------------------------------------------------------------------------
+
+    def _connect_failed(self, flow: http.HTTPFlow) -> None:
+        self._count_fault("http_connect")
+        flow.response = http.Response.make(503, INTERNAL)
+
+    @guarded("http_connect", _connect_failed)
+    async def http_connect(self, flow: http.HTTPFlow) -> None:
+        """Remember whose tunnel it is. The credentials end here."""
+        self._take_run(flow)
+
+    def _take_run(self, flow: http.HTTPFlow) -> None:
+        header = flow.request.headers.pop("proxy-authorization", "")
+        if header:
+            self._runs[flow.client_conn] = proxy_userinfo(header)[0]
+
+    # --- request ----------------------------------------------------------------------------
+
+    def _request_failed(self, flow: http.HTTPFlow) -> None:
+        """A fault of ours on the way to the provider: refuse, or pass unread and counted."""
+        self._count_fault("request")
+        if self._fail_open:
+            return
+        flow.metadata[FAILED] = True
+        refusal = _shape(flow, 503, "internal_error", INTERNAL)
+        flow.response = http.Response.make(503, refusal, {"content-type": "application/json"})
+
+    @guarded("requestheaders", _request_failed)
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Say who calls whom, and refuse what the head alone forbids."""
+        if flow.response or flow.error or not flow.live:
+            return
+        self._take_run(flow)
+        where = self._destination(flow)
+        if where.kind == "refused":
+            self._counters.count("destination_refused", where.reason)
+            flow.response = _plain(403, f"LLMTrace refused this destination: {where.reason}")
+            return
+        if where.kind == "other":
+            self._counters.count("unread_requests")
+            _strip_own(flow)
+            return
+        if where.path == CANARY_PATH:
+            flow.response = http.Response.make(200, b"llmtrace\n", {"content-type": "text/plain"})
+            return
+        call = self._pipeline.identify(self._head(flow, where))
+        _strip_own(flow)
+        if isinstance(call, Refusal):
+            _refuse(flow, call, "")
+            return
+        flow.metadata[CALL] = call
+        self._reach(flow, where)
+        await self._maybe_upload(flow, call)
+
+    async def _maybe_upload(self, flow: http.HTTPFlow, call: Call) -> None:
+        """Let a file pass while it comes, unread and counted as such."""
+        length = flow.request.headers.get("content-length", "")
+        if call.route.operation not in UPLOADS or not length.isdigit():
+            return
+        if int(length) > self._upload_bytes:
+            refusal = await self._pipeline.refuse(
+                call,
+                413,
+                "upload_too_large",
+                f"LLMTrace refused this upload: {length} bytes, and limits.upload_bytes is "
+                f"{self._upload_bytes}.",
+            )
+            _refuse(flow, refusal, call.id)
+            return
+        refused = await self._pipeline.pass_unread(call, "upload", int(length))
+        if refused:
+            _refuse(flow, refused, call.id)
+        else:
+            flow.request.stream = True
+
+    @guarded("request", _request_failed)
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """Read the request; refuse it, or let the client's own bytes go on."""
+        call = _call(flow)
+        if call is None or flow.response or flow.error or not flow.live or flow.request.stream:
+            return
+        if _asks_for_websocket(flow):
+            if call.route.dialect in SESSIONS:
+                return  # its calls are the messages to come
+            await self._pipeline.pass_unread(call, "websocket", 0)
+            return
+        refusal = await self._pipeline.inspect(call, flow.request.raw_content or b"")
+        if refusal:
+            _refuse(flow, refusal, call.id)
+
+    def _head(self, flow: http.HTTPFlow, where: Destination) -> RequestHead:
+        peer = flow.client_conn.peername
+        fields = flow.request.headers.fields
+        return RequestHead(
+            method=flow.request.method.upper(),
+            host=where.host,
+            port=where.port,
+            path=where.path,
+            query=where.target.partition("?")[2],
+            headers=tuple((_text(name), _text(value)) for name, value in fields),
+            peer=peer[0] if peer else "",
+            mode="reverse" if flow.client_conn.proxy_mode.type_name == "reverse" else "forward",
+            started_at=datetime.fromtimestamp(flow.request.timestamp_start, UTC),
+            started=time.monotonic() - max(0.0, time.time() - flow.request.timestamp_start),
+            run=self._runs.get(flow.client_conn, ""),
+            provider_hint=flow.request.headers.get(PROVIDER_HEADER, "") or where.provider,
+        )
+
+    # --- answer -----------------------------------------------------------------------------
+
+    def _answer_failed(self, flow: http.HTTPFlow) -> None:
+        """A fault of ours in the answer's head: it is held and refused whole, or passes."""
+        self._count_fault("responseheaders")
+        call = _call(flow)
+        if call:
+            call.gap("internal_error", 1)
+        if not self._fail_open and flow.response:
+            flow.metadata[FAILED] = True
+            flow.response.stream = False
+
+    @guarded("responseheaders", _answer_failed)
+    async def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Attach what reads the answer while it passes."""
+        call = _call(flow)
+        if call is None or call.ended or flow.response is None:
+            return
+        response = flow.response
+        if response.status_code == 101:
+            return
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        response.headers[TRACE_HEADER] = call.id
+        tap = self._pipeline.answer(call, status=response.status_code, headers=headers)
+        length = headers.get("content-length", "")
+        sized = int(length) if length.isdigit() else None
+        if tap.media_type in STREAMING or sized is None or sized > HOLD_SIZED_UP_TO:
+            response.stream = self._stream(flow, call, tap, sized)
+
+    def _stream(
+        self, flow: http.HTTPFlow, call: Call, tap: AnswerTap, sized: int | None
+    ) -> Callable[[bytes], bytes]:
+        def pass_on(chunk: bytes) -> bytes:
+            if chunk:
+                tap.receive(chunk)
+                if tap.received == sized:  # with a length, the last byte is the end
+                    self._pipeline.finish_now(call)
+            return chunk
+
+        def rescue(chunk: bytes) -> bytes:
+            self._count_fault("stream")
+            call.gap("internal_error", len(chunk) or 1)
+            if self._fail_open:
+                return chunk
+            abort_stream(flow)
+            return call.dialect.stream_error(code="internal_error", message=INTERNAL)
+
+        return guarded_stream("stream", pass_on, rescue)
+
+    def _end_failed(self, flow: http.HTTPFlow) -> None:
+        """A fault of ours at the answer's end; it could not be recorded."""
+        self._count_fault("response")
+        if not self._fail_open and flow.response and not flow.response.stream:
+            body = _shape(flow, 503, "internal_error", INTERNAL)
+            flow.response = http.Response.make(503, body, {"content-type": "application/json"})
+
+    @guarded("response", _end_failed)
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """The answer is here: record it before its end goes to the client."""
+        call = _call(flow)
+        if call is None or flow.response is None:
+            return
+        if flow.response.status_code == 101:
+            return
+        if flow.metadata.get(FAILED):
+            await self._pipeline.finish(call, outcome=Outcome.BROKEN, code="internal_error")
+            body = call.dialect.refusal(status=503, code="internal_error", message=INTERNAL)
+            flow.response = http.Response.make(503, body, {"content-type": "application/json"})
+            return
+        if call.tap and not flow.response.stream:
+            call.tap.receive(flow.response.raw_content or b"")
+        await self._pipeline.finish(call)
+
+    def _error_failed(self, flow: http.HTTPFlow) -> None:
+        self._count_fault("error")
+
+    @guarded("error", _error_failed)
+    async def error(self, flow: http.HTTPFlow) -> None:
+        """The call broke off: record how far it came."""
+        call = _call(flow)
+        if call is None or flow.error is None:
+            return
+        outcome, code = _breakage(flow)
+        await self._pipeline.finish(call, outcome=outcome, code=code, message=flow.error.msg)
+
+    def _count_fault(self, hook: str) -> None:
+        self._counters.count("fail_open" if self._fail_open else "fail_closed", hook)
+
+
+def _call(flow: http.HTTPFlow) -> Call | None:
+    call = flow.metadata.get(CALL)
+    return call if isinstance(call, Call) else None
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _strip_own(flow: http.HTTPFlow) -> None:
+    """Take out what is said to LLMTrace alone, in every spelling that a server may fold."""
+    for name in list(flow.request.headers.keys()):
+        if name.lower().replace("_", "-").startswith(OWN_PREFIX):
+            flow.request.headers.pop(name, None)
+
+
+def _asks_for_websocket(flow: http.HTTPFlow) -> bool:
+    return flow.request.headers.get("upgrade", "").lower() == "websocket"
+
+
+def _refuse(flow: http.HTTPFlow, refusal: Refusal, trace_id: str) -> None:
+    headers = {"content-type": "application/json", **refusal.headers}
+    if trace_id:
+        headers[TRACE_HEADER] = trace_id
+    flow.response = http.Response.make(refusal.status, refusal.body, headers)
+
+
+def _plain(status: int, message: str) -> http.Response:
+    return http.Response.make(status, f"{message}\n", {"content-type": "text/plain"})
+
+
+def _shape(flow: http.HTTPFlow, status: int, code: str, message: str) -> bytes:
+    call = _call(flow)
+    dialect = call.dialect if call else GenericDialect()
+    return dialect.refusal(status=status, code=code, message=message)
+
+
+def _breakage(flow: http.HTTPFlow) -> tuple[Outcome, str]:
+    """Tell from the flow who broke it off, and whether the provider had been reached."""
+    message = flow.error.msg.lower() if flow.error else ""
+    if "client disconnected" in message or "peer closed connection" in message:
+        return Outcome.CLIENT_LEFT, "client_left"
+    if flow.response is not None:
+        return Outcome.BROKEN, "answer_broke_off"
+    if not flow.server_conn.timestamp_tcp_setup:
+        return Outcome.CONNECT_FAILED, "provider_unreachable"
+    if flow.server_conn.tls and not flow.server_conn.tls_established:
+        return Outcome.CONNECT_FAILED, "provider_tls_failed"
+    return Outcome.BROKEN, "no_answer"

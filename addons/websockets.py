@@ -1,0 +1,190 @@
+"""Reads WebSocket connections: a call is a message to its terminal event, not a connection."""
+
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from mitmproxy import http, websocket
+
+from llmtrace.addons.closing import (
+    POLICY_VIOLATION,
+    TOO_BIG,
+    bound_messages,
+    close_websocket,
+)
+from llmtrace.addons.gateway import CALL, INTERNAL
+from llmtrace.addons.guard import guarded
+from llmtrace.domain.traces import Outcome
+from llmtrace.pipeline import Call, Pipeline, Refusal
+from llmtrace.pipeline.answer import MessageTap
+from llmtrace.pipeline.counters import Counters
+from llmtrace.providers.registry import SESSIONS
+from llmtrace.providers.websocket import (
+    CallEnded,
+    CallEvents,
+    CallInput,
+    CallStarted,
+    Chatter,
+    SessionEvent,
+    WebSocketSession,
+)
+
+SESSION: Final = "llmtrace.session"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A call under way, and what reads its answer."""
+
+    call: Call
+    tap: MessageTap
+
+    def receive(self, message: bytes) -> None:
+        """Note a message of the provider's that is about this call."""
+        self.call.first_byte = self.call.first_byte or time.monotonic()
+        self.tap.receive(message)
+
+
+class Connection:
+    """One WebSocket connection: its session, its upgrade request, and the calls under way."""
+
+    def __init__(self, upgrade: Call, session: WebSocketSession) -> None:
+        self.upgrade = upgrade
+        self.session = session
+        self.calls: dict[int, Running] = {}
+        self.closing = False
+
+
+class WebSockets:
+    """Drives the pipeline from messages, both ways, and keeps none of them."""
+
+    def __init__(
+        self, *, pipeline: Pipeline, counters: Counters, max_message: int, fail_open: bool = False
+    ) -> None:
+        self._pipeline = pipeline
+        self._counters = counters
+        self._max_message = max_message
+        self._fail_open = fail_open
+
+    def _failed(self, flow: http.HTTPFlow) -> None:
+        """A fault of ours: the message goes nowhere and the connection ends, or it passes."""
+        self._counters.count("fail_open" if self._fail_open else "fail_closed", "websocket")
+        if not self._fail_open:
+            _drop_last(flow)
+            close_websocket(flow, POLICY_VIOLATION, INTERNAL)
+
+    @guarded("websocket_start", _failed)
+    async def websocket_start(self, flow: http.HTTPFlow) -> None:
+        """Begin to read a connection, if its dialect has calls over WebSocket."""
+        bound_messages(flow, self._max_message)
+        upgrade = flow.metadata.get(CALL)
+        if not isinstance(upgrade, Call):
+            return
+        new_session = SESSIONS.get(upgrade.route.dialect)
+        if new_session is None:
+            self._counters.count("unread_websockets")
+            return
+        flow.metadata[SESSION] = Connection(upgrade, new_session())
+
+    @guarded("websocket_message", _failed)
+    async def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """Read one message; a call's END record is there before its last message goes on."""
+        if flow.websocket is None or not flow.websocket.messages:
+            return
+        message = flow.websocket.messages[-1]
+        connection = flow.metadata.get(SESSION)
+        try:
+            if isinstance(connection, Connection):
+                await self._read(flow, connection, message)
+        finally:
+            flow.websocket.messages.clear()  # mitmproxy would keep them all
+
+    async def _read(
+        self, flow: http.HTTPFlow, connection: Connection, message: websocket.WebSocketMessage
+    ) -> None:
+        if connection.closing:
+            message.drop()
+            return
+        if len(message.content) > self._max_message:
+            self._counters.count("limit_exceeded", "websocket_message_bytes")
+            message.drop()
+            connection.closing = True
+            close_websocket(flow, TOO_BIG, "message over limits.websocket_message_bytes")
+            return
+        data = message.text if message.is_text else message.content
+        if message.from_client:
+            events = connection.session.from_client(data)
+        else:
+            events = connection.session.from_server(data)
+            _received(connection, events, message.content)
+        for event in events:
+            refusal = await self._follow(connection, event, message.content)
+            if refusal:
+                message.drop()
+                connection.closing = True
+                close_websocket(flow, POLICY_VIOLATION, refusal.message)
+                return
+
+    async def _follow(
+        self, connection: Connection, event: SessionEvent, content: bytes
+    ) -> Refusal | None:
+        match event:
+            case CallStarted():
+                return await self._begin(connection, event, content)
+            case CallInput() if running := connection.calls.get(event.call):
+                self._pipeline.more_input(running.call, event.request)
+            case CallEvents() if running := connection.calls.get(event.call):
+                running.tap.take(event.events)
+            case CallEnded() if running := connection.calls.pop(event.call, None):
+                outcome = None if event.outcome is Outcome.OK else event.outcome
+                await self._pipeline.finish(running.call, outcome=outcome)
+            case Chatter():
+                self._counters.count("websocket_chatter", event.reason)
+            case _:
+                self._counters.count("websocket_chatter", "no_call")
+        return None
+
+    async def _begin(
+        self, connection: Connection, event: CallStarted, content: bytes
+    ) -> Refusal | None:
+        head = replace(
+            connection.upgrade.head,
+            mode="websocket",
+            started_at=datetime.now(UTC),
+            started=time.monotonic(),
+        )
+        call = self._pipeline.identify(head)
+        if isinstance(call, Refusal):
+            return call
+        for unread in event.unread:
+            call.gap(unread.reason, unread.size)
+        refusal, tap = await self._pipeline.inspect_message(call, content, event.request)
+        if refusal is None:
+            connection.calls[event.call] = Running(call, tap)
+        return refusal
+
+    @guarded("websocket_end", _failed)
+    async def websocket_end(self, flow: http.HTTPFlow) -> None:
+        """The connection closed: calls that were under way broke off."""
+        connection = flow.metadata.get(SESSION)
+        if not isinstance(connection, Connection):
+            return
+        by_client = bool(flow.websocket and flow.websocket.closed_by_client)
+        outcome = Outcome.CLIENT_LEFT if by_client else Outcome.BROKEN
+        for event in connection.session.close(outcome):
+            await self._follow(connection, event, b"")
+        for running in connection.calls.values():
+            await self._pipeline.finish(running.call, outcome=outcome, code="websocket_closed")
+
+
+def _received(connection: Connection, events: list[SessionEvent], content: bytes) -> None:
+    """Give a message of the provider's to the calls that it is about."""
+    numbers = {event.call for event in events if isinstance(event, CallEvents)}
+    for number in numbers & connection.calls.keys():
+        connection.calls[number].receive(content)
+
+
+def _drop_last(flow: http.HTTPFlow) -> None:
+    if flow.websocket and flow.websocket.messages:
+        flow.websocket.messages[-1].drop()

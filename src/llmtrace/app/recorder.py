@@ -1,0 +1,34 @@
+"""The recorder process: moves the journal to the store."""
+
+import sys
+
+from llmtrace import logs
+from llmtrace.app.settings import Settings
+from llmtrace.storage.base import Storage
+from llmtrace.storage.recorder import Recorder, run_until_signal
+from llmtrace.storage.registry import build
+
+
+def open_storage(settings: Settings, *, read_only: bool = False) -> Storage:
+    """Open the stores of the configured profile. Raises: StorageError."""
+    return build(
+        settings.config.storage.profile, database_path=settings.database, read_only=read_only
+    )
+
+
+def main() -> None:
+    """Run until SIGTERM; the settings come on standard input."""
+    settings = Settings.parse(sys.stdin.readline())
+    logging = settings.config.logging
+    logs.configure(level=logging.level, form=logging.format, process="recorder")
+    recorder = Recorder(
+        settings.spool,
+        lambda: open_storage(settings),
+        retention_days=settings.config.storage.retention_days,
+    )
+    print('{"ready": true}', flush=True)  # noqa: T201  # the supervisor reads this line
+    run_until_signal(recorder)
+
+
+if __name__ == "__main__":
+    main()

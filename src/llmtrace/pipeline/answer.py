@@ -1,0 +1,178 @@
+"""Reads an answer while it passes: decodes, frames, reads and keeps it, and changes nothing."""
+
+from collections.abc import Callable, Sequence
+
+import orjson
+
+from llmtrace.domain.answers import Answer, AnswerEvent, Unread
+from llmtrace.domain.traces import Gap
+from llmtrace.providers.base import AnswerReader, Dialect, FrameTooLarge, Framing
+from llmtrace.providers.collector import AnswerCollector
+from llmtrace.providers.decoding import decoder_for
+from llmtrace.providers.framing.registry import framing_for
+
+
+class MessageTap:
+    """The same for an answer that comes as WebSocket messages, already read by their session."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, *, max_bytes: int, keep: bool) -> None:
+        self._collector = AnswerCollector()
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._kept: list[bytes] = []
+        self._gaps: dict[str, int] = {}
+        self.received = 0
+        self.decoded = 0
+
+    def receive(self, message: bytes) -> None:
+        """Keep a message from the provider."""
+        self.received += len(message)
+        self.decoded += len(message)
+        if self.decoded > self._max_bytes:
+            self._gap("answer_over_limit", len(message))
+        elif self._keep:
+            self._kept.append(message + b"\n")
+
+    def take(self, events: Sequence[AnswerEvent]) -> None:
+        """Note what a message said."""
+        self._collector.add(list(events))
+        for event in events:
+            if isinstance(event, Unread):
+                self._gap(event.reason, event.size)
+
+    def close(self) -> Answer:
+        """The answer ended: return what it said."""
+        return self._collector.answer()
+
+    @property
+    def content(self) -> bytes:
+        """The messages, one a line, as far as they were kept."""
+        return b"".join(self._kept)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What was not read, by reason."""
+        return tuple(Gap(reason=reason, size=size) for reason, size in self._gaps.items())
+
+    def _gap(self, reason: str, size: int) -> None:
+        self._gaps[reason] = self._gaps.get(reason, 0) + size
+
+
+class AnswerTap:
+    """Takes the bytes of one answer as they come, and knows at the end what it said.
+
+    Never raises on data. What could not be read is in ``gaps``. ``on_events`` is told what
+    each chunk said, before the chunk goes on.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        media_type: str,
+        content_encoding: str,
+        max_bytes: int,
+        max_frame: int,
+        keep: bool = True,
+        on_events: Callable[[list[AnswerEvent]], None] | None = None,
+    ) -> None:
+        self._dialect = dialect
+        self._decoder = decoder_for(content_encoding, max_size=max_bytes)
+        self._framing: Framing | None = framing_for(
+            media_type, dialect=dialect.name, max_frame=max_frame
+        )
+        self._reader: AnswerReader | None = dialect.reader() if self._framing else None
+        self._collector = AnswerCollector()
+        self._on_events = on_events
+        self._keep = keep or self._framing is None
+        self._kept: list[bytes] = []
+        self._gaps: dict[str, int] = {}
+        self.media_type = media_type
+        self.received = 0
+        """Bytes on the wire."""
+        self.decoded = 0
+        """Bytes after content decoding."""
+
+    def receive(self, chunk: bytes) -> None:
+        """Read the next bytes from the wire."""
+        self.received += len(chunk)
+        if self._decoder is None:
+            self._gap("unknown_coding", len(chunk))
+            return
+        self._take(self._decoder.receive(chunk))
+        if self._decoder.overflowed:
+            self._gap("answer_over_limit", len(chunk))
+        elif self._decoder.broken:
+            self._gap("broken_coding", len(chunk))
+
+    def close(self) -> Answer:
+        """The answer ended, cleanly or not: return what it said."""
+        if self._decoder is not None:
+            self._take(self._decoder.close())
+        if self._framing is not None and self._reader is not None:
+            self._read(self._framing)
+            self._emit(self._reader.close())
+        elif self._kept:
+            self._emit(self._whole())
+        return self._collector.answer()
+
+    @property
+    def content(self) -> bytes:
+        """The decoded answer, as far as it was kept."""
+        return b"".join(self._kept)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What was not read, by reason."""
+        return tuple(Gap(reason=reason, size=size) for reason, size in self._gaps.items())
+
+    def _take(self, data: bytes) -> None:
+        if not data:
+            return
+        self.decoded += len(data)
+        if self._keep:
+            self._kept.append(data)
+        if self._framing is None or self._reader is None:
+            return
+        try:
+            frames = self._framing.receive(data)
+        except FrameTooLarge:
+            self._gap("frame_too_large", len(data) + self._framing.pending)
+            self._framing = None
+            return
+        for frame in frames:
+            self._emit(self._reader.receive(frame))
+
+    def _read(self, framing: Framing) -> None:
+        reader = self._reader
+        if reader is None:
+            return
+        for frame in framing.close():
+            self._emit(reader.receive(frame))
+        if framing.pending:
+            self._gap("cut_frame", framing.pending)
+
+    def _whole(self) -> list[AnswerEvent]:
+        content = self.content
+        try:
+            body = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            reason = "bad_json" if "json" in self.media_type else "not_json"
+            return [Unread(reason=reason, size=len(content))]
+        return self._dialect.answer(body)
+
+    def _emit(self, events: list[AnswerEvent]) -> None:
+        if not events:
+            return
+        self._collector.add(events)
+        for event in events:
+            if isinstance(event, Unread):
+                self._gap(event.reason, event.size)
+        if self._on_events is not None:
+            self._on_events(events)
+
+    def _gap(self, reason: str, size: int) -> None:
+        if size:
+            self._gaps[reason] = self._gaps.get(reason, 0) + size

@@ -1,0 +1,98 @@
+"""One call on its way: what is known of it so far, from its head to its END record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from llmtrace.domain.traces import Body, Gap, Outcome, Span, Trace
+from llmtrace.pipeline.answer import AnswerTap, MessageTap
+from llmtrace.pipeline.conversation import Thread
+from llmtrace.pipeline.credentials import Credentials
+from llmtrace.providers.base import Dialect, RequestView, Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHead:
+    """A request without its body, as the gateway received it.
+
+    ``headers`` are the client's, in order; ``path`` is canonical; ``run`` is the user name
+    of the proxy credentials; ``mode`` is ``forward``, ``reverse`` or
+    ``websocket``. ``started`` is the monotonic clock in seconds.
+    """
+
+    method: str
+    host: str
+    port: int
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    peer: str
+    mode: str
+    started_at: datetime
+    started: float
+    run: str = ""
+    provider_hint: str = ""
+    query: str = ""
+
+    def values(self, name: str) -> list[str]:
+        """Return all values of a header, by lower-case name."""
+        return [value for key, value in self.headers if key.lower() == name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An answer that the gateway gives itself, in the shape of the client's dialect."""
+
+    status: int
+    code: str
+    message: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A call and all that is known of it. One task at a time works on it."""
+
+    head: RequestHead
+    trace: Trace
+    credentials: Credentials
+    dialect: Dialect
+    route: Route
+    view: RequestView = field(default_factory=RequestView)
+    thread: Thread = field(default_factory=Thread)
+    request_body: Body | None = None
+    request_bytes: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    tap: AnswerTap | MessageTap | None = None
+    status: int | None = None
+    first_byte: float | None = None
+    recorded: bool = False
+    """Whether its START was handed to the journal."""
+    ended: bool = False
+    """Whether it was settled; what comes later changes nothing."""
+
+    @property
+    def id(self) -> str:
+        """The trace id."""
+        return self.trace.trace_id
+
+    def know(self, **values: object) -> None:
+        """Add to the trace what was learned."""
+        self.trace = replace(self.trace, **values)  # type: ignore[arg-type]  # fields by name
+
+    def gap(self, reason: str, size: int, location: str = "") -> None:
+        """Note bytes that nobody read."""
+        if size:
+            self.gaps.append(Gap(reason=reason, size=size, location=location))
+
+    def span(self, name: str, start: float, end: float) -> None:
+        """Note a stage, given by the monotonic clock in seconds."""
+        offset = (start - self.head.started) * 1000
+        self.spans.append(Span(name=name, offset_ms=offset, duration_ms=(end - start) * 1000))
+
+    @property
+    def outcome_of_status(self) -> Outcome:
+        """What the provider's status alone says."""
+        ok = self.status is not None and self.status < 400
+        return Outcome.OK if ok else Outcome.PROVIDER_ERROR

@@ -1,0 +1,64 @@
+"""Keeps credentials out of everything that is recorded."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+from typing import Final
+from urllib.parse import parse_qsl, unquote
+
+from llmtrace.providers.clients import CREDENTIAL_HEADERS, CREDENTIAL_QUERY
+
+MASK: Final = "[credential]"
+MIN_LENGTH: Final = 8
+"""Shorter values are no secrets worth hiding, and hiding them would garble bodies."""
+
+
+class Credentials:
+    """The credentials that one call carries: known so that they can be taken out."""
+
+    def __init__(self, headers: Iterable[tuple[str, str]], query: str = "") -> None:
+        values: list[str] = []
+        for name, value in headers:
+            if name.lower() in CREDENTIAL_HEADERS:
+                values += _values(value)
+        for name, value in parse_qsl(query, max_num_fields=None):
+            if name.lower() in CREDENTIAL_QUERY:
+                values += [value]
+        wanted = {v for v in values if len(v) >= MIN_LENGTH}
+        self._values = sorted(wanted, key=len, reverse=True)
+        self._raw = [v.encode("utf-8", "surrogateescape") for v in self._values]
+        self.principal = values[0] if values else ""
+        """The first credential: who pays, as far as the provider knows."""
+
+    def scrub(self, text: str) -> str:
+        """Take the credentials out of a text."""
+        for value in self._values:
+            if value in text:
+                text = text.replace(value, MASK)
+        return text
+
+    def scrub_bytes(self, content: bytes) -> bytes:
+        """Take the credentials out of a body."""
+        for value in self._raw:
+            if value in content:
+                content = content.replace(value, MASK.encode())
+        return content
+
+
+def fingerprint(secret: bytes, value: str) -> str:
+    """Return a keyed hash by which the same credential is known again, 12 hex digits."""
+    digest = hmac.new(secret, value.encode("utf-8", "surrogateescape"), hashlib.sha256)
+    return digest.hexdigest()[:12]
+
+
+def _values(header: str) -> Sequence[str]:
+    """Return what in a header is secret: the value without its scheme, each cookie's value."""
+    scheme, _, rest = header.partition(" ")
+    if rest and scheme.isalnum():
+        header = rest.strip()
+    values = [header]
+    if "=" in header:
+        for item in header.replace(",", ";").split(";"):
+            _, _, value = item.strip().partition("=")
+            values.append(unquote(value.strip('"')))
+    return values

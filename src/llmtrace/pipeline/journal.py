@@ -1,0 +1,88 @@
+"""Where a call's records go, so that they outlive this process."""
+
+import asyncio
+from typing import Final, Protocol
+
+from llmtrace.domain.traces import Body, Record, Trace
+from llmtrace.storage.base import TraceRepository
+from llmtrace.storage.spool import SpoolUnavailable, SpoolWriter
+
+LARGE: Final = 256 * 1024
+"""Bodies from this size on take milliseconds to compress: they are written from a thread."""
+
+
+class JournalUnavailable(OSError):
+    """The journal cannot take a record now."""
+
+
+class Journal(Protocol):
+    """Takes the records of one worker's calls."""
+
+    async def begin(self, trace: Trace, body: Body | None) -> None:
+        """Append the START of a call that is about to be sent. Raises: JournalUnavailable."""
+        ...
+
+    async def end(self, record: Record) -> None:
+        """Append the END of a call. Raises: JournalUnavailable."""
+        ...
+
+    def end_now(self, record: Record) -> None:
+        """The same where nothing can be awaited."""
+        ...
+
+
+class SpoolJournal:
+    """Journal of profiles that outlive the process: the spool."""
+
+    def __init__(self, writer: SpoolWriter) -> None:
+        self._writer = writer
+
+    async def begin(self, trace: Trace, body: Body | None) -> None:
+        """Append START and SENT in one write."""
+        try:
+            if body is not None and len(body.content) >= LARGE:
+                await asyncio.to_thread(self._writer.start_and_sent, trace, body)
+            else:
+                self._writer.start_and_sent(trace, body)
+        except SpoolUnavailable as error:
+            raise JournalUnavailable(str(error)) from error
+
+    async def end(self, record: Record) -> None:
+        """Append END, and wait for the disk if ``spool.durability`` is strict."""
+        try:
+            if _size(record) >= LARGE:
+                await asyncio.to_thread(self._writer.end, record)
+            else:
+                await self._writer.end_durable(record)
+        except SpoolUnavailable as error:
+            raise JournalUnavailable(str(error)) from error
+
+    def end_now(self, record: Record) -> None:
+        """Append END from where nothing can be awaited."""
+        try:
+            self._writer.end(record)
+        except SpoolUnavailable as error:
+            raise JournalUnavailable(str(error)) from error
+
+
+class DirectJournal:
+    """Journal of the profile ``memory``: straight into a store that forgets."""
+
+    def __init__(self, traces: TraceRepository) -> None:
+        self._traces = traces
+
+    async def begin(self, trace: Trace, body: Body | None) -> None:
+        """Keep the call as pending."""
+        self._traces.put([Record(trace=trace, request=body)])
+
+    async def end(self, record: Record) -> None:
+        """Keep the call."""
+        self.end_now(record)
+
+    def end_now(self, record: Record) -> None:
+        """Keep the call."""
+        self._traces.put([record])
+
+
+def _size(record: Record) -> int:
+    return sum(len(body.content) for body in (record.request, record.answer) if body)

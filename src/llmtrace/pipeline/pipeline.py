@@ -1,0 +1,359 @@
+"""The order of a call's stages. The only code that knows all of them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import parse_qsl
+
+from llmtrace.domain.findings import Verdict
+from llmtrace.domain.ids import new_trace_id
+from llmtrace.domain.traces import Body, Outcome, Record, Trace
+from llmtrace.pipeline import settle
+from llmtrace.pipeline.answer import AnswerTap, MessageTap
+from llmtrace.pipeline.call import Call, Refusal, RequestHead
+from llmtrace.pipeline.conversation import Conversations
+from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.credentials import Credentials
+from llmtrace.pipeline.identity import BadIdentity, Identifier
+from llmtrace.pipeline.journal import Journal, JournalUnavailable
+from llmtrace.providers import jsongate
+from llmtrace.providers.base import Json, Route, Target
+from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody, decode_request
+from llmtrace.providers.detect import route
+from llmtrace.providers.hosts import HostTable
+from llmtrace.providers.jsongate import BadJson, JsonLimits
+from llmtrace.providers.pricing import PriceBook
+from llmtrace.providers.registry import dialect as dialect_named
+
+logger = logging.getLogger(__name__)
+
+THREAD_FROM_BYTES: Final = 64 * 1024
+"""Bodies from this size on are read in a thread, so that the loop never waits for one."""
+RECORD_ERROR: Final = (
+    "LLMTrace cannot record this call now and is set to refuse what it cannot record."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much of a call is read and kept, in bytes."""
+
+    decoded_bytes: int
+    decoded_ratio: int
+    answer_bytes: int
+    frame_bytes: int
+    json: JsonLimits
+
+
+class Pipeline:
+    """Takes calls through their stages. One per worker; lives in the event loop.
+
+    Nothing here raises on what a peer sent: a call that cannot be judged is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        hosts: HostTable,
+        identifier: Identifier,
+        prices: Callable[[], PriceBook | None],
+        journal: Journal,
+        bounds: Bounds,
+        counters: Counters,
+        refuse_unrecorded: bool = True,
+        keep_bodies: bool = True,
+    ) -> None:
+        self._hosts = hosts
+        self._identifier = identifier
+        self._prices = prices
+        self._journal = journal
+        self._bounds = bounds
+        self._counters = counters
+        self._refuse_unrecorded = refuse_unrecorded
+        self._keep_bodies = keep_bodies
+        self._conversations = Conversations()
+
+    # --- identify ---------------------------------------------------------------------------
+
+    def identify(self, head: RequestHead) -> Call | Refusal:
+        """Begin a call: say who calls, whom, and in which dialect as far as the head tells."""
+        headers: dict[str, str] = {}
+        repeated: set[str] = set()
+        for name, value in head.headers:
+            name = name.lower()
+            if headers.setdefault(name, value) is not value:
+                repeated.add(name)
+        credentials = Credentials(head.headers, head.query)
+        target = Target(method=head.method, host=head.host, path=head.path, headers=headers)
+        found = route(target, provider_hint=head.provider_hint, body=None, hosts=self._hosts)
+        dialect = dialect_named(found.dialect)
+        try:
+            caller = self._identifier.caller(
+                headers=headers,
+                repeated=frozenset(repeated),
+                peer=head.peer,
+                run=head.run,
+                credentials=credentials,
+            )
+        except BadIdentity as error:
+            body = dialect.refusal(status=400, code="bad_identity", message=str(error))
+            return Refusal(status=400, code="bad_identity", message=str(error), body=body)
+        trace = Trace(
+            trace_id=new_trace_id(),
+            started_at=head.started_at,
+            tenant=caller.tenant,
+            agent=caller.agent,
+            run=caller.run,
+            session=caller.client.session,
+            client=caller.client.program,
+            client_version=caller.client.version,
+            provider=found.provider,
+            dialect=found.dialect,
+            operation=found.operation,
+            mode=head.mode,
+            method=head.method,
+            host=head.host,
+            path=credentials.scrub(head.path),
+            model=found.model or _named_model(head.query),
+        )
+        return Call(head=head, trace=trace, credentials=credentials, dialect=dialect, route=found)
+
+    # --- inspect the request ----------------------------------------------------------------
+
+    async def inspect(self, call: Call, body: bytes) -> Refusal | None:
+        """Read a request and put it on record; return the refusal if it must not go on."""
+        began = time.monotonic()
+        try:
+            if len(body) > THREAD_FROM_BYTES:
+                await asyncio.to_thread(self._read, call, body)
+            else:
+                self._read(call, body)
+        except (UndecodableBody, BodyTooLarge, BadJson) as error:
+            return await self.refuse(call, *_fault(error))
+        call.span("inspect", began, time.monotonic())
+        return await self._begin(call)
+
+    async def inspect_message(
+        self, call: Call, content: bytes, body: Json
+    ) -> tuple[Refusal | None, MessageTap]:
+        """Read the WebSocket message that begins a call; return what reads its answer."""
+        bounds = self._bounds
+        tap = call.tap = MessageTap(max_bytes=bounds.answer_bytes, keep=self._keep_bodies)
+        call.request_bytes = len(content)
+        if self._keep_bodies:
+            call.request_body = Body(content=content, media_type="application/json")
+        began = time.monotonic()
+        try:
+            jsongate.parse(content, bounds.json)
+        except BadJson as error:
+            return await self.refuse(call, *_fault(error)), tap
+        self._understand(call, body)
+        call.know(stream=True)
+        call.status = 101
+        call.span("inspect", began, time.monotonic())
+        return await self._begin(call), tap
+
+    def more_input(self, call: Call, body: Json) -> None:
+        """Read what a client adds to a call that runs already."""
+        more = call.dialect.request(body, call.route)
+        call.view = replace(
+            call.view,
+            parts=[*call.view.parts, *more.parts],
+            media=[*call.view.media, *more.media],
+        )
+        for media in more.media:
+            call.gap("media", media.size or 0, media.location)
+
+    async def pass_unread(self, call: Call, reason: str, size: int) -> Refusal | None:
+        """Put a request on record whose body goes on unread, and say why."""
+        call.gap(reason, size)
+        return await self._begin(call)
+
+    async def refuse(self, call: Call, status: int, code: str, message: str) -> Refusal:
+        """End a call that the provider will not see."""
+        self._counters.count("refused", code)
+        body = call.dialect.refusal(status=status, code=code, message=message)
+        refusal = Refusal(
+            status=status,
+            code=code,
+            message=message,
+            body=body,
+            headers={"x-should-retry": "false"},
+        )
+        call.know(verdict=Verdict.BLOCK)
+        call.status = status
+        await self.finish(call, outcome=Outcome.REFUSED, code=code, message=message)
+        return refusal
+
+    def _read(self, call: Call, body: bytes) -> None:
+        bounds = self._bounds
+        content = decode_request(
+            body,
+            call.head.values("content-encoding"),
+            max_size=bounds.decoded_bytes,
+            max_ratio=bounds.decoded_ratio,
+        )
+        call.request_bytes = len(content)
+        media_type = next(iter(call.head.values("content-type")), "")
+        if content and self._keep_bodies:
+            call.request_body = Body(content=content, media_type=media_type)
+        parsed = self._json(call, content, media_type)
+        if parsed is not None:
+            self._understand(call, parsed)
+
+    def _json(self, call: Call, content: bytes, media_type: str) -> Json:
+        """Parse a body; None if the route takes other bodies too and this is one."""
+        wanted = not call.route.generic and call.route.operation not in FREE_FORM
+        if call.head.method in ("GET", "HEAD", "DELETE", "OPTIONS") and not content:
+            return None
+        if not wanted:
+            if not content:
+                return None
+            if "json" not in media_type and content.lstrip()[:1] not in (b"{", b"["):
+                call.gap("not_json", len(content))
+                return None
+            try:
+                return jsongate.parse(content, self._bounds.json)
+            except BadJson as error:
+                if error.reason in ("duplicate_key", "too_deep"):
+                    raise
+                call.gap("bad_json", len(content))
+                return None
+        return jsongate.parse(content, self._bounds.json)
+
+    def _understand(self, call: Call, body: Json) -> None:
+        if call.route.generic:
+            self._reroute(call, body)
+        view = call.view = call.dialect.request(body, call.route)
+        session = call.trace.session or view.conversation_hint
+        call.thread = self._conversations.begin(call.trace.tenant, session, view)
+        for media in view.media:
+            call.gap("media", media.size or 0, media.location)
+        call.know(
+            model=view.model or call.trace.model,
+            stream=view.stream if call.route.stream is None else call.route.stream,
+            session=session[:128],
+            conversation=call.thread.conversation,
+            parent_conversation=call.thread.parent,
+            turn=call.thread.turn,
+            media=tuple(view.media),
+        )
+
+    def _reroute(self, call: Call, body: Json) -> None:
+        """Look again with the body: an unknown path may speak a known dialect."""
+        head = call.head
+        headers = {name.lower(): value for name, value in reversed(head.headers)}
+        target = Target(method=head.method, host=head.host, path=head.path, headers=headers)
+        found = route(target, provider_hint=head.provider_hint, body=body, hosts=self._hosts)
+        self._follow(call, found)
+
+    def _follow(self, call: Call, found: Route) -> None:
+        call.route = found
+        call.dialect = dialect_named(found.dialect)
+        call.know(provider=found.provider, dialect=found.dialect, operation=found.operation)
+
+    async def _begin(self, call: Call) -> Refusal | None:
+        body = self._scrubbed(call, call.request_body)
+        try:
+            await self._journal.begin(call.trace, body)
+            call.recorded = True
+        except JournalUnavailable as error:
+            logger.error("call %s cannot be recorded: %s", call.id, error)
+            self._counters.count("audit_failures")
+            if self._refuse_unrecorded:
+                return await self.refuse(call, 503, "audit_unavailable", RECORD_ERROR)
+        return None
+
+    # --- inspect the answer -----------------------------------------------------------------
+
+    def answer(self, call: Call, *, status: int, headers: Mapping[str, str]) -> AnswerTap:
+        """The head of the answer is here: return what is to read its body."""
+        call.status = status
+        call.first_byte = time.monotonic()
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        call.tap = AnswerTap(
+            call.dialect,
+            media_type=media_type,
+            content_encoding=headers.get("content-encoding", ""),
+            max_bytes=self._bounds.answer_bytes,
+            max_frame=self._bounds.frame_bytes,
+            keep=self._keep_bodies,
+        )
+        return call.tap
+
+    # --- settle and record ------------------------------------------------------------------
+
+    async def finish(
+        self, call: Call, *, outcome: Outcome | None = None, code: str = "", message: str = ""
+    ) -> None:
+        """End a call: price it and hand its END record to the journal. Once; then nothing."""
+        record = self._settle(call, outcome, code, message)
+        if record is None:
+            return
+        try:
+            await self._journal.end(record)
+        except JournalUnavailable as error:
+            self._lost(call, error)
+
+    def finish_now(
+        self, call: Call, *, outcome: Outcome | None = None, code: str = "", message: str = ""
+    ) -> None:
+        """The same where nothing can be awaited: before the last byte of a sized answer."""
+        record = self._settle(call, outcome, code, message)
+        if record is None:
+            return
+        try:
+            self._journal.end_now(record)
+        except JournalUnavailable as error:
+            self._lost(call, error)
+
+    def _settle(
+        self, call: Call, outcome: Outcome | None, code: str, message: str
+    ) -> Record | None:
+        if call.ended:
+            return None
+        call.ended = True
+        record = settle.record(
+            call,
+            outcome=outcome,
+            code=code,
+            message=message,
+            prices=self._prices(),
+            conversations=self._conversations,
+            now=time.monotonic(),
+        )
+        self._counters.count("calls", record.trace.outcome)
+        return record
+
+    def _lost(self, call: Call, error: JournalUnavailable) -> None:
+        logger.error("the end of call %s cannot be recorded: %s", call.id, error)
+        self._counters.count("audit_failures")
+
+    def _scrubbed(self, call: Call, body: Body | None) -> Body | None:
+        if body is None:
+            return None
+        content = call.credentials.scrub_bytes(body.content)
+        return (
+            body if content is body.content else Body(content=content, media_type=body.media_type)
+        )
+
+
+FREE_FORM: Final = frozenset({"files", "images", "audio", "telemetry", "other", "models"})
+"""Operations whose bodies need not be JSON."""
+
+
+def _named_model(query: str) -> str:
+    """Return the model that a query names, as Realtime connections do."""
+    return next((value for name, value in parse_qsl(query) if name == "model"), "")
+
+
+def _fault(error: UndecodableBody | BodyTooLarge | BadJson) -> tuple[int, str, str]:
+    """Return status, code and message for a body that cannot be read."""
+    if isinstance(error, BodyTooLarge):
+        return 413, "body_too_large", f"LLMTrace refused this request: {error}"
+    if isinstance(error, UndecodableBody):
+        return 415, "undecodable_body", f"LLMTrace refused this request: {error}"
+    return 400, "bad_json", f"LLMTrace refused this request: {error}"

@@ -1,0 +1,200 @@
+"""Makes the END record of a call: what it said, used and cost, and what was not read."""
+
+from dataclasses import replace
+from typing import Final
+
+from llmtrace.domain.answers import Answer, ChannelKind, Failed
+from llmtrace.domain.parts import Part, Role
+from llmtrace.domain.traces import (
+    ActionType,
+    AgentAction,
+    Body,
+    Coverage,
+    Outcome,
+    Record,
+    Span,
+    Texts,
+    Trace,
+)
+from llmtrace.domain.usage import Usage, UsageSource
+from llmtrace.pipeline.call import Call
+from llmtrace.pipeline.conversation import Conversations
+from llmtrace.providers.pricing import PriceBook
+from llmtrace.providers.usage import estimate_tokens, read_usage
+
+MAX_ARGUMENT_CHARS: Final = 4096
+MAX_SEARCH_CHARS: Final = 256 * 1024
+MAX_ERROR_CHARS: Final = 500
+MAX_ACTIONS: Final = 256
+SPEECH: Final = frozenset({ChannelKind.TEXT, ChannelKind.REFUSAL, ChannelKind.TRANSCRIPT})
+BILLED: Final = frozenset({*SPEECH, ChannelKind.REASONING, ChannelKind.TOOL_CALL})
+ASSISTANT: Final = frozenset({Role.ASSISTANT, Role.TOOL_CALL})
+CONTEXT: Final = frozenset({Role.SYSTEM, Role.TOOL_DESCRIPTION})
+
+
+def record(
+    call: Call,
+    *,
+    outcome: Outcome | None,
+    code: str,
+    message: str,
+    prices: PriceBook | None,
+    conversations: Conversations,
+    now: float,
+) -> Record:
+    """Return the END record. ``outcome`` None means that the answer came to its end."""
+    answer = call.tap.close() if call.tap else Answer()
+    ending, code, message = _ending(call, answer, outcome, code, message)
+    trace = _with_usage(call, answer, _sent(call, ending))
+    trace = replace(
+        trace,
+        outcome=ending,
+        status=call.status,
+        error_code=code,
+        error=call.credentials.scrub(message)[:MAX_ERROR_CHARS],
+        model_answered=answer.model,
+        response_id=answer.response_id,
+        service_tier=answer.service_tier,
+        stop_reason=answer.stop_reasons[0] if answer.stop_reasons else "",
+        conversation=_conversation(call, answer, conversations),
+        actions=_actions(call, answer),
+        coverage=_coverage(call),
+        duration_ms=(now - call.head.started) * 1000,
+        ttft_ms=(call.first_byte - call.head.started) * 1000 if call.first_byte else None,
+        spans=_spans(call, now),
+    )
+    if prices is not None and call.route.billable and call.view.billable:
+        trace = _priced(trace, prices)
+    call.trace = trace
+    return Record(
+        trace=trace,
+        request=None if call.recorded else call.request_body,
+        answer=_kept(call),
+        texts=_texts(call, answer),
+    )
+
+
+def _ending(
+    call: Call, answer: Answer, outcome: Outcome | None, code: str, message: str
+) -> tuple[Outcome, str, str]:
+    """Return how the call ended. A client that leaves after the terminal event had it all."""
+    if outcome is Outcome.CLIENT_LEFT and answer.complete:
+        outcome, code, message = None, "", ""
+    if outcome is not None:
+        return outcome, code, message
+    if answer.error is not None:
+        return Outcome.PROVIDER_ERROR, *_failure(answer.error)
+    if call.outcome_of_status is Outcome.PROVIDER_ERROR:
+        return Outcome.PROVIDER_ERROR, f"http_{call.status}", ""
+    if (
+        call.trace.stream
+        and not answer.complete
+        and not answer.stop_reasons
+        and call.route.billable
+    ):
+        return Outcome.BROKEN, "no_terminal_event", "the stream ended before its terminal event"
+    return Outcome.OK, "", ""
+
+
+def _failure(error: Failed) -> tuple[str, str]:
+    return error.code or "provider_error", error.message
+
+
+def _sent(call: Call, ending: Outcome) -> bool:
+    """Whether the provider may have worked on it, and charge for it."""
+    return ending not in (Outcome.REFUSED, Outcome.CONNECT_FAILED, Outcome.PROVIDER_ERROR)
+
+
+def _with_usage(call: Call, answer: Answer, sent: bool) -> Trace:
+    trace = call.trace
+    model = answer.model or trace.model
+    usage = read_usage(trace.provider, trace.dialect, answer.usage, model)
+    if usage is not None:
+        return replace(trace, usage=usage, usage_source=UsageSource.PROVIDER)
+    if not sent or not call.route.billable or not call.view.billable or call.route.generic:
+        return trace
+    usage = Usage(
+        input_tokens=sum(estimate_tokens(part.text) for part in call.view.parts),
+        output_tokens=sum(estimate_tokens(t) for c, t in answer.texts.items() if c.kind in BILLED),
+    )
+    return replace(trace, usage=usage, usage_source=UsageSource.ESTIMATED)
+
+
+def _priced(trace: Trace, prices: PriceBook) -> Trace:
+    if trace.usage_source is UsageSource.NONE:
+        return trace
+    for model in filter(None, (trace.model_answered, trace.model)):
+        cost = prices.price(
+            trace.provider,
+            model,
+            trace.usage,
+            at=trace.started_at,
+            service_tier=trace.service_tier,
+        )
+        if cost is not None:
+            return replace(trace, cost_nano_usd=cost.nano_usd, price_version=cost.price_version)
+    return trace
+
+
+def _conversation(call: Call, answer: Answer, conversations: Conversations) -> str:
+    if not call.view.parts:
+        return call.trace.conversation
+    return conversations.finish(call.thread, answer)
+
+
+def _actions(call: Call, answer: Answer) -> tuple[AgentAction, ...]:
+    scrub = call.credentials.scrub
+    return tuple(
+        AgentAction(
+            action_type=ActionType.TOOL_CALL,
+            name=tool.name[:256],
+            arguments=scrub(tool.arguments)[:MAX_ARGUMENT_CHARS],
+            call_id=tool.call_id[:128],
+        )
+        for tool in answer.tool_calls[:MAX_ACTIONS]
+    )
+
+
+def _coverage(call: Call) -> Coverage:
+    gaps = tuple(call.gaps) + (call.tap.gaps if call.tap else ())
+    answer_bytes = call.tap.decoded or call.tap.received if call.tap else 0
+    return Coverage(request_bytes=call.request_bytes, answer_bytes=answer_bytes, gaps=gaps)
+
+
+def _spans(call: Call, now: float) -> tuple[Span, ...]:
+    if call.first_byte is not None:
+        sent = call.head.started + (
+            (call.spans[-1].offset_ms + call.spans[-1].duration_ms) / 1000 if call.spans else 0
+        )
+        call.span("provider", sent, call.first_byte)
+        call.span("answer", call.first_byte, now)
+    return tuple(call.spans)
+
+
+def _kept(call: Call) -> Body | None:
+    if call.tap is None or not call.tap.content:
+        return None
+    content = call.credentials.scrub_bytes(call.tap.content)
+    return Body(content=content, media_type=call.tap.media_type)
+
+
+def _texts(call: Call, answer: Answer) -> Texts:
+    """Return what is new in this call: what came after the assistant's last words."""
+    parts = call.view.parts
+    last = max((i for i, part in enumerate(parts) if part.role in ASSISTANT), default=-1)
+    new = [part for part in parts[last + 1 :] if last < 0 or part.role not in CONTEXT]
+    said = [text for channel, text in answer.texts.items() if channel.kind in SPEECH]
+    scrub = call.credentials.scrub
+    return Texts(prompt=scrub(_joined(new)), answer=scrub("\n".join(said)[:MAX_SEARCH_CHARS]))
+
+
+def _joined(parts: list[Part]) -> str:
+    texts, room = [], MAX_SEARCH_CHARS
+    for part in parts:
+        if part.role is Role.TOOL_DESCRIPTION:
+            continue
+        texts.append(part.text[:room])
+        room -= len(part.text)
+        if room <= 0:
+            break
+    return "\n".join(texts)
