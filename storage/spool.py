@@ -256,6 +256,7 @@ class SpoolWriter:
         packed: _Packed,
         waiter: Waiter | None,
     ) -> None:
+        self._appender.prepare()
         level = self._room.level(HEADER_SIZE + len(packed.payload), self._clock())
         verdict = answer(level, self._on_full, call)
         if verdict is Answer.DROP:
