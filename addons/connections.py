@@ -28,6 +28,8 @@ async def dial_anywhere(host: str, port: int) -> Streams:
 
 OPENS = frozenset({"requestheaders"})
 CLOSES = frozenset({"response", "error", "websocket_end"})
+REFUSED_GREETING = "No TLS context was provided"
+"""How mitmproxy calls it an error that a greeting was refused; the refusal is counted."""
 
 
 class GatewayConnection(ProxyConnectionHandler):
@@ -87,7 +89,7 @@ class GatewayConnection(ProxyConnectionHandler):
         | None = None,
     ) -> None:
         """Pass warnings and errors on; what is below may quote the client's bytes."""
-        if level >= logging.WARNING:
+        if level >= logging.WARNING and not message.startswith(REFUSED_GREETING):
             super().log(message, level, exc_info)
 
     async def handle_connection(self, connection: Connection) -> None:

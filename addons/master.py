@@ -17,7 +17,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.utils import asyncio_utils
 
 from llmtrace.addons.connections import Dial, GatewayConnection, dial_anywhere
-from llmtrace.addons.hardening import BodyLimit, Guards, hardened
+from llmtrace.addons.hardening import BodyLimit, Guards, Relayed, hardened, unread
 from llmtrace.addons.hooks import HookTable
 from llmtrace.addons.limits import Count, Limits, discard
 from llmtrace.addons.listening import Bound, Listen, Listeners
@@ -56,13 +56,16 @@ class GatewayMaster(Master):
         dial: Dial = dial_anywhere,
         count: Count = discard,
         body_limit: BodyLimit | None = None,
+        relayed: Relayed = unread,
     ) -> None:
         super().__init__(Options(confdir=str(options.ca_dir)))
         self._legacy_log_events.uninstall()  # it would turn each log line into an event
         self.addons = HookTable(self)
         self._options = options
         self._dial = dial
-        self._guards = Guards(limits=options.limits, count=count, body_limit=body_limit)
+        self._guards = Guards(
+            limits=options.limits, count=count, body_limit=body_limit, relayed=relayed
+        )
         self._stack = ExitStack()
         self._ready = asyncio.Event()
         self.proxyserver = Proxyserver()
@@ -178,6 +181,7 @@ def build_master(
     dial: Dial = dial_anywhere,
     count: Count = discard,
     body_limit: BodyLimit | None = None,
+    relayed: Relayed = unread,
 ) -> GatewayMaster:
     """Build a master with its options set. To be called inside the running event loop.
 
@@ -189,7 +193,9 @@ def build_master(
     """
     for listen in options.listens:
         ProxyMode.parse(listen.mode)
-    master = GatewayMaster(options=options, dial=dial, count=count, body_limit=body_limit)
+    master = GatewayMaster(
+        options=options, dial=dial, count=count, body_limit=body_limit, relayed=relayed
+    )
     master.addons.add(*addons, master.proxyserver, NextLayer())
     master.options.update(
         server=False,  # listening is ours

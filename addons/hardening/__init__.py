@@ -13,10 +13,11 @@ import mitmproxy.version
 from mitmproxy.addons import next_layer
 from mitmproxy.proxy import layers
 from mitmproxy.proxy.layers import http as http_layers
+from mitmproxy.proxy.layers import tcp
 from mitmproxy.proxy.layers.http import _http1
 
 from llmtrace.addons.abort import AbortableHttpStream
-from llmtrace.addons.hardening.guards import BodyLimit, Guards
+from llmtrace.addons.hardening.guards import BodyLimit, Guards, Relayed, unread
 from llmtrace.addons.hardening.handshakes import PromptClientTLSLayer
 from llmtrace.addons.hardening.http1 import (
     BoundedHttp1Client,
@@ -24,8 +25,9 @@ from llmtrace.addons.hardening.http1 import (
     make_body_reader,
 )
 from llmtrace.addons.hardening.http2 import StrictHttp2Server
+from llmtrace.addons.hardening.relays import CountedTCPLayer
 
-__all__ = ["BodyLimit", "Guards", "check_version", "hardened"]
+__all__ = ["BodyLimit", "Guards", "Relayed", "check_version", "hardened", "unread"]
 
 SUPPORTED: Final = "12.2."
 
@@ -36,6 +38,8 @@ _GUARDED: Final[tuple[tuple[object, str, type], ...]] = (
     (http_layers, "HttpStream", AbortableHttpStream),
     (next_layer, "ClientTLSLayer", PromptClientTLSLayer),
     (layers, "ClientTLSLayer", PromptClientTLSLayer),
+    (layers, "TCPLayer", CountedTCPLayer),
+    (tcp, "TCPLayer", CountedTCPLayer),
 )
 """Where mitmproxy looks a layer up, and what it shall find."""
 

@@ -9,6 +9,12 @@ from llmtrace.addons.limits import Count, Limits, discard
 
 type BodyLimit = Callable[[http.Request], int]
 """Says how many bytes the body of a request may have, from its head alone. Must not raise."""
+type Relayed = Callable[[str, int, int], None]
+"""Told the host of a tunnel and the bytes that went up and down in it. Must not raise."""
+
+
+def unread(_host: str, _up: int, _down: int) -> None:
+    """Keep no account of tunnels."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +28,7 @@ class Guards:
     limits: Limits = field(default_factory=Limits)
     count: Count = discard
     body_limit: BodyLimit | None = None
+    relayed: Relayed = unread
     draining: bool = False
 
     def body_bytes(self, request: http.Request) -> int:

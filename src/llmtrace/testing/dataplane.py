@@ -13,6 +13,7 @@ import h2.connection
 import h2.events
 
 from llmtrace.addons.connections import Dial, Streams
+from llmtrace.addons.hardening import Relayed, unread
 from llmtrace.addons.limits import Limits
 from llmtrace.addons.listening import Listen
 from llmtrace.addons.master import GatewayMaster, MasterOptions, build_master
@@ -180,6 +181,7 @@ class Setup:
     to: Upstream | None = None
     dial: Dial | None = None
     may_mint: Callable[[str], bool] = _is_governed
+    relayed: Relayed = unread
 
 
 async def start_gateway(setup: Setup) -> Gateway:
@@ -203,7 +205,11 @@ async def start_gateway(setup: Setup) -> Gateway:
         limits=setup.limits,
     )
     master = build_master(
-        options=options, addons=[*setup.addons, tls], dial=setup.dial or dial, count=count
+        options=options,
+        addons=[*setup.addons, tls],
+        dial=setup.dial or dial,
+        count=count,
+        relayed=setup.relayed,
     )
     task = asyncio.create_task(master.run())
     bound = await asyncio.wait_for(master.ready(), 5)
