@@ -5,7 +5,11 @@ from typing import Final
 
 from llmtrace.providers.anthropic_messages import AnthropicMessages
 from llmtrace.providers.base import Dialect
+from llmtrace.providers.bedrock import BedrockConverse, BedrockInvoke
+from llmtrace.providers.cohere import CohereChat
+from llmtrace.providers.gemini_generate import GeminiGenerate
 from llmtrace.providers.generic import GenericDialect
+from llmtrace.providers.ollama import OllamaChat, OllamaGenerate
 from llmtrace.providers.openai_chat import OpenAIChat
 from llmtrace.providers.openai_completions import OpenAICompletions
 from llmtrace.providers.openai_embeddings import OpenAIEmbeddings
@@ -24,6 +28,12 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
         OpenAIResponses(),
         OpenAIRealtime(),
         AnthropicMessages(),
+        GeminiGenerate(),
+        BedrockConverse(),
+        BedrockInvoke(),
+        OllamaChat(),
+        OllamaGenerate(),
+        CohereChat(),
     )
 }
 
