@@ -86,8 +86,12 @@ class SqliteFile:
         self._readers: deque[sqlite3.Connection] = deque()
         self._holders = 1
         self._closed = False
-        with self._translated():
-            self._open()
+        try:
+            with self._translated():
+                self._open()
+        except BaseException:
+            self.close()
+            raise
 
     def share(self) -> "SqliteFile":
         """Count one more holder: the file is closed when each of them has closed it."""
@@ -150,7 +154,7 @@ class SqliteFile:
                 f"{self.path}: there is no such database; 'llmtrace proxy' makes it"
             )
         if not self._read_only:
-            self._make_private()
+            _make_private(self.path)
         applied = self._applied()
         if unknown := [name for name in applied if name not in LAYOUT]:
             raise SchemaMismatch(
@@ -166,18 +170,6 @@ class SqliteFile:
             )
         if missing:
             self._lay_out()
-
-    def _make_private(self) -> None:
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            if self.path.stat().st_mode & 0o077:
-                self.path.chmod(0o600)
-        except OSError as error:
-            raise StorageUnavailable(
-                f"{self.path}: {error.strerror or type(error).__name__}; "
-                "check storage.database_path and the rights of its folder"
-            ) from error
 
     def _applied(self) -> list[str]:
         with self.reading() as connection:
@@ -206,18 +198,27 @@ class SqliteFile:
     def _writer(self) -> sqlite3.Connection:
         if self._read_only:
             raise StorageError(f"{self.path}: opened for reading only")
-        if self._connection is None:
+        if self._claim is None:
             self._claim = self._claimed()
-            connection = self._connect(self.path)
-            self._connection = connection
-            for pragma in (
+        if self._connection is None:
+            self._connection = self._configured(
                 "PRAGMA auto_vacuum = INCREMENTAL",  # only before the first table is made
                 "PRAGMA journal_mode = WAL",
                 f"PRAGMA synchronous = {self._synchronous}",
                 f"PRAGMA journal_size_limit = {MAX_WAL_BYTES}",
-            ):
-                connection.execute(pragma).fetchall()
+                "PRAGMA secure_delete = FAST",  # what is deleted is overwritten where that is free
+            )
         return self._connection
+
+    def _configured(self, *pragmas: str) -> sqlite3.Connection:
+        connection = self._connect(self.path)
+        try:
+            for pragma in pragmas:
+                connection.execute(pragma).fetchall()
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
     def _claimed(self) -> sqlite3.Connection:
         """Take the lock that a writer holds for as long as it lives, on any system.
@@ -226,8 +227,10 @@ class SqliteFile:
         system lets go of it when the process dies.
         """
         path = self.path.with_name(self.path.name + "-writer")
+        _make_private(path)
         claim = self._connect(path)
         try:
+            claim.execute("PRAGMA journal_mode = MEMORY").fetchall()
             claim.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             claim.close()
@@ -235,8 +238,6 @@ class SqliteFile:
                 f"{self.path}: another LLMTrace process writes to it; stop that one, or set "
                 "another storage.database_path"
             ) from error
-        with suppress(OSError):
-            path.chmod(0o600)  # it is empty; the mode is for the eye
         return claim
 
     def _drop_writer(self) -> None:
@@ -254,10 +255,8 @@ class SqliteFile:
             return self._readers.pop()
         except IndexError:
             pass
-        connection = self._connect(self.path)
+        connection = self._configured("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-        connection.execute("PRAGMA query_only = ON").fetchall()
-        connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
         return connection
 
     def _give_back(self, connection: sqlite3.Connection, *, usable: bool) -> None:
@@ -268,6 +267,25 @@ class SqliteFile:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self.path)
+
+
+def _make_private(path: Path) -> None:
+    """Make the file if it is not there, and let nobody but its owner read it.
+
+    A file that is there is never opened: closing it again would drop the locks that SQLite holds
+    on it in this process (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{path}: {error.strerror or type(error).__name__}; "
+            "check storage.database_path and the rights of its folder"
+        ) from error
 
 
 @contextmanager

@@ -42,6 +42,8 @@ from llmtrace.storage.sqlite_values import text_in, text_out, time_in
 EXPORT_STEP: Final = 100
 PURGE_STEP: Final = 200
 VACUUM_STEP_PAGES: Final = 2_000
+MERGE_STEP_PAGES: Final = 500
+MAX_MERGE_STEPS: Final = 10_000
 
 _PUT_TRACE: Final = insert_sql("traces", TRACE_COLUMNS)
 _PUT_FINDING: Final = insert_sql("findings", FINDING_COLUMNS)
@@ -104,9 +106,9 @@ class _Change:
 class SqliteTraceRepository:
     """Keeps traces in a ``SqliteFile``; see ``TraceRepository`` for what each method promises."""
 
-    def __init__(self, file: SqliteFile) -> None:
+    def __init__(self, file: SqliteFile, *, packer: Packer | None = None) -> None:
         self._file = file
-        self._packer = Packer()
+        self._packer = packer or Packer()
         self._pieces = PieceWriter(self._packer)
 
     def put(self, records: Sequence[Record]) -> None:
@@ -200,7 +202,11 @@ class SqliteTraceRepository:
                 return total
 
     def vacuum(self) -> None:
-        """Give free pages back to the file system, in steps between which others may write."""
+        """Give free pages back to the file system, in steps between which others may write.
+
+        Words of deleted texts stay in the index until its parts are merged, so that comes first.
+        """
+        self._merge_index()
         free = -1
         while True:
             with self._file.maintaining() as db:
@@ -210,6 +216,20 @@ class SqliteTraceRepository:
                     return
                 free = left
                 db.execute(_VACUUM).fetchall()
+
+    def _merge_index(self) -> None:
+        # "A negative value starts the merge of everything, a positive one goes on with it, until
+        # a statement changes nothing": https://sqlite.org/fts5.html#the_merge_command
+        pages = -MERGE_STEP_PAGES
+        for _ in range(MAX_MERGE_STEPS):
+            with self._file.writing() as db:
+                before = db.total_changes
+                db.execute(
+                    "INSERT INTO texts_index (texts_index, rank) VALUES ('merge', ?)", (pages,)
+                )
+                if db.total_changes - before < 2:
+                    return
+            pages = MERGE_STEP_PAGES
 
     def healthy(self) -> bool:
         """Whether the file can be read now."""
@@ -341,4 +361,5 @@ def _delete_oldest(db: sqlite3.Connection, before: int) -> int:
     return len(old)
 
 
+_MERGE: Final = "INSERT INTO texts_index (texts_index, rank) VALUES ('merge', ?)"
 _DELETE_TRACE: Final = "DELETE FROM traces WHERE id = ?"
