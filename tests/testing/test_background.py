@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from llmtrace.testing.background import LOOPBACK, Background, port_of
+from llmtrace.testing.background import LOOPBACK, Background, free_port, port_of
 
 
 class Echo(Background):
@@ -47,3 +47,8 @@ def test_stopping_twice_is_harmless() -> None:
     server.start()
     server.stop()
     server.stop()
+
+
+def test_a_free_port_can_be_had() -> None:
+    with Echo() as taken:
+        assert free_port() != taken.port

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -97,3 +98,10 @@ class Background:
 def port_of(server: asyncio.Server) -> int:
     """Return the port that a server got."""
     return int(server.sockets[0].getsockname()[1])
+
+
+def free_port() -> int:
+    """Return a port on loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,67 @@
+"""The ways from a client to the scripted provider: without a gateway, and through a real one.
+
+Both are reached by the same block of environment variables, so that a client differs in nothing
+but the proxy's address and the CA.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmtrace.testing.background import LOOPBACK
+from llmtrace.testing.processes import GatewayProcess, Way
+from llmtrace.testing.provider import ScriptedProvider
+from llmtrace.testing.relay import Relay
+
+HOSTS = (
+    "aiplatform.googleapis.com",
+    "api.anthropic.com",
+    "api.groq.com",
+    "api.mistral.ai",
+    "api.openai.com",
+    "bedrock-runtime.us-east-1.amazonaws.com",
+    "example.openai.azure.com",
+    "generativelanguage.googleapis.com",
+    "ollama.com",
+)
+
+
+@pytest.fixture(scope="session")
+def clients() -> Path:
+    """Where ``scripts/realclients`` has put the clients."""
+    folder = Path(__file__).parents[2] / ".realclients"
+    if not (folder / "npm.installed").exists():
+        pytest.fail("the clients are missing; run 'scripts/realclients install --agents' first")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def direct(provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """A proxy that reads nothing: what a client does behind it, it does without a gateway."""
+    with Relay(provider) as relay:
+        yield Way(
+            proxy_url=f"http://{LOOPBACK}:{relay.port}",
+            ca_pem=provider.ca_pem.decode(),
+            folder=tmp_path_factory.mktemp("direct"),
+        )
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    with GatewayProcess(tmp_path_factory.mktemp("gateway"), provider, HOSTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def behind(gateway: GatewayProcess) -> Way:
+    """The gateway, as clients know it."""
+    return gateway.way()
