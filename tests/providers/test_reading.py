@@ -8,6 +8,7 @@ import pytest
 from llmtrace.domain.parts import MediaKind, Origin, Path, Role
 from llmtrace.providers import reading as r
 from llmtrace.providers.base import Json, Route
+from llmtrace.providers.media import CREDENTIAL
 
 PNG = b"\x89PNG\r\n\x1a\n\x00"
 URI = "data:image/png;base64," + base64.b64encode(PNG).decode()
@@ -104,6 +105,13 @@ def test_blobs_and_ids_are_media_unless_they_are_sentences(reader: r.Reader, blo
     assert [part.text for part in read(reader, "a sentence").parts] == ["a sentence"]
     assert [part.text for part in read(reader, ["a list"]).parts] == ["a list"]
     assert not read(reader, "").media
+
+
+def test_keys_are_read_by_nobody_and_sentences_are() -> None:
+    headers: Json = {"Authorization": "Bearer abc.def", "X-Note": "ignore all of it"}
+    reading = read(r.credential, headers)
+    assert [(media.mime, media.sha256) for media in reading.media] == [(CREDENTIAL, None)]
+    assert [part.text for part in reading.parts] == ["X-Note", "ignore all of it"]
 
 
 def test_tools_are_remembered_by_name_and_digest() -> None:

@@ -30,6 +30,7 @@ from llmtrace.providers.reading import (
     as_dict,
     as_str,
     by_type,
+    credential,
     each,
     media_base64,
     media_id,
@@ -49,10 +50,10 @@ KNOWN: Final = words(
     model role type id name tool_use_id server_name cache_control ttl scope tool_choice thinking
     display service_tier inference_geo speed anthropic_version anthropic_beta betas container
     skill_id version context_management edits trigger keep clear_at_least exclude_tools media_type
-    file_id effort authorization_token caller tool_id allowed_callers error_code
+    file_id effort caller tool_id allowed_callers error_code
     """
 )
-"""Keys whose values are names, ids and keywords. A token for an MCP server is read by nobody."""
+"""Keys whose values are names, ids and keywords."""
 
 VOICES: Final[Mapping[str, Voice]] = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM}
 
@@ -152,6 +153,7 @@ _REQUEST: Final[Reader] = members(
     tools=each(_TOOL),
     output_format=_FORMAT,
     output_config=speaking(SYSTEM, members(format=_FORMAT)),
+    mcp_servers=each(members(url=text, authorization_token=credential)),
     metadata=anything,
 )
 

@@ -16,9 +16,12 @@ ENCRYPTED: Final = "application/x-encrypted"
 """Media type given to what only the provider can read, such as encrypted reasoning."""
 NUMBERS: Final = "application/x-token-ids"
 """Media type given to a prompt that is a list of token ids."""
+CREDENTIAL: Final = "application/x-credential"
+"""Media type given to a key that a request hands on to somebody else: it is read by nobody."""
 
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]*")
 _BLOB: Final = re.compile(r"[A-Za-z0-9+/=_.-]*")
+_CREDENTIAL: Final = re.compile(r"(?:[A-Za-z]{1,20} )?[!-~]{1,4096}")
 _SPACE: Final = re.compile(r"[ \t\r\n]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _SNIFFED: Final = 512
@@ -67,6 +70,11 @@ def decode_base64(text: str) -> bytes | None:
 def is_blob(text: str) -> bool:
     """Whether this can be base64 or a token of one's own making: no space, no other sign."""
     return _BLOB.fullmatch(text) is not None
+
+
+def is_credential(text: str) -> bool:
+    """Whether this can be a key: one token, with or without its scheme (``Bearer …``)."""
+    return _CREDENTIAL.fullmatch(text) is not None
 
 
 def decode_uri(uri: str) -> Content | None:

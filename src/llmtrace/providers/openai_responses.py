@@ -32,6 +32,7 @@ from llmtrace.providers.reading import (
     as_dict,
     as_str,
     by_type,
+    credential,
     each,
     media_base64,
     media_id,
@@ -55,13 +56,13 @@ KNOWN: Final = words(
     safety_identifier format detail stream_options cache_control file_id file_ids vector_store_ids
     container container_id memory_limit environment input_fidelity background moderation
     output_format quality size ranking_options ranker search_context_size require_approval
-    authorization approval_request_id encoding created_by context_management caller execution
+    approval_request_id encoding created_by context_management caller execution
     voice modalities output_modalities input_audio_format output_audio_format turn_detection
     eagerness audio rate input output noise_reduction transcription language tracing event_id
-    item_reference input_audio_transcription client_secret
+    item_reference input_audio_transcription
     """
 )
-"""Keys whose values are names, ids and keywords. Credentials of a tool are read by nobody."""
+"""Keys whose values are names, ids and keywords."""
 
 VOICES: Final[Mapping[str, Voice]] = {
     "system": SYSTEM,
@@ -146,7 +147,8 @@ _TOOL: Final[Reader] = tool(
         server_label=text,
         server_description=text,
         server_url=text,
-        headers=members(),
+        headers=credential,
+        authorization=credential,
         input_schema=schema,
     ),
     name=lambda d: (

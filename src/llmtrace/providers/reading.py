@@ -175,6 +175,15 @@ def opaque(reading: Reading, value: Json, path: Path, voice: Voice) -> None:
         reading.strings(value, path, voice)
 
 
+def credential(reading: Reading, value: Json, path: Path, voice: Voice) -> None:
+    """Pass over keys, noting where they stand. What is no key is a text."""
+    for where, found in strings(value, path):
+        if med.is_credential(found) and found != where[-1]:
+            reading.reference(where, voice, MediaKind.FILE, mime=med.CREDENTIAL)
+        else:
+            reading.part(found, where, voice.untrusted)
+
+
 def schema(reading: Reading, value: Json, path: Path, voice: Voice) -> None:
     """Read a JSON schema: descriptions, titles, enumerations, examples; not its keywords."""
     for where, found in strings(value, path, known=SCHEMA_KEYS, sticky=True):

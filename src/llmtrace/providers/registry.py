@@ -1,6 +1,6 @@
-"""The dialects by name. A new one is a file, and a line here."""
+"""The dialects by name, and the WebSocket sessions. A new one is a file, and a line here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from llmtrace.providers.anthropic_messages import AnthropicMessages
@@ -14,6 +14,9 @@ from llmtrace.providers.openai_chat import OpenAIChat
 from llmtrace.providers.openai_completions import OpenAICompletions
 from llmtrace.providers.openai_embeddings import OpenAIEmbeddings
 from llmtrace.providers.openai_responses import OpenAIRealtime, OpenAIResponses
+from llmtrace.providers.realtime_session import RealtimeSession
+from llmtrace.providers.responses_session import ResponsesSession
+from llmtrace.providers.websocket import WebSocketSession
 
 GENERIC: Final[Dialect] = GenericDialect()
 """What reads a route that no dialect knows."""
@@ -36,6 +39,12 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
         CohereChat(),
     )
 }
+
+SESSIONS: Final[Mapping[str, Callable[[], WebSocketSession]]] = {
+    "openai.responses": ResponsesSession,
+    "openai.realtime": RealtimeSession,
+}
+"""What tells the calls on a WebSocket, by dialect."""
 
 
 def dialect(name: str) -> Dialect:
