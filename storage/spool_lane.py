@@ -123,9 +123,8 @@ class Lane:
             for item in self._joiner.add(located):
                 self._batch.add(item)
         self._add_while_room(self._joiner.excess())
-        self._add_while_room(self._joiner.due())
-        if self.reader.finished and not self._unread:
-            self._add_while_room(self._joiner.abandoned())
+        over = self.reader.finished and not self._unread
+        self._add_while_room(self._joiner.abandoned() if over else self._joiner.due())
 
     def _add_while_room(self, items: Iterator[Item]) -> None:
         while not self.full:
