@@ -78,6 +78,9 @@ def test_a_stream_is_complete_before_its_usage_comes() -> None:
             id="error",
         ),
         pytest.param(
+            {":message-type": "exception"}, b'{"message":"Gone."}', "", "Gone.", id="unnamed"
+        ),
+        pytest.param(
             {":message-type": "exception", ":exception-type": "e"}, b"{cut", "e", "", id="cut"
         ),
     ],

@@ -1,8 +1,6 @@
 # ruff: noqa: E501 - tables are read row by row
 """A route is told under every spelling, and what nobody knows is read, never skipped."""
 
-import re
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +8,7 @@ from hypothesis import strategies as st
 from llmtrace.providers.base import Json, Route, Target
 from llmtrace.providers.detect import BadPath, canonical_path, route, route_table, split_reverse
 from llmtrace.providers.hosts import HostTable, default_hosts
+from llmtrace.providers.registry import DIALECTS
 
 HOSTS = HostTable({"llm.corp.example": "vllm", "relay.example:8443": "my-relay"})
 
@@ -239,6 +238,11 @@ def test_the_method_counts(
     assert (found.dialect, found.operation, found.billable) == (dialect, operation, billable)
 
 
+def test_the_port_tells_who_answers() -> None:
+    target = Target(method="POST", host="relay.example", path="/v1/x", port=8443)
+    assert route(target, hosts=HOSTS).provider == "my-relay"
+
+
 def test_a_hint_names_the_provider_and_comes_first() -> None:
     found = told("/v1/chat/completions", "api.openai.com", hint=" vLLM ")
     assert (found.provider, found.dialect) == ("vllm", "openai.chat")
@@ -342,7 +346,7 @@ def test_nothing_makes_it_fail(path: str, host: str, hint: str, method: str) -> 
 def test_each_row_can_be_read() -> None:
     assert len(route_table()) > 60
     for row in route_table():
-        assert re.fullmatch(r"generic|[a-z]+\.[a-z]+", row.dialect)
+        assert row.dialect in DIALECTS
         assert not row.provider or default_hosts().named(row.provider) == row.provider
 
 

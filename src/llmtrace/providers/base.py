@@ -19,6 +19,7 @@ class Target:
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lower-case names; the first value of each. No credentials."""
+    port: int = 443
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

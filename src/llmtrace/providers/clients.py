@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, urlencode
 
 MAX_IDENTITY: Final = 128
 """Characters of a name, a version or a session that are kept."""
@@ -293,16 +292,3 @@ def proxy_userinfo(header: str) -> tuple[str, str]:
         return "", ""
     user, colon, password = decoded.partition(":")
     return (plain(user), password) if colon and password.isprintable() else ("", "")
-
-
-def without_credentials(target: str) -> str:
-    """Return a request target whose query has no value of ``CREDENTIAL_QUERY``."""
-    path, mark, query = target.partition("?")
-    if not mark:
-        return target
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=1000)
-    except ValueError:  # so many fields are no query: none of it is kept
-        return path
-    kept = [(name, "" if name.lower() in CREDENTIAL_QUERY else value) for name, value in pairs]
-    return f"{path}?{urlencode(kept)}" if kept else path

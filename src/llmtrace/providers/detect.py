@@ -148,14 +148,14 @@ def route(
     """Tell what a request is. Never fails: what nobody knows is read generically.
 
     Args:
-        target: Where it goes; its ``path`` is canonical (``canonical_path``), its ``host`` may
-            have a port.
+        target: Where it goes; its ``path`` is canonical (``canonical_path``), a port in its
+            ``host`` comes before its ``port``.
         provider_hint: The value of ``X-LLMTrace-Provider``, or an empty string.
         body: The request's JSON, where it is known already.
         hosts: Who answers where.
     """
     hinted = hosts.resolve_provider(provider_hint) if provider_hint else None
-    host, by_host = _by_host(target.host, hosts)
+    host, by_host = _by_host(target, hosts)
     provider = hinted or by_host or ""
     family = hosts.family(by_host) or hosts.family(hinted)
     method = target.method.upper()
@@ -189,12 +189,12 @@ def _route(row: RouteRow, model: str, provider: str) -> Route:
     )
 
 
-def _by_host(raw: str, hosts: HostTable) -> tuple[str, str | None]:
+def _by_host(target: Target, hosts: HostTable) -> tuple[str, str | None]:
     try:
-        host, port = split_host(raw)
+        host, port = split_host(target.host)
     except BadHost:
         return "", None
-    return host, hosts.provider_of(host, port or 443)
+    return host, hosts.provider_of(host, port or target.port)
 
 
 def _by_headers(target: Target) -> str:
