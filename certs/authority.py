@@ -68,7 +68,7 @@ class CertificateAuthority:
 
     Attributes:
         directory: Where it lives, and mitmproxy's ``confdir``.
-        permitted: DNS subtrees that its leaves may be for.
+        permitted: DNS subtrees and addresses that its leaves may be for.
         repairs: What was wrong with the files' modes and was put right, in plain words.
     """
 

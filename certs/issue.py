@@ -61,9 +61,9 @@ def issue_root(*, policy: CaPolicy, now: datetime) -> Signer:
 def issue_intermediate(
     root: Signer, permitted: Sequence[str], *, policy: CaPolicy, now: datetime
 ) -> Signer:
-    """Make the intermediate that signs leaves: for ``permitted`` DNS subtrees, never for an IP.
+    """Make the intermediate that signs leaves for ``permitted`` subtrees, as ``names`` has them.
 
-    It ends no later than its root.
+    It signs for no IP address but those among them, and ends no later than its root.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = root.certificate
@@ -84,10 +84,7 @@ def issue_intermediate(
         )
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
         .add_extension(
-            x509.NameConstraints(
-                permitted_subtrees=[x509.DNSName(name) for name in permitted],
-                excluded_subtrees=[x509.IPAddress(network) for network in ALL_ADDRESSES],
-            ),
+            _constraints(permitted),
             critical=True,
         )
     )
@@ -109,21 +106,46 @@ def certificate_pem(certificate: x509.Certificate) -> bytes:
 
 
 def permitted_by(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Return the DNS subtrees that a certificate is constrained to.
+    """Return the subtrees that a certificate is constrained to.
 
     Raises:
-        ValueError: It is not constrained, not critically, or not against IP addresses.
+        ValueError: It is not constrained, or not in the way that ``issue_intermediate`` does it.
     """
     try:
         found = certificate.extensions.get_extension_for_class(x509.NameConstraints)
     except x509.ExtensionNotFound as error:
         raise ValueError("the intermediate has no name constraints") from error
-    permitted = found.value.permitted_subtrees or []
-    names = tuple(sorted(n.value for n in permitted if isinstance(n, x509.DNSName)))
-    excluded = [n.value for n in found.value.excluded_subtrees or []]
-    if not found.critical or not names or not set(ALL_ADDRESSES) <= set(excluded):
+    permitted = [_text(name) for name in found.value.permitted_subtrees or []]
+    if not found.critical or not permitted or found.value != _constraints(permitted):
         raise ValueError("the intermediate's name constraints are not those that LLMTrace sets")
-    return names
+    return tuple(sorted(permitted))
+
+
+def _constraints(permitted: Sequence[str]) -> x509.NameConstraints:
+    """Return the constraint for DNS subtrees and addresses.
+
+    Names of a kind that is not permitted are free, so all addresses are excluded where none is
+    permitted. Where one is, an exclusion would win over it, and is not needed.
+    """
+    trees = [_general(name) for name in permitted]
+    addresses = any(isinstance(tree, x509.IPAddress) for tree in trees)
+    excluded = None if addresses else [x509.IPAddress(network) for network in ALL_ADDRESSES]
+    return x509.NameConstraints(permitted_subtrees=trees, excluded_subtrees=excluded)
+
+
+def _general(name: str) -> x509.DNSName | x509.IPAddress:
+    try:
+        return x509.IPAddress(ipaddress.ip_network(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _text(name: x509.GeneralName) -> str:
+    if isinstance(name, x509.IPAddress) and isinstance(
+        name.value, ipaddress.IPv4Network | ipaddress.IPv6Network
+    ):
+        return str(name.value.network_address)
+    return str(name.value)
 
 
 def _name(what: str) -> x509.Name:

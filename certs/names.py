@@ -1,4 +1,4 @@
-"""Which host names a CA may speak for: permitted subtrees (RFC 5280 §4.2.1.10) and their guard."""
+"""Which hosts a CA may speak for: permitted subtrees (RFC 5280 §4.2.1.10) and their guard."""
 
 import ipaddress
 import re
@@ -36,19 +36,19 @@ class MintRefused(PermissionError):
 
 
 def canonical(host: str) -> str:
-    """Return a host name in lower case, as A-labels, without the final dot.
+    """Return a DNS name in lower case, as A-labels, without the final dot; or an IP address.
 
     Raises:
-        ValueError: It is no DNS name (an IP address is none).
+        ValueError: It is neither.
     """
     name = host.strip().rstrip(".").lower()
+    if address := _address(name):
+        return str(address)
     if not name.isascii():
         try:
             name = name.encode("idna").decode("ascii")
         except UnicodeError as error:
             raise ValueError(f"{host!r} is no DNS name: it cannot be written in ASCII") from error
-    if _is_address(name):
-        raise ValueError(f"{host!r} is an IP address; the CA speaks for DNS names only")
     if len(name) > MAX_NAME or not all(map(_LABEL.fullmatch, name.split("."))):
         raise ValueError(f"{host!r} is no DNS name: expected labels of a-z, 0-9 and '-'")
     return name
@@ -58,7 +58,7 @@ def subtrees(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names as permitted subtrees: sorted, none beneath another.
 
     A subtree permits its own name and every name beneath it, so ``*.example.com`` and
-    ``.example.com`` are written ``example.com``.
+    ``.example.com`` are written ``example.com``. An IP address permits itself.
 
     Raises:
         ValueError: There is no name at all, too many, or one that would permit a whole
@@ -72,7 +72,7 @@ def subtrees(names: Iterable[str]) -> tuple[str, ...]:
 
 def _subtree(name: str) -> str:
     found = canonical(name.strip().removeprefix("*").removeprefix("."))
-    if "." not in found and _is_top_level(found):
+    if "." not in found and not _address(found) and _is_top_level(found):
         raise ValueError(
             f"{name!r} would permit a whole top-level domain; "
             "name the host in full, such as 'api.example.com'"
@@ -90,7 +90,7 @@ def permits(permitted: Iterable[str], host: str) -> bool:
         name = canonical(host)
     except ValueError:
         return False
-    steps = name.split(".")
+    steps = [name] if _address(name) else name.split(".")
     parents = {".".join(steps[i:]) for i in range(len(steps))}
     return not parents.isdisjoint(permitted)
 
@@ -150,9 +150,8 @@ class MintGuard:
             )
 
 
-def _is_address(name: str) -> bool:
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name.strip("[]"))
+        return ipaddress.ip_address(name[1:-1] if name[:1] + name[-1:] == "[]" else name)
     except ValueError:
-        return False
-    return True
+        return None

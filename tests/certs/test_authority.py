@@ -110,6 +110,19 @@ def test_a_client_accepts_governed_hosts_and_no_other(
         assert "subtree violation" in said or client in {"curl", "node"}, said
 
 
+@pytest.mark.parametrize("client", INSTALLED)
+def test_a_client_accepts_an_address_that_is_governed_and_no_other(
+    client: str, serve: Callable[[CertificateAuthority], int], tmp_path: Path
+) -> None:
+    made, _ = CertificateAuthority.ensure(tmp_path / "ca", ["127.0.0.1", "api.openai.com"])
+    other, _ = CertificateAuthority.ensure(tmp_path / "other", ["127.0.0.2", "api.openai.com"])
+    for authority, expected in ((made, True), (other, False)):
+        root = tmp_path / "root.pem"
+        root.write_text(authority.export_pem())
+        accepted, said = INSTALLED[client](serve(authority), "127.0.0.1", root)
+        assert accepted == expected, said
+
+
 # What is made
 
 

@@ -40,6 +40,15 @@ def test_the_intermediate_is_for_tls_servers_of_the_named_hosts() -> None:
     signer.certificate.verify_directly_issued_by(root.certificate)
 
 
+def test_addresses_are_excluded_unless_some_are_permitted() -> None:
+    root = issue_root(policy=POLICY, now=NOW)
+    for names, excluded in ((["a.com"], 2), (["10.0.0.1", "2001:db8::1", "a.com"], 0)):
+        signer = issue_intermediate(root, names, policy=POLICY, now=NOW)
+        found = signer.certificate.extensions.get_extension_for_class(x509.NameConstraints)
+        assert len(found.value.excluded_subtrees or []) == excluded
+        assert permitted_by(signer.certificate) == tuple(names)
+
+
 def test_an_unconstrained_certificate_is_not_taken_for_ours() -> None:
     root = issue_root(policy=POLICY, now=NOW)
     with pytest.raises(ValueError, match="no name constraints"):

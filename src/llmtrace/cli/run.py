@@ -1,0 +1,203 @@
+"""``llmtrace run -- CMD``: put one program behind the gateway, and say what was seen of it."""
+
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from llmtrace.cli.common import config_option, dollars, read_config, visible
+from llmtrace.environment.block import environment_block, no_proxy, upstream_proxy
+from llmtrace.environment.child import CannotStart, run_child
+from llmtrace.environment.clients import ask, behind, examine
+from llmtrace.environment.gateway import (
+    GatewayHandle,
+    RunServices,
+    health,
+    proxy_url,
+    reachable,
+)
+from llmtrace.environment.installation import Installation, installation, new_run_id
+from llmtrace.environment.render import render
+from llmtrace.environment.report import RunReport, collect, reasons, settled
+from llmtrace.environment.tlsfailures import read_failures
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@config_option
+@click.option("--print", "only_print", is_flag=True, help="Print the variables; run nothing.")
+@click.option("--no-java", is_flag=True, help="Leave JAVA_TOOL_OPTIONS alone (Java announces it).")
+@click.option("--quiet", "-q", is_flag=True, help="No summary unless no call was seen.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def run(
+    context: click.Context,
+    config: Path | None,
+    *,
+    only_print: bool,
+    no_java: bool,
+    quiet: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Run COMMAND behind the gateway and say what was seen of it.
+
+    A gateway is started if none runs, and ended afterwards. The variables are set for this
+    command alone; nothing is installed. Exits as COMMAND does.
+
+        llmtrace run -- claude
+    """
+    if not command and not only_print:
+        raise click.UsageError("Name a command: llmtrace run -- claude")
+    place = installation(read_config(config))
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        session = Session(place, console, java=not no_java)
+        if only_print:
+            click.echo(render(session.block(proxy_url(place.config.listen)), "sh"), nl=False)
+            return
+        services = _services(context)
+        code = session.run(command, services, quiet=quiet)
+    except CannotStart as error:
+        click.echo(f"llmtrace: {error}", err=True)
+        sys.exit(error.code)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(code)
+
+
+def _services(context: click.Context) -> RunServices:
+    if isinstance(context.obj, RunServices):
+        return context.obj
+    from llmtrace.app import open_traces, start_gateway
+
+    return RunServices(start_gateway=start_gateway, open_traces=open_traces)
+
+
+class Session:
+    """One run: its name, its files, its gateway."""
+
+    def __init__(self, place: Installation, console: Console, *, java: bool) -> None:
+        self._place = place
+        self._console = console
+        self._id = new_run_id()
+        authority, made = place.open_ca()
+        self._fingerprint = authority.fingerprint
+        self._trust = place.trust(authority, os.environ, java=java)
+        for line in (*place.advice(authority, made), *self._trust.notes):
+            self._say(line)
+
+    def block(self, url: str) -> dict[str, str]:
+        """Return the variables for a gateway at ``url``."""
+        return environment_block(
+            proxy_url=url,
+            trust=self._trust,
+            existing=os.environ,
+            run_id=self._id,
+            token=secrets.token_urlsafe(12),
+        )
+
+    def run(self, command: Sequence[str], services: RunServices, *, quiet: bool) -> int:
+        """Run the command and say what was seen; return its exit code."""
+        since = datetime.now(UTC)
+        handle = self._gateway(services)
+        try:
+            url = handle.proxy_url if handle else proxy_url(self._place.config.listen)
+            if self._console.is_terminal and not quiet:
+                self._say(f"{url}  (run {self._id})")
+            code = run_child(command, {**os.environ, **self.block(url)})
+        finally:
+            if handle:
+                handle.stop()
+        try:
+            report = self._report(services, since, running=handle is None)
+        except (OSError, ValueError, RuntimeError, LookupError) as error:
+            self._say(f"what was seen cannot be read: {error}")
+            return code
+        except KeyboardInterrupt:
+            return code
+        if report.totals.calls:
+            if not quiet:
+                self._summary(report)
+        else:
+            self._nothing(command, report, since)
+        return code
+
+    def _gateway(self, services: RunServices) -> GatewayHandle | None:
+        """Start a gateway, or return None where one runs already."""
+        config = self._place.config
+        upstream = upstream_proxy(os.environ, listen=str(reachable(config.listen)))
+        running = health(config.api.listen)
+        if running is None:
+            return services.start_gateway(config, upstream_proxy=upstream)
+        theirs = running.get("ca_fingerprint")
+        if theirs and theirs != self._fingerprint:
+            raise RuntimeError(
+                f"the gateway at {config.api.listen} has another CA than {self._place.home.ca}: "
+                "start it anew, or set LLMTRACE_HOME to its folder"
+            )
+        if upstream:
+            self._say(
+                "HTTPS_PROXY is set here; the running gateway goes out by its own upstream_proxy"
+            )
+        return None
+
+    def _report(self, services: RunServices, since: datetime, *, running: bool) -> RunReport:
+        traces = services.open_traces(self._place.config)
+        try:
+            if not running:
+                return collect(traces, self._id, since=since)
+            return settled(lambda: collect(traces, self._id, since=since), sleep=time.sleep)
+        finally:
+            traces.close()
+
+    def _summary(self, report: RunReport) -> None:
+        sums = report.totals
+        models = ", ".join(f"{visible(name)} x{count}" for name, count in report.models)
+        cached = f" ({sums.cache_read_tokens:,} cached)" if sums.cache_read_tokens else ""
+        cost = dollars(sums.cost_nano_usd)
+        if sums.unpriced_calls:
+            cost += f" and {sums.unpriced_calls} without a price"
+        self._say(
+            f"{_count(sums.calls, 'call')}  {models}  {sums.input_tokens:,} tokens in{cached}, "
+            f"{sums.output_tokens:,} out  {cost}"
+        )
+        if report.failed:
+            self._say(f"{_count(report.failed, 'call')} did not end well")
+        if sums.findings:
+            self._say(f"{_count(sums.findings, 'finding')}")
+        self._say(f"look further: llmtrace traces list --run {self._id}")
+
+    def _nothing(self, command: Sequence[str], report: RunReport, since: datetime) -> None:
+        self._say("NO CALL WAS SEEN: what this command sent to a provider, if anything,")
+        self._say("did not pass the gateway and was not recorded.")
+        if report.strays:
+            self._say(
+                f"{_count(report.strays, 'call')} came meanwhile without the name of a run "
+                "(Java sends none): llmtrace traces list"
+            )
+        clients = [examine(key, ask) for key in behind(command[0], shutil.which)]
+        known = "; ".join(f"{c.client.title} {c.version}".strip() for c in clients)
+        found = reasons(
+            clients,
+            failures=read_failures(self._place.home.tls_failures, since=since),
+            exceptions=no_proxy(os.environ),
+            governs=self._place.governs,
+        )
+        self._say(f"What may be the reason{f' ({visible(known)})' if known else ''}:")
+        for reason in found:
+            self._say(f"  - {visible(reason.why)}")
+            self._say(f"    {visible(reason.fix)}")
+
+    def _say(self, line: str) -> None:
+        self._console.print("llmtrace", style="bold", end="  ")
+        self._console.print(line, markup=False)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,90 @@
+"""The gateway as a command sees it: whether one runs, and how one is started."""
+
+import http.client
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from llmtrace.config import Config
+from llmtrace.config.section import Address, parse_address
+from llmtrace.storage.base import TraceRepository
+
+MAX_HEALTH_BYTES: Final = 65_536
+ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an address is read, not bound
+
+
+class GatewayHandle(Protocol):
+    """A gateway that was started for one command.
+
+    Its processes are in a session of their own, so that Ctrl-C at the terminal ends the
+    command and not the gateway under it.
+    """
+
+    @property
+    def proxy_url(self) -> str:
+        """``http://host:port`` for ``HTTPS_PROXY``, without user name."""
+        ...
+
+    def stop(self) -> None:
+        """End it; return when what was under way is finished and all of it is in the store."""
+        ...
+
+
+class StartGateway(Protocol):
+    """Starts a gateway and returns when it answers.
+
+    The port is that of ``config.listen`` if it is free, else any. ``upstream_proxy`` is the
+    proxy that it has to go through itself (it may have a password in it), None for none.
+
+    Raises:
+        OSError, RuntimeError: It did not start; the message says why and what to do.
+    """
+
+    def __call__(self, config: Config, *, upstream_proxy: str | None) -> GatewayHandle:
+        """Start it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunServices:
+    """What ``llmtrace run`` needs from the composition root; also the click context's ``obj``."""
+
+    start_gateway: StartGateway
+    open_traces: Callable[[Config], TraceRepository]
+    """Opens what is kept, for reading. Raises: OSError, ValueError, RuntimeError."""
+
+
+def reachable(text: str) -> Address:
+    """Return a listen address as a client on this machine reaches it."""
+    address = parse_address(text)
+    return Address(ANY.get(address.host, address.host), address.port)
+
+
+def proxy_url(listen: str) -> str:
+    """Return what ``HTTPS_PROXY`` is for a gateway that listens there."""
+    return f"http://{reachable(listen)}"
+
+
+def health(listen: str, *, timeout_seconds: float = 1.0) -> Mapping[str, object] | None:
+    """Ask ``GET /health`` of a gateway; None where none is ready.
+
+    An answer that is no JSON object counts as an empty one. No proxy is used.
+    """
+    host, port = reachable(listen)
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+    try:
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        body = answer.read(MAX_HEALTH_BYTES)
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    if answer.status != 200:
+        return None
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -1,0 +1,203 @@
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from llmtrace.cli import run as module
+from llmtrace.cli.run import run
+from llmtrace.config import Config
+from llmtrace.domain.ids import new_trace_id
+from llmtrace.domain.traces import Record, Trace
+from llmtrace.domain.usage import Usage
+from llmtrace.environment.gateway import RunServices
+from llmtrace.storage.base import TraceRepository
+from llmtrace.storage.memory import MemoryTraceRepository
+
+PYTHON = sys.executable
+DUMP = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
+
+
+@dataclass
+class FakeGateway:
+    """Starts nothing; its store gets one call per stop if ``calls`` says so."""
+
+    traces: MemoryTraceRepository
+    dump: Path
+    calls: int = 0
+    upstream: list[str | None] = field(default_factory=list)
+    stopped: int = 0
+    proxy_url: str = "http://127.0.0.1:9999"
+
+    def start(self, config: Config, *, upstream_proxy: str | None) -> "FakeGateway":
+        self.upstream.append(upstream_proxy)
+        return self
+
+    def stop(self) -> None:
+        self.stopped += 1
+        name = self.environ().get("LLMTRACE_RUN_ID", "") if self.dump.exists() else ""
+        self.traces.put([call(name) for _ in range(self.calls)])
+
+    def environ(self) -> Mapping[str, str]:
+        return dict(json.loads(self.dump.read_text()))
+
+    def services(self) -> RunServices:
+        def opened(_: Config) -> TraceRepository:
+            return self.traces
+
+        return RunServices(start_gateway=self.start, open_traces=opened)
+
+
+def call(name: str) -> Record:
+    return Record(
+        trace=Trace(
+            trace_id=new_trace_id(),
+            started_at=datetime.now(UTC),
+            tenant="t",
+            agent="a",
+            run=name,
+            model="claude-test",
+            usage=Usage(input_tokens=1200, output_tokens=34, cache_read_tokens=1000),
+            cost_nano_usd=12_300_000,
+        )
+    )
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGateway]:
+    for name in list(os.environ):
+        if name.upper().endswith(("_PROXY", "_CA_BUNDLE")) or name.startswith("LLMTRACE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LLMTRACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(module, "health", lambda _listen: None)
+    made = FakeGateway(MemoryTraceRepository(), tmp_path / "environ.json")
+    yield made
+    made.traces.close()
+
+
+def invoke(gateway: FakeGateway, *words: str, **options: Any) -> Result:
+    return CliRunner().invoke(run, words, obj=gateway.services(), **options)
+
+
+def dumping(gateway: FakeGateway) -> tuple[str, ...]:
+    return ("--no-java", "--", PYTHON, "-c", DUMP, str(gateway.dump))
+
+
+def test_the_block_is_set_for_the_child_and_the_gateway_is_stopped(gateway: FakeGateway) -> None:
+    result = invoke(gateway, *dumping(gateway))
+    assert result.exit_code == 0, result.output
+    seen = gateway.environ()
+    assert seen["HTTPS_PROXY"].startswith(f"http://{seen['LLMTRACE_RUN_ID']}:")
+    assert seen["HTTPS_PROXY"].endswith("@127.0.0.1:9999")
+    assert Path(seen["NODE_EXTRA_CA_CERTS"]).is_file()
+    assert "HTTPS_PROXY" not in os.environ
+    assert gateway.stopped == 1
+    assert gateway.upstream == [None]
+
+
+def test_what_was_seen_is_said_in_a_few_lines(gateway: FakeGateway) -> None:
+    gateway.calls = 2
+    result = invoke(gateway, *dumping(gateway))
+    assert result.stdout == ""
+    assert "2 calls  claude-test x2  2,400 tokens in (2,000 cached), 68 out  $0.0246" in (
+        result.stderr
+    )
+    assert "NO CALL" not in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_quiet_says_nothing_of_what_went_well(gateway: FakeGateway) -> None:
+    gateway.calls = 1
+    invoke(gateway, *dumping(gateway))
+    assert "calls" not in invoke(gateway, "--quiet", *dumping(gateway)).stderr
+
+
+def test_no_call_is_said_loudly_with_the_reason(gateway: FakeGateway) -> None:
+    result = invoke(gateway, "--quiet", *dumping(gateway))
+    assert result.exit_code == 0
+    assert "NO CALL WAS SEEN" in result.stderr
+    assert "trust_env=True" in result.stderr
+
+
+def test_calls_without_a_runs_name_are_not_passed_over(gateway: FakeGateway) -> None:
+    gateway.calls = 1
+    result = invoke(gateway, "--no-java", "--", PYTHON, "-c", "pass")
+    assert "1 call came meanwhile without the name of a run" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [("import sys; sys.exit(5)", 5), ("import os; os.kill(os.getpid(), 15)", 143)],
+)
+def test_the_exit_code_is_the_childs(script: str, code: int, gateway: FakeGateway) -> None:
+    assert invoke(gateway, "--no-java", "--", PYTHON, "-c", script).exit_code == code
+    assert gateway.stopped == 1
+
+
+def test_a_command_that_is_not_there_is_said_and_the_gateway_is_stopped(
+    gateway: FakeGateway,
+) -> None:
+    result = invoke(gateway, "--no-java", "--", "llmtrace-no-such-program")
+    assert result.exit_code == 127
+    assert "no such program" in result.stderr
+    assert gateway.stopped == 1
+
+
+def test_the_users_proxy_becomes_the_gateways(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:s3cret@corp:3128")
+    result = invoke(gateway, *dumping(gateway))
+    assert gateway.upstream == ["http://u:s3cret@corp:3128"]
+    assert "s3cret" not in result.output
+    assert "corp" not in gateway.environ()["HTTPS_PROXY"]
+
+
+def test_a_gateway_that_runs_is_used_and_left_running(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "health", lambda _listen: {"status": "ok"})
+    monkeypatch.setattr("llmtrace.cli.run.time.sleep", lambda _: None)
+    result = invoke(gateway, *dumping(gateway))
+    assert gateway.environ()["HTTPS_PROXY"].endswith("@127.0.0.1:8642")
+    assert (gateway.upstream, gateway.stopped) == ([], 0)
+    assert "NO CALL" in result.stderr
+
+
+def test_a_gateway_with_another_ca_is_refused(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "health", lambda _listen: {"ca_fingerprint": "AB:CD"})
+    result = invoke(gateway, *dumping(gateway))
+    assert result.exit_code == 1
+    assert "another CA" in result.output
+    assert not gateway.dump.exists()
+
+
+def test_a_gateway_that_does_not_start_is_one_line(gateway: FakeGateway) -> None:
+    def broken(config: Config, *, upstream_proxy: str | None) -> FakeGateway:
+        raise RuntimeError("port 8642 is taken")
+
+    services = RunServices(start_gateway=broken, open_traces=lambda _: gateway.traces)
+    result = CliRunner().invoke(run, ("--no-java", "--", "true"), obj=services)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("Error: port 8642 is taken\n")
+
+
+def test_print_shows_the_block_and_runs_nothing(gateway: FakeGateway) -> None:
+    result = invoke(gateway, "--print", "--no-java")
+    assert result.exit_code == 0
+    assert "export HTTPS_PROXY=http://" in result.stdout
+    assert gateway.upstream == []
+
+
+def test_no_command_is_an_error_that_shows_how(gateway: FakeGateway) -> None:
+    result = invoke(gateway)
+    assert result.exit_code == 2
+    assert "llmtrace run -- claude" in result.stderr
