@@ -1,5 +1,6 @@
 """Turns mitmproxy's HTTP hooks into the stages of a call. The only class that touches a flow."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from llmtrace.providers.registry import SESSIONS
 CALL: Final = "llmtrace.call"
 FAILED: Final = "llmtrace.failed"
 CANARY_PATH: Final = "/.well-known/llmtrace-canary"
-UPLOADS: Final = frozenset({"files", "audio", "images"})
+UPLOAD_PATHS: Final = re.compile(r".*/(files|uploads|audio|images)(/.*)?|/upload/.*", re.IGNORECASE)
 OWN_PREFIX: Final = "x-llmtrace-"
 PROVIDER_HEADER: Final = "x-llmtrace-provider"
 TRACE_HEADER: Final = "X-LLMTrace-Trace-ID"
@@ -51,6 +52,7 @@ class Gateway:
         destination: Callable[[http.HTTPFlow], Destination],
         reach: Callable[[http.HTTPFlow, Destination], None],
         counters: Counters,
+        body_bytes: int,
         upload_bytes: int,
         fail_open: bool = False,
     ) -> None:
@@ -58,9 +60,16 @@ class Gateway:
         self._destination = destination
         self._reach = reach
         self._counters = counters
+        self._body_bytes = body_bytes
         self._upload_bytes = upload_bytes
         self._fail_open = fail_open
         self._runs: WeakKeyDictionary[connection.Client, str] = WeakKeyDictionary()
+
+    def body_limit(self, request: http.Request) -> int:
+        """Return how many bytes a request's body may have, from its head alone."""
+        if _upload_size(request) <= self._body_bytes or not is_upload_path(request.path):
+            return self._body_bytes
+        return self._upload_bytes
 
     # --- connect ----------------------------------------------------------------------------
 
@@ -117,21 +126,11 @@ class Gateway:
         await self._maybe_upload(flow, call)
 
     async def _maybe_upload(self, flow: http.HTTPFlow, call: Call) -> None:
-        """Let a file pass while it comes, unread and counted as such."""
-        length = flow.request.headers.get("content-length", "")
-        if call.route.operation not in UPLOADS or not length.isdigit():
+        """Let a file too large to be held pass while it comes, unread and counted as such."""
+        size = _upload_size(flow.request)
+        if size <= self._body_bytes or not is_upload_path(flow.request.path):
             return
-        if int(length) > self._upload_bytes:
-            refusal = await self._pipeline.refuse(
-                call,
-                413,
-                "upload_too_large",
-                f"LLMTrace refused this upload: {length} bytes, and limits.upload_bytes is "
-                f"{self._upload_bytes}.",
-            )
-            _refuse(flow, refusal, call.id)
-            return
-        refused = await self._pipeline.pass_unread(call, "upload", int(length))
+        refused = await self._pipeline.pass_unread(call, "upload", size)
         if refused:
             _refuse(flow, refused, call.id)
         else:
@@ -259,6 +258,20 @@ class Gateway:
         self._counters.count("fail_open" if self._fail_open else "fail_closed", hook)
 
 
+def is_upload_path(target: str) -> bool:
+    """Whether a path takes files, whoever serves it."""
+    return UPLOAD_PATHS.fullmatch(target.partition("?")[0]) is not None
+
+
+def _upload_size(request: http.Request) -> int:
+    """Return the announced size of a body that is no JSON, 0 for all others."""
+    length = request.headers.get("content-length", "")
+    kind = request.headers.get("content-type", "").lower()
+    if not length.isdigit() or "json" in kind or not kind:
+        return 0
+    return int(length)
+
+
 def _call(flow: http.HTTPFlow) -> Call | None:
     call = flow.metadata.get(CALL)
     return call if isinstance(call, Call) else None
@@ -276,7 +289,8 @@ def _strip_own(flow: http.HTTPFlow) -> None:
 
 
 def _asks_for_websocket(flow: http.HTTPFlow) -> bool:
-    return flow.request.headers.get("upgrade", "").lower() == "websocket"
+    upgrade: str = flow.request.headers.get("upgrade", "")
+    return upgrade.lower() == "websocket"
 
 
 def _refuse(flow: http.HTTPFlow, refusal: Refusal, trace_id: str) -> None:

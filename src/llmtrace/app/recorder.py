@@ -1,6 +1,9 @@
 """The recorder process: moves the journal to the store."""
 
+import os
+import signal
 import sys
+import threading
 
 from llmtrace import logs
 from llmtrace.app.settings import Settings
@@ -16,6 +19,13 @@ def open_storage(settings: Settings, *, read_only: bool = False) -> Storage:
     )
 
 
+def _end_with_supervisor() -> None:
+    """Stop when standard input ends: the supervisor is gone, and the workers end too."""
+    for _line in sys.stdin:
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main() -> None:
     """Run until SIGTERM; the settings come on standard input."""
     settings = Settings.parse(sys.stdin.readline())
@@ -26,7 +36,9 @@ def main() -> None:
         lambda: open_storage(settings),
         retention_days=settings.config.storage.retention_days,
     )
-    print('{"ready": true}', flush=True)  # noqa: T201  # the supervisor reads this line
+    sys.stdout.write('{"ready": true}\n')
+    sys.stdout.flush()
+    threading.Thread(target=_end_with_supervisor, name="orders", daemon=True).start()
     run_until_signal(recorder)
 
 

@@ -6,24 +6,119 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
 
 from llmtrace import logs
 from llmtrace.addons.destination import Destinations
+from llmtrace.addons.dialing import Dialer
 from llmtrace.addons.gateway import Gateway
 from llmtrace.addons.limits import Limits
+from llmtrace.addons.listening import Bound, Listen
+from llmtrace.addons.master import GatewayMaster, MasterOptions, build_master
+from llmtrace.addons.tls import GatewayTls
+from llmtrace.addons.tunnels import HostPolicy
+from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
 from llmtrace.app.settings import Settings
+from llmtrace.config.section import parse_address
 from llmtrace.pipeline import Bounds, Pipeline
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
 from llmtrace.pipeline.journal import DirectJournal, Journal, SpoolJournal
+from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import JsonLimits
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.storage.memory import MemoryTraceRepository
 from llmtrace.storage.spool import SpoolWriter
 
 logger = logging.getLogger(__name__)
+
+MAX_TLS_FAILURES: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where this gateway really listens, once the system has chosen what was left to it."""
+
+    forward: int
+    reverse: int | None
+    api: int
+
+    @property
+    def own(self) -> frozenset[int]:
+        """All of them: none may be reached through the gateway."""
+        return frozenset(port for port in (self.forward, self.reverse, self.api) if port)
+
+
+class Prices:
+    """The price book in force. A bad file keeps the last good one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._book: PriceBook | None = None
+        self.reload()
+
+    def __call__(self) -> PriceBook | None:
+        """Return the book, None if calls are not to be priced."""
+        return self._book
+
+    def reload(self, settings: Settings | None = None) -> None:
+        """Read the prices again, by new settings if there are some."""
+        self._settings = settings or self._settings
+        cost = self._settings.config.cost_estimation
+        if not cost.enabled:
+            return
+        custom = {name: model.model_dump() for name, model in cost.custom_models.items()}
+        try:
+            self._book = PriceBook(custom_models=custom, pricing_file=cost.pricing_file)
+        except (ValueError, OSError) as error:
+            logger.error("prices were not read: %s", error)
+            self._book = self._book or PriceBook()
+
+
+class Orders:
+    """Hears what the supervisor says on standard input, and that it is gone when that ends."""
+
+    def __init__(self, *, stop: Callable[[], object]) -> None:
+        self.settings: Settings | None = None
+        self._stop = stop
+        threading.Thread(target=self._listen, name="orders", daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            self.settings = Settings.parse(line)
+        with suppress(RuntimeError):  # the loop has ended already
+            self._stop()
+
+
+class TlsFailures:
+    """Notes which clients do not trust our certificates, for ``llmtrace doctor``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: dict[str, dict[str, object]] = {}
+
+    def note(self, sni: str, error: str) -> None:
+        """Count a failed handshake."""
+        if sni not in self._seen and len(self._seen) >= MAX_TLS_FAILURES:
+            return
+        row = self._seen.setdefault(sni, {"count": 0})
+        count = row["count"]
+        row["count"] = (count if isinstance(count, int) else 0) + 1
+        row["error"] = error[:200]
+        row["last_seen"] = datetime.now(UTC).isoformat()
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            temporary.write_text(json.dumps(self._seen))
+            temporary.replace(self._path)
+        except OSError as problem:
+            logger.warning("%s: not written: %s", self._path, problem.strerror)
 
 
 def journal_of(settings: Settings, name: str) -> Journal:
@@ -75,3 +170,168 @@ def pipeline_of(
         refuse_unrecorded=config.audit.mode == "block",
         keep_bodies=config.storage.bodies,
     )
+
+
+def data_limits(settings: Settings) -> Limits:
+    """Return the data plane's bounds."""
+    limits = settings.config.limits
+    return Limits(
+        connections_total=limits.connections,
+        connections_per_ip=limits.connections_per_client,
+        head_bytes=limits.head_bytes,
+        header_count=limits.header_count,
+        head_seconds=limits.head_seconds,
+        body_seconds=limits.body_seconds,
+        body_bytes_per_second=limits.body_bytes_per_second,
+        body_bytes=limits.body_bytes,
+        pipelined_bytes=limits.pipelined_bytes,
+        h2_streams=limits.h2_streams,
+        h2_resets_per_minute=limits.h2_resets_per_minute,
+        idle_seconds=int(limits.upstream_idle_seconds),
+    )
+
+
+class Trusted:
+    """Which destinations the configuration itself names: they may be anywhere."""
+
+    def __init__(self, settings: Settings, hosts: HostTable, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
+        self._hosts = hosts
+        self._named = set(settings.config.intercept.hosts)
+
+    def __call__(self, host: str, port: int) -> bool:
+        """Whether this one is named."""
+        if self._upstreams.trusted(host, port):
+            return True
+        own = {host, f"{host}:{port}", f"[{host}]:{port}"} & self._named
+        return bool(own) and self._hosts.provider_of(host, port) is not None
+
+
+def bases_of(settings: Settings) -> Mapping[str, str]:
+    """Return provider → base URL for self-hosted providers that the configuration names."""
+    bases: dict[str, str] = {}
+    for pattern, provider in settings.config.intercept.hosts.items():
+        if not pattern.startswith("*."):
+            port = parse_address(pattern).port if ":" in pattern else 443
+            scheme = "https" if port == 443 else "http"
+            bases.setdefault(provider, f"{scheme}://{pattern}")
+    return bases
+
+
+def listens_of(settings: Settings, ports: Ports, proxy: ProxyUrl | None) -> list[Listen]:
+    """Return what this worker listens on."""
+    forward = parse_address(settings.config.listen)
+    mode = proxy.mode if proxy else "regular"
+    listens = [Listen(mode=mode, host=forward.host, port=ports.forward)]
+    if settings.config.reverse.listen and ports.reverse:
+        host = parse_address(settings.config.reverse.listen).host
+        listens.append(Listen(mode=f"reverse:https://{NOWHERE}", host=host, port=ports.reverse))
+    return listens
+
+
+def master_of(
+    settings: Settings, ports: Ports, *, journal: Journal, counters: Counters, prices: Prices
+) -> GatewayMaster:
+    """Wire one worker. To be called inside the running event loop."""
+    config = settings.config
+    hosts = settings.hosts()
+    proxy_url = settings.proxy_url()
+    proxy = ProxyUrl.parse(proxy_url) if proxy_url else None
+    upstreams = Upstreams(bases=config.upstreams, proxy=proxy)
+    fail_open = config.on_error == "allow"
+
+    def limit_met(limit: str) -> None:
+        counters.count("limit_exceeded", limit)
+
+    policy = HostPolicy(
+        hosts=hosts,
+        egress=config.egress,
+        trusted=Trusted(settings, hosts, upstreams),
+        own_ports=lambda: ports.own,
+        count=lambda reason: counters.count("policy", reason),
+    )
+    pipeline = pipeline_of(settings, journal=journal, counters=counters, prices=prices)
+    gateway = Gateway(
+        pipeline=pipeline,
+        destination=Destinations(hosts=hosts, bases=bases_of(settings)).of,
+        reach=upstreams.reach,
+        counters=counters,
+        body_bytes=config.limits.body_bytes,
+        upload_bytes=config.limits.upload_bytes,
+        fail_open=fail_open,
+    )
+    websockets = WebSockets(
+        pipeline=pipeline,
+        counters=counters,
+        max_message=config.limits.websocket_message_bytes,
+        fail_open=fail_open,
+    )
+    tls = GatewayTls(
+        ca_dir=settings.home.ca,
+        may_mint=policy.may_mint,
+        upstream_ca=[config.upstream_ca] if config.upstream_ca else [],
+        client_failed=TlsFailures(settings.home.tls_failures).note,
+        count=limit_met,
+    )
+    return build_master(
+        options=MasterOptions(
+            listens=listens_of(settings, ports, proxy),
+            ca_dir=settings.home.ca,
+            limits=data_limits(settings),
+            reuse_port=True,
+        ),
+        addons=[policy, gateway, websockets, upstreams, tls],
+        dial=Dialer(refuses=policy.refuses, count=limit_met),
+        count=limit_met,
+        body_limit=gateway.body_limit,
+    )
+
+
+async def serve(settings: Settings, ports: Ports, name: str) -> None:
+    """Serve until SIGTERM or SIGINT, then let calls end."""
+    counters = Counters()
+    prices = Prices(settings)
+    journal = journal_of(settings, name)
+    master = master_of(settings, ports, journal=journal, counters=counters, prices=prices)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    told = Orders(stop=lambda: loop.call_soon_threadsafe(stop.set))
+    loop.add_signal_handler(signal.SIGHUP, lambda: prices.reload(told.settings))
+    running = asyncio.create_task(master.run())
+    bound = await _ready(master, running)
+    sys.stdout.write(json.dumps({"ready": [f"{b.host}:{b.port}" for b in bound]}) + "\n")
+    sys.stdout.flush()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        clean = await master.drain(settings.config.shutdown.timeout_seconds)
+        logger.info("drained" if clean else "cut what did not end in time")
+    stopping.cancel()
+    await running
+    journal.close()
+
+
+async def _ready(master: GatewayMaster, running: asyncio.Task[None]) -> tuple[Bound, ...]:
+    """Wait until it listens; what keeps it from that is raised."""
+    ready = asyncio.create_task(master.ready())
+    await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED)
+    if not ready.done():
+        ready.cancel()
+        await running
+    return await ready
+
+
+def main() -> None:
+    """Run until SIGTERM; the settings come on standard input, the ports and name as arguments."""
+    settings = Settings.parse(sys.stdin.readline())
+    ports = Ports(**json.loads(sys.argv[1]))
+    name = sys.argv[2]
+    logging_ = settings.config.logging
+    logs.configure(level=logging_.level, form=logging_.format, process=name)
+    asyncio.run(serve(settings, ports, name))
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,10 @@ class Journal(Protocol):
         """The same where nothing can be awaited."""
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds. It is of no more use then."""
+        ...
+
 
 class SpoolJournal:
     """Journal of profiles that outlive the process: the spool."""
@@ -64,6 +68,10 @@ class SpoolJournal:
         except SpoolUnavailable as error:
             raise JournalUnavailable(str(error)) from error
 
+    def close(self) -> None:
+        """Sync, and let the recorder know that nothing more comes."""
+        self._writer.close()
+
 
 class DirectJournal:
     """Journal of the profile ``memory``: straight into a store that forgets."""
@@ -82,6 +90,10 @@ class DirectJournal:
     def end_now(self, record: Record) -> None:
         """Keep the call."""
         self._traces.put([record])
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._traces.close()
 
 
 def _size(record: Record) -> int:

@@ -87,7 +87,7 @@ class Pipeline:
             if headers.setdefault(name, value) is not value:
                 repeated.add(name)
         credentials = Credentials(head.headers, head.query)
-        target = Target(method=head.method, host=head.host, path=head.path, headers=headers)
+        target = _target(head, headers)
         found = route(target, provider_hint=head.provider_hint, body=None, hosts=self._hosts)
         dialect = dialect_named(found.dialect)
         try:
@@ -246,7 +246,7 @@ class Pipeline:
         """Look again with the body: an unknown path may speak a known dialect."""
         head = call.head
         headers = {name.lower(): value for name, value in reversed(head.headers)}
-        target = Target(method=head.method, host=head.host, path=head.path, headers=headers)
+        target = _target(head, headers)
         found = route(target, provider_hint=head.provider_hint, body=body, hosts=self._hosts)
         self._follow(call, found)
 
@@ -343,6 +343,12 @@ class Pipeline:
 
 FREE_FORM: Final = frozenset({"files", "images", "audio", "telemetry", "other", "models"})
 """Operations whose bodies need not be JSON."""
+
+
+def _target(head: RequestHead, headers: Mapping[str, str]) -> Target:
+    return Target(
+        method=head.method, host=head.host, port=head.port, path=head.path, headers=headers
+    )
 
 
 def _named_model(query: str) -> str:

@@ -1,5 +1,6 @@
 """Makes the END record of a call: what it said, used and cost, and what was not read."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -19,7 +20,7 @@ from llmtrace.domain.traces import (
 from llmtrace.domain.usage import Usage, UsageSource
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.conversation import Conversations
-from llmtrace.providers.pricing import PriceBook
+from llmtrace.providers.pricing import PriceBook, reported_cost
 from llmtrace.providers.usage import estimate_tokens, read_usage
 
 MAX_ARGUMENT_CHARS: Final = 4096
@@ -64,7 +65,7 @@ def record(
         spans=_spans(call, now),
     )
     if prices is not None and call.route.billable and call.view.billable:
-        trace = _priced(trace, prices)
+        trace = _priced(trace, prices, answer.usage)
     call.trace = trace
     return Record(
         trace=trace,
@@ -120,20 +121,27 @@ def _with_usage(call: Call, answer: Answer, sent: bool) -> Trace:
     return replace(trace, usage=usage, usage_source=UsageSource.ESTIMATED)
 
 
-def _priced(trace: Trace, prices: PriceBook) -> Trace:
+def _priced(trace: Trace, prices: PriceBook, raw: Mapping[str, object] | None) -> Trace:
     if trace.usage_source is UsageSource.NONE:
         return trace
+    cost = reported_cost(trace.provider, raw) if raw else None
     for model in filter(None, (trace.model_answered, trace.model)):
-        cost = prices.price(
+        cost = cost or prices.price(
             trace.provider,
             model,
             trace.usage,
             at=trace.started_at,
-            service_tier=trace.service_tier,
+            service_tier=trace.service_tier or _said(raw, "trafficType"),
+            speed=_said(raw, "speed"),
         )
-        if cost is not None:
-            return replace(trace, cost_nano_usd=cost.nano_usd, price_version=cost.price_version)
-    return trace
+    if cost is None:
+        return trace
+    return replace(trace, cost_nano_usd=cost.nano_usd, price_version=cost.price_version)
+
+
+def _said(raw: Mapping[str, object] | None, key: str) -> str:
+    value = raw.get(key) if raw else None
+    return value if isinstance(value, str) else ""
 
 
 def _conversation(call: Call, answer: Answer, conversations: Conversations) -> str:

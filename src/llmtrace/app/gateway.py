@@ -1,0 +1,329 @@
+"""The supervisor process: a gateway as a whole, in the foreground or for one command."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Final
+
+from pydantic import SecretStr
+
+from llmtrace import logs
+from llmtrace.api.health import HealthServer
+from llmtrace.app.settings import Settings
+from llmtrace.certs.authority import CaUnusable, CertificateAuthority, Made
+from llmtrace.certs.issue import CaPolicy
+from llmtrace.config import Config, ConfigError, load
+from llmtrace.config.section import Address, parse_address
+from llmtrace.environment.home import Home, home
+from llmtrace.storage.base import StorageError
+from llmtrace.storage.recorder import read_status
+from llmtrace.supervisor import Child, Ports, Supervisor
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS: Final = 60.0
+FAILED_TO_START: Final = 1
+ANY_PORT: Final = "127.0.0.1:0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where a gateway really listens, as ``host:port``."""
+
+    forward: str
+    reverse: str | None
+    api: str
+
+
+class Gateway:
+    """One gateway: its folders, its CA, its ports and its processes."""
+
+    def __init__(self, settings: Settings, *, config_path: Path | None = None) -> None:
+        self._settings = settings
+        self._config_path = config_path
+        self._addresses: Addresses | None = None
+        self._supervisor: Supervisor | None = None
+
+    def prepare(self) -> None:
+        """Make what is not there yet, and say what was made and where.
+
+        Raises:
+            OSError, CaUnusable, TimeoutError: It cannot be made; the message says what to do.
+        """
+        settings = self._settings
+        settings.prepare()
+        policy = CaPolicy(intermediate_days=settings.config.ca.validity_days)
+        authority, made = CertificateAuthority.ensure(
+            settings.home.ca, settings.permitted_names(), policy=policy
+        )
+        if made is not Made.FOUND:
+            logger.info("made a certificate authority in %s", settings.home.ca)
+        missing = authority.difference(settings.permitted_names()).missing
+        if missing:
+            logger.warning(
+                "the certificate authority does not cover %s; clients will refuse these hosts "
+                "until you run 'llmtrace ca rotate' and trust the new one",
+                ", ".join(missing),
+            )
+
+    async def run(self) -> int:
+        """Serve until SIGTERM, and return the exit code. Raises: OSError."""
+        config = self._settings.config
+        api = parse_address(config.api.listen)
+        wanted = [parse_address(config.listen)]
+        if config.reverse.listen:
+            wanted.append(parse_address(config.reverse.listen))
+        health = HealthServer(health=self.health, host=api.host, port=api.port)
+        try:
+            ports = Ports(wanted)
+        except OSError:
+            await health.stop()
+            raise
+        reserved = [str(Address(item.host, item.port)) for item in ports.reserved]
+        self._addresses = Addresses(
+            forward=reserved[0],
+            reverse=reserved[1] if len(reserved) > 1 else None,
+            api=str(Address(api.host, health.port)),
+        )
+        self._supervisor = Supervisor(
+            children=self._children(ports, health.port),
+            shutdown_seconds=config.shutdown.timeout_seconds,
+            reload=self._reload,
+            started=self._announce,
+        )
+        try:
+            return await self._supervisor.run()
+        finally:
+            self._settings.state.unlink(missing_ok=True)
+            ports.close()
+            await health.stop()
+
+    def health(self) -> tuple[int, Mapping[str, object]]:
+        """Return what ``GET /health`` says."""
+        if self._supervisor is None or self._addresses is None:
+            return 503, {"status": "starting"}
+        status, said = self._supervisor.health()
+        recorder = read_status(self._settings.spool)
+        return status, {
+            **said,
+            "listen": asdict(self._addresses),
+            "pid": os.getpid(),
+            "recorder": asdict(recorder) if recorder else None,
+        }
+
+    def _children(self, ports: Ports, api_port: int) -> list[Child]:
+        numbers = [item.port for item in ports.reserved]
+        told = json.dumps(
+            {
+                "forward": numbers[0],
+                "reverse": numbers[1] if len(numbers) > 1 else None,
+                "api": api_port,
+            }
+        )
+        fds = tuple(item.fd for item in ports.reserved if item.fd is not None)
+        stdin = self._line()
+        count = self._settings.config.workers or os.cpu_count() or 1
+        if self._settings.config.storage.profile == "memory":
+            count = 1  # what is kept is in the worker itself
+        children = [
+            Child(
+                name=f"worker-{number}",
+                argv=(sys.executable, "-m", "llmtrace.app.worker", told, f"worker-{number}"),
+                stdin=stdin,
+                pass_fds=fds,
+            )
+            for number in range(count)
+        ]
+        if self._settings.config.storage.profile != "memory":
+            argv = (sys.executable, "-m", "llmtrace.app.recorder")
+            children.append(Child(name="recorder", argv=argv, stdin=stdin, stage=1))
+        return children
+
+    def _line(self) -> bytes:
+        return self._settings.dump().encode() + b"\n"
+
+    def _reload(self) -> bytes:
+        """Read the configuration anew; what needs new processes is said to."""
+        if self._config_path is None:
+            return self._line()
+        try:
+            config = load(self._config_path)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        logger.info("prices are read again; other changes take effect at the next start")
+        changed = self._settings.config.model_copy(
+            update={"cost_estimation": config.cost_estimation}
+        )
+        self._settings = Settings(config=changed, home=self._settings.home)
+        return self._line()
+
+    def _announce(self) -> None:
+        if self._addresses is None:
+            return
+        state = {
+            **asdict(self._addresses),
+            "pid": os.getpid(),
+            "started_at": datetime.now(UTC).isoformat(),
+        }
+        self._settings.state.write_text(json.dumps(state) + "\n")
+        logger.info(
+            "ready: forward proxy %s, base-URL mode %s, health %s",
+            self._addresses.forward,
+            self._addresses.reverse or "off",
+            self._addresses.api,
+        )
+        sys.stdout.write(json.dumps({"ready": asdict(self._addresses)}) + "\n")
+        sys.stdout.flush()
+
+
+def run_gateway(config: Config, *, config_path: Path | None = None) -> int:
+    """Run a gateway in the foreground; return the program's exit code."""
+    settings = Settings(config=config, home=Home(home()))
+    return _run(Gateway(settings, config_path=config_path), config)
+
+
+def _run(gateway: Gateway, config: Config) -> int:
+    logs.configure(level=config.logging.level, form=config.logging.format, process="supervisor")
+    try:
+        gateway.prepare()
+        return asyncio.run(gateway.run())
+    except (OSError, CaUnusable, StorageError) as error:
+        logger.critical("the gateway did not start: %s", error)
+        return FAILED_TO_START
+
+
+class StartedGateway:
+    """A gateway that was started for one command, in processes of its own session."""
+
+    def __init__(self, process: subprocess.Popen[bytes], addresses: Addresses, wait: float) -> None:
+        self._process = process
+        self._wait = wait
+        self.addresses = addresses
+
+    @property
+    def proxy_url(self) -> str:
+        """``http://host:port`` for ``HTTPS_PROXY``, without user name."""
+        return f"http://{self.addresses.forward}"
+
+    def stop(self) -> None:
+        """End it; return when what was under way is finished and all of it is in the store."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(self._wait)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def start_gateway(
+    config: Config,
+    *,
+    upstream_proxy: str | None = None,
+    at: Home | None = None,
+    log: IO[bytes] | None = None,
+) -> StartedGateway:
+    """Start a gateway for one command and return when it answers.
+
+    Addresses that are taken are replaced by free ones.
+
+    Args:
+        upstream_proxy: The proxy that it has to go through itself.
+        at: The installation, the user's own unless given.
+        log: Where its log goes; by default to a file in the installation.
+
+    Raises:
+        OSError: It did not start; the message says why and what to do.
+    """
+    settings = Settings(config=_free(config, upstream_proxy), home=at or Home(home()))
+    settings.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log_path = settings.home.path / "gateway.log"
+    sink = log or log_path.open("ab")
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "llmtrace.app.gateway"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            start_new_session=True,
+        )
+    finally:
+        if sink is not log:
+            sink.close()
+    addresses = _await_ready(process, settings)
+    if addresses is None:
+        process.kill()
+        process.wait()
+        raise OSError(f"the gateway did not start; {log_path} says why")
+    wait = 2 * settings.config.shutdown.timeout_seconds + 10
+    return StartedGateway(process, addresses, wait)
+
+
+def _await_ready(process: subprocess.Popen[bytes], settings: Settings) -> Addresses | None:
+    """Tell the process its settings, and wait for the line that says it is ready."""
+    if process.stdin is None or process.stdout is None:
+        return None
+    timer = threading.Timer(START_SECONDS, process.kill)
+    timer.start()
+    try:
+        process.stdin.write(settings.dump().encode() + b"\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+    except OSError:
+        return None
+    finally:
+        timer.cancel()
+    return Addresses(**json.loads(line)["ready"]) if line else None
+
+
+def _free(config: Config, upstream_proxy: str | None) -> Config:
+    """Return the configuration with free ports for those that are taken."""
+    reverse = config.reverse.listen
+    update: dict[str, object] = {
+        "listen": _or_any(config.listen),
+        "api": config.api.model_copy(update={"listen": _or_any(config.api.listen)}),
+        "reverse": config.reverse.model_copy(
+            update={"listen": _or_any(reverse) if reverse else None}
+        ),
+    }
+    if upstream_proxy and config.upstream_proxy is None:
+        update["upstream_proxy"] = SecretStr(upstream_proxy)
+    return config.model_copy(update=update)
+
+
+def _or_any(text: str) -> str:
+    address = parse_address(text)
+    try:
+        Ports([address]).close()
+    except OSError:
+        return ANY_PORT
+    return text
+
+
+def _end_with_parent() -> None:
+    """Stop when standard input ends: whoever started this gateway is gone."""
+    with suppress(OSError, ValueError):
+        while sys.stdin.readline():
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """Run a gateway for the process that started this one; its settings come on stdin."""
+    settings = Settings.parse(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.exit(_run(Gateway(settings), settings.config))
+
+
+if __name__ == "__main__":
+    main()
