@@ -22,7 +22,8 @@ if sys.argv[1] == "proxy":
     host, port = config["api"]["listen"].split(":")
     http.server.HTTPServer((host, int(port)), Health).serve_forever()
 elif sys.argv[1] == "traces":
-    print(json.dumps([{"run": "one", "status": 200}, {"run": "two", "status": 200}]))
+    run = sys.argv[sys.argv.index("--run") + 1]
+    print(json.dumps([{"run": run, "outcome": outcome} for outcome in ("ok", "pending")]))
 elif sys.argv[1] == "home":
     print(os.environ["LLMTRACE_HOME"])
 else:
@@ -40,8 +41,8 @@ def test_a_gateway_is_started_asked_and_stopped(stand_in: GatewayProcess) -> Non
     with stand_in as gateway:
         assert gateway.pid
         assert gateway.cli("home").strip() == str(gateway.home)
-        assert gateway.traces("two", count=1) == [{"run": "two", "status": 200}]
-        assert gateway.traces("none", count=1, seconds=0) == []
+        assert gateway.traces("two", count=1) == [{"run": "two", "outcome": "ok"}]
+        assert len(gateway.traces("two", count=2, seconds=0)) == 1
         with pytest.raises(RuntimeError, match="llmtrace dance ended with 1: no such thing"):
             gateway.cli("dance")
     assert gateway.stop() == -15

@@ -23,6 +23,7 @@ from typing import Any, Final, Self
 
 import yaml
 
+from llmtrace.domain.traces import Outcome
 from llmtrace.environment.block import environment_block
 from llmtrace.environment.home import Home
 from llmtrace.environment.trust import prepare_trust
@@ -204,11 +205,12 @@ class GatewayProcess:
     def traces(self, run: str, *, count: int, seconds: float = 10) -> list[dict[str, Any]]:
         """Return a run's finished traces once there are ``count``, or what there is in the end."""
         ends = time.monotonic() + seconds
+        command = ("traces", "list", "--json", "--run", run, "--limit", "1000")
         while True:
-            text = self.cli("traces", "list", "--json", "--config", str(self.config))
-            rows = [row for row in json.loads(text) if row.get("run") == run]
-            if len(rows) >= count or time.monotonic() > ends:
-                return rows
+            rows = json.loads(self.cli(*command, "--config", str(self.config)))
+            found = [row for row in rows if row["outcome"] != Outcome.PENDING]
+            if len(found) >= count or time.monotonic() > ends:
+                return found
             time.sleep(0.2)
 
 

@@ -112,10 +112,7 @@ def _skeleton(request: Request, script: Script, body: JsonObject) -> JsonObject:
 
 
 def _custom(body: JsonObject, name: str) -> bool:
-    return any(
-        tool.get("type") == "custom" and tool.get("name") == name
-        for tool in _offered(body)
-    )
+    return any(tool.get("type") == "custom" and tool.get("name") == name for tool in _offered(body))
 
 
 def _call_item(request: Request, tool: ScriptedTool, index: int, *, custom: bool) -> JsonObject:
