@@ -93,6 +93,7 @@ class Gateway:
         """A fault of ours on the way to the provider: refuse, or pass unread and counted."""
         self._count_fault("request")
         if self._fail_open:
+            _strip_own(flow)
             return
         flow.metadata[FAILED] = True
         refusal = _shape(flow, 503, "internal_error", INTERNAL)
@@ -116,13 +117,14 @@ class Gateway:
         if where.path == CANARY_PATH:
             flow.response = http.Response.make(200, b"llmtrace\n", {"content-type": "text/plain"})
             return
-        call = self._pipeline.identify(self._head(flow, where))
+        head = self._head(flow, where)
         _strip_own(flow)
+        self._reach(flow, where)
+        call = self._pipeline.identify(head)
         if isinstance(call, Refusal):
             _refuse(flow, call, "")
             return
         flow.metadata[CALL] = call
-        self._reach(flow, where)
         await self._maybe_upload(flow, call)
 
     async def _maybe_upload(self, flow: http.HTTPFlow, call: Call) -> None:
@@ -310,10 +312,14 @@ def _shape(flow: http.HTTPFlow, status: int, code: str, message: str) -> bytes:
     return dialect.refusal(status=status, code=code, message=message)
 
 
+def _has_left(client: connection.Client) -> bool:
+    return client.state is connection.ConnectionState.CLOSED
+
+
 def _breakage(flow: http.HTTPFlow) -> tuple[Outcome, str]:
     """Tell from the flow who broke it off, and whether the provider had been reached."""
     message = flow.error.msg.lower() if flow.error else ""
-    if "client disconnected" in message or "peer closed connection" in message:
+    if "by client" in message or "client disconnected" in message or _has_left(flow.client_conn):
         return Outcome.CLIENT_LEFT, "client_left"
     if flow.response is not None:
         return Outcome.BROKEN, "answer_broke_off"

@@ -14,9 +14,11 @@ from mitmproxy.addons import next_layer
 from mitmproxy.proxy import layers
 from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.proxy.layers import tcp
+from mitmproxy.proxy.layers import websocket as websocket_layers
 from mitmproxy.proxy.layers.http import _http1
 
 from llmtrace.addons.abort import AbortableHttpStream
+from llmtrace.addons.closing import ClosableWebsocketLayer
 from llmtrace.addons.hardening.guards import BodyLimit, Guards, Relayed, unread
 from llmtrace.addons.hardening.handshakes import PromptClientTLSLayer
 from llmtrace.addons.hardening.http1 import (
@@ -38,6 +40,7 @@ _GUARDED: Final[tuple[tuple[object, str, type], ...]] = (
     (http_layers, "HttpStream", AbortableHttpStream),
     (next_layer, "ClientTLSLayer", PromptClientTLSLayer),
     (layers, "ClientTLSLayer", PromptClientTLSLayer),
+    (websocket_layers, "WebsocketLayer", ClosableWebsocketLayer),
     (layers, "TCPLayer", CountedTCPLayer),
     (tcp, "TCPLayer", CountedTCPLayer),
 )

@@ -223,7 +223,7 @@ def listens_of(settings: Settings, ports: Ports, proxy: ProxyUrl | None) -> list
     forward = parse_address(settings.config.listen)
     mode = proxy.mode if proxy else "regular"
     listens = [Listen(mode=mode, host=forward.host, port=ports.forward)]
-    if settings.config.reverse.listen and ports.reverse:
+    if settings.config.reverse.listen and ports.reverse is not None:
         host = parse_address(settings.config.reverse.listen).host
         listens.append(Listen(mode=f"reverse:https://{NOWHERE}", host=host, port=ports.reverse))
     return listens
@@ -284,6 +284,7 @@ def master_of(
         dial=Dialer(refuses=policy.refuses, count=limit_met),
         count=limit_met,
         body_limit=gateway.body_limit,
+        relayed=policy.ledger.relayed,
     )
 
 
