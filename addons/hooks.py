@@ -3,12 +3,19 @@
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from mitmproxy import exceptions, flow, hooks
 from mitmproxy.addonmanager import AddonManager
 
 logger = logging.getLogger(__name__)
+
+
+class Handlers(NamedTuple):
+    """What is called for an event; ``plain`` if nothing of it is ``async``."""
+
+    calls: tuple[Callable[..., Any], ...]
+    plain: bool
 
 
 class HookTable(AddonManager):
@@ -21,7 +28,7 @@ class HookTable(AddonManager):
 
     def __init__(self, master: Any) -> None:  # Any: mitmproxy leaves it untyped
         super().__init__(master)  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
-        self._found: dict[str, tuple[Callable[..., Any], ...]] = {}
+        self._found: dict[str, Handlers] = {}
 
     def add(self, *addons: object) -> None:
         """Add addons to the end of the chain and have them load."""
@@ -44,15 +51,20 @@ class HookTable(AddonManager):
         self._found.clear()
         super().clear()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
 
+    def _handlers(self, event: hooks.Hook) -> Handlers:
+        found = self._found.get(event.name)
+        if found is None:
+            calls = tuple(
+                call for addon in self.chain for _, call in self._iter_hooks(addon, event)
+            )
+            plain = not any(map(inspect.iscoroutinefunction, calls))
+            found = self._found[event.name] = Handlers(calls, plain)
+        return found
+
     async def trigger_event(self, event: hooks.Hook) -> None:
         """Call every addon's handler of an event, in their order."""
-        handlers = self._found.get(event.name)
-        if handlers is None:
-            handlers = self._found[event.name] = tuple(
-                handler for addon in self.chain for _, handler in self._iter_hooks(addon, event)
-            )
         args = event.args()
-        for handler in handlers:
+        for handler in self._handlers(event).calls:
             try:
                 result = handler(*args)
                 if result is not None and inspect.isawaitable(result):
@@ -61,9 +73,28 @@ class HookTable(AddonManager):
                 return
             except exceptions.OptionsError:
                 raise
-            except Exception:
-                logger.exception("an addon failed in %s; its flow is closed", event.name)
-                _close(args)
+            except Exception:  # noqa: BLE001  # logged there, and the flow is closed
+                _failed(event, args)
+
+    def trigger_now(self, event: hooks.Hook) -> bool:
+        """Do the same without waiting, and return True; False if a handler is ``async``."""
+        handlers = self._handlers(event)
+        if not handlers.plain:
+            return False
+        args = event.args() if handlers.calls else []
+        for handler in handlers.calls:
+            try:
+                handler(*args)
+            except exceptions.AddonHalt:
+                break
+            except Exception:  # noqa: BLE001  # logged there, and the flow is closed
+                _failed(event, args)
+        return True
+
+
+def _failed(event: hooks.Hook, args: list[Any]) -> None:
+    logger.exception("an addon failed in %s; its flow is closed", event.name)
+    _close(args)
 
 
 def _close(args: list[Any]) -> None:

@@ -60,7 +60,7 @@ class GatewayMaster(Master):
     ) -> None:
         super().__init__(Options(confdir=str(options.ca_dir)))
         self._legacy_log_events.uninstall()  # it would turn each log line into an event
-        self.addons = HookTable(self)
+        self.addons = self._hooks = HookTable(self)
         self._options = options
         self._dial = dial
         self._guards = Guards(
@@ -168,8 +168,8 @@ class GatewayMaster(Master):
         handler = GatewayConnection(  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
             self, reader, writer, ctx.options, instance.mode
         )
-        handler.configure(limits=self._options.limits, dial=self._dial)
-        handler.layer = instance.make_top_layer(handler.layer.context)
+        handler.configure(hooks=self._hooks, limits=self._options.limits, dial=self._dial)
+        handler.serve_with(instance.make_top_layer(handler.layer.context))
         with self.proxyserver.register_connection(handler.client.id, handler):
             await handler.handle_client()
 

@@ -77,6 +77,7 @@ class StrictHttp1Server(_http1.Http1Server):
     _since: float = 0.0
     """When the head or body that is being read began, on the monotonic clock; 0 if none is."""
     _received: int = 0
+    _overrun: bool = False
     _announced: bool = False
     """Whether the stream above has been told of the request that is being read."""
 
@@ -89,7 +90,9 @@ class StrictHttp1Server(_http1.Http1Server):
 
     def _check(self) -> CommandGenerator[None]:
         if self.state == self.wait and len(self.buf) > self.guards.limits.pipelined_bytes:
-            self.guards.count("pipelined_bytes")
+            if not self._overrun:  # more may come before the connection is closed
+                self.guards.count("pipelined_bytes")
+            self._overrun = True
             yield commands.CloseConnection(self.conn)
             self.buf = ReceiveBuffer()
         elif not self._reading():

@@ -3,9 +3,14 @@ import logging
 from typing import Any
 
 import pytest
-from mitmproxy.proxy import server_hooks
+from mitmproxy.connection import Client
+from mitmproxy.options import Options
+from mitmproxy.proxy import events, layer, server_hooks
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
+from mitmproxy.test import tflow
 
-from llmtrace.addons.connections import Streams
+from llmtrace.addons.connections import PlainHooksNow, Streams
 from llmtrace.addons.limits import Limits
 from llmtrace.testing.dataplane import PROVIDER, H2Client, read_all, read_answer
 
@@ -87,3 +92,29 @@ async def test_bytes_of_a_client_are_never_logged(
     writer.close()
     await asyncio.sleep(0.05)
     assert "sk-canary" not in caplog.text
+
+
+class Asking(layer.Layer):
+    """Asks two hooks in a row, and notes what it is told."""
+
+    def __init__(self) -> None:
+        client = Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 2))
+        super().__init__(Context(client, Options()))
+        self.told: list[str] = []
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        self.told.append(f"begin {type(event).__name__}")
+        yield HttpRequestHook(tflow.tflow())
+        self.told.append("asked once")
+        yield HttpRequestHook(tflow.tflow())
+        self.told.append(f"end {type(event).__name__}")
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["run-here", "left-to-a-task"])
+def test_layers_see_the_same_whether_hooks_run_here_or_in_a_task(plain: bool) -> None:
+    top = Asking()
+    front = PlainHooksNow(top, lambda _hook: plain)
+    left = list(front.handle_event(events.Start()))
+    while left:
+        left = list(front.handle_event(events.HookCompleted(left.pop())))
+    assert top.told == ["begin Start", "asked once", "end Start"]

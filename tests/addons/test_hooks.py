@@ -83,3 +83,27 @@ async def test_event_without_a_flow_survives_a_failing_handler(table: HookTable)
 
     table.add(BrokenDone())
     await table.trigger_event(hooks.RunningHook())
+
+
+def test_plain_handlers_run_on_the_spot(table: HookTable) -> None:
+    notes: list[str] = []
+    table.add(Notes("first", notes), Halting(), Notes("later", notes))
+    assert table.trigger_now(HttpRequestHook(tflow.tflow()))
+    assert notes == ["first"]
+
+
+def test_event_that_somebody_awaits_is_left_to_a_task(table: HookTable) -> None:
+    notes: list[str] = []
+    table.add(Notes("first", notes), Awaited("second", notes))
+    assert not table.trigger_now(HttpRequestHook(tflow.tflow()))
+    assert notes == []
+
+
+def test_plain_handler_that_fails_kills_the_flow(
+    table: HookTable, caplog: pytest.LogCaptureFixture
+) -> None:
+    table.add(Broken())
+    flow = tflow.tflow()
+    assert table.trigger_now(HttpRequestHook(flow))
+    assert flow.error
+    assert "failed in request" in caplog.text
