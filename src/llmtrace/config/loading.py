@@ -2,27 +2,38 @@
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Final, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from llmtrace.config.models import Config
+from llmtrace.config.yamltext import BadYaml, Key, Tree, read_tree, read_value
 
-ALIASES: Final = {
+ALIASES: Final[Mapping[str, Key]] = {
     "LLMTRACE_LOG_LEVEL": ("logging", "level"),
     "LLMTRACE_LOG_FORMAT": ("logging", "format"),
     "LLMTRACE_LISTEN_ADDR": ("listen",),
 }
-NOT_KEYS: Final = frozenset({"LLMTRACE_HOME", "LLMTRACE_CONFIG", "LLMTRACE_RUN_ID", "LLMTRACE_URL"})
-MAX_FILE_BYTES: Final = 1 << 20
+NOT_KEYS: Final = frozenset(
+    {"LLMTRACE_HOME", "LLMTRACE_CONFIG", "LLMTRACE_PYTHON", "LLMTRACE_RUN_ID", "LLMTRACE_URL"}
+)
+"""Variables that are about something else than the configuration."""
 
-type Tree = dict[str, Any]
-type Key = tuple[str, ...]
+PREFIX: Final = "LLMTRACE_"
+MAX_FILE_BYTES: Final = 256 * 1024
+_MESSAGES: Final[Mapping[str, str]] = {
+    "model_type": "expected a mapping of keys",
+    "dict_type": "expected a mapping",
+    "list_type": "expected a list",
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "string_type": "expected a text; put it into quotes",
+}
+"""What people read where pydantic speaks of its own types, by its error type."""
 
 
 class ConfigError(ValueError):
@@ -39,56 +50,49 @@ def load(
 
     Args:
         path: A YAML file, None for defaults.
-        environ: The environment, ``os.environ`` unless given.
+        environ: The environment, ``os.environ`` unless given. An empty variable says nothing.
         overrides: Dotted key → value, from the command line. None values are left out.
 
     Raises:
         ConfigError: Something in it cannot be used; all faults are named.
     """
-    text = _read(path) if path else ""
     source = str(path) if path else "configuration"
-    tree, lines = parse(text, source)
+    tree, lines = parse(_read(path) if path else "", source)
+    places = {key: f"{source}:{line}" for key, line in lines.items()}
     faults: list[str] = []
-    for key, value in _from_environment(os.environ if environ is None else environ, faults):
+    for name, key, value in _from_environment(os.environ if environ is None else environ, faults):
         _set(tree, key, value)
+        places[key] = f"environment: {name}"
     for dotted, value in (overrides or {}).items():
         if value is not None:
-            _set(tree, tuple(dotted.split(".")), value)
-    if faults:
-        raise ConfigError("\n".join(faults))
+            key = tuple(dotted.split("."))
+            _set(tree, key, value)
+            places[key] = "command line"
     try:
-        return Config.model_validate(tree)
+        config = Config.model_validate(tree)
     except ValidationError as error:
         # The values may be secrets: only places and reasons are told.
-        faults = [_explain(detail, source, lines) for detail in error.errors(include_url=False)]
+        faults += [_explain(detail, source, places) for detail in error.errors(include_url=False)]
         raise ConfigError("\n".join(faults)) from None
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return config
 
 
 def parse(text: str, source: str) -> tuple[Tree, dict[Key, int]]:
     """Read YAML into a tree, and note at which line each key stands.
 
     Raises:
-        ConfigError: It is no YAML, no mapping, or names a key twice.
+        ConfigError: It is no YAML, no mapping, names a key twice, or is over a bound.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}" if mark else source
-        problem = getattr(error, "problem", None) or type(error).__name__
-        raise ConfigError(f"{where}: this is not YAML: {problem}") from None
-    if tree is None:
-        return {}, {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: expected a mapping of sections, found {type(tree).__name__}")
-    lines: dict[Key, int] = {}
-    for key, line in _walk(node, ()):
-        if key in lines:
-            raise ConfigError(
-                f"{source}:{line}: {'.'.join(key)} stands twice (first in line {lines[key]})"
-            )
-        lines[key] = line
+        tree, lines = read_tree(text)
+    except BadYaml as error:
+        where = f"{source}:{error.line}" if error.line else source
+        raise ConfigError(f"{where}: {error}") from None
+    for name in SECTIONS & tree.keys():
+        if tree[name] is None:  # a section of comments alone
+            tree[name] = {}
     return tree, lines
 
 
@@ -106,6 +110,9 @@ def variable(key: Key) -> str:
     return "_".join(("LLMTRACE", *key)).upper()
 
 
+SECTIONS: Final = frozenset(key[0] for key in leaves() if len(key) > 1)
+
+
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -117,45 +124,37 @@ def _read(path: Path) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
-
-
-def _walk(node: yaml.Node | None, prefix: Key) -> Iterator[tuple[Key, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = (*prefix, str(key.value))
-            yield path, key.start_mark.line + 1
-            yield from _walk(value, path)
+        raise ConfigError(
+            f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8 text"
+        ) from None
 
 
 def _from_environment(
     environ: Mapping[str, str], faults: list[str]
-) -> Iterator[tuple[Key, object]]:
-    known = {variable(key): key for key in leaves()} | ALIASES
+) -> Iterator[tuple[str, Key, object]]:
+    known = {**{variable(key): key for key in leaves()}, **ALIASES}
     for name, text in sorted(environ.items()):
-        if not name.startswith("LLMTRACE_") or name in NOT_KEYS:
+        if not name.startswith(PREFIX) or name in NOT_KEYS or not text:
             continue
         if name not in known:
             faults.append(
-                f"environment: {name} is no configuration key.{_did_you_mean(name, known)}"
+                f"environment: {name} is no configuration key."
+                + _did_you_mean(name[len(PREFIX) :], [n[len(PREFIX) :] for n in known], PREFIX)
             )
             continue
-        key = known[name]
-        yield key, _value(text) if _structured(key) else text
+        try:
+            yield name, known[name], _value(known[name], text)
+        except BadYaml as error:
+            faults.append(f"environment: {name}: {error}")
 
 
-def _structured(key: Key) -> bool:
-    """Whether a key takes more than a scalar, so that its variable is read as YAML."""
+def _value(key: Key, text: str) -> object:
+    """Read a variable: a list or mapping as YAML, ``null`` where a key may be null, else text."""
     annotation = _section(key[:-1]).model_fields[key[-1]].annotation
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    return any(get_origin(kind) in (list, dict) or kind is type(None) for kind in kinds)
-
-
-def _value(text: str) -> object:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+    if any(get_origin(kind) in (list, dict) for kind in kinds):
+        return read_value(text)
+    return None if text == "null" and type(None) in kinds else text
 
 
 def _set(tree: Tree, key: Key, value: object) -> None:
@@ -167,16 +166,17 @@ def _set(tree: Tree, key: Key, value: object) -> None:
     tree[key[-1]] = value
 
 
-def _explain(detail: ErrorDetails, source: str, lines: Mapping[Key, int]) -> str:
-    key = tuple(str(step) for step in detail["loc"])
-    place = next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), None)
-    where = f"{source}:{place}" if place else source
+def _explain(detail: ErrorDetails, source: str, places: Mapping[Key, str]) -> str:
+    key = tuple(str(step) for step in detail["loc"] if step != "[key]")
+    where = next((places[key[:n]] for n in range(len(key), 0, -1) if key[:n] in places), source)
     name = ".".join(key) or "the configuration"
     if detail["type"] == "extra_forbidden":
-        hint = _did_you_mean(key[-1], list(_section(key[:-1]).model_fields))
+        beside = _section(key[:-1]).model_fields
+        hint = _did_you_mean(key[-1], beside, "".join(f"{step}." for step in key[:-1]))
         return f"{where}: {name} is no configuration key.{hint}"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {name}: {message[:1].lower()}{message[1:]}"
+    message = _MESSAGES.get(detail["type"], message[:1].lower() + message[1:])
+    return f"{where}: {name}: {message}"
 
 
 def _section(key: Key) -> type[BaseModel]:
@@ -191,6 +191,7 @@ def _section(key: Key) -> type[BaseModel]:
     return model
 
 
-def _did_you_mean(name: str, known: Mapping[str, object] | list[str]) -> str:
+def _did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    # What all names begin with is left out of the comparison: it would make them all alike.
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]}?" if close else ""
+    return f" Did you mean {prefix}{close[0]}?" if close else ""

@@ -1,12 +1,13 @@
 """All sections. ``config.example.yaml`` and ``docs/configuration.md`` are rendered from here."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from llmtrace.config.section import ListenAddress, Network, Section, parse_address
+from llmtrace.config.section import ListenAddress, Network, Section, clash
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -269,20 +270,21 @@ class Config(Section):
     @classmethod
     def _base_urls(cls, value: dict[str, str]) -> dict[str, str]:
         for host, url in value.items():
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-                raise ValueError(f"{host!r}: {url!r} is not a base URL, such as https://host:port")
-            _ = parts.port
+            if not _is_url(url, plain=True):
+                raise ValueError(
+                    f"{host!r}: not a base URL such as https://host:port/path; it has no user "
+                    "name, no query and no fragment"
+                )
         return value
 
     @field_validator("upstream_proxy")
     @classmethod
     def _proxy_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            parts = urlsplit(value.get_secret_value())
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError("not a proxy URL, such as http://host:3128")
-            _ = parts.port
+        if value is not None and not _is_url(value.get_secret_value()):
+            raise ValueError(
+                "not a proxy URL, such as http://host:3128 or http://user:password@host:3128; "
+                "write /, @, : and # in a password as %2F, %40, %3A and %23"
+            )
         return value
 
     @model_validator(mode="after")
@@ -290,9 +292,20 @@ class Config(Section):
         named = {"listen": self.listen, "api.listen": self.api.listen}
         if self.reverse.listen:
             named["reverse.listen"] = self.reverse.listen
-        seen: dict[str, str] = {}
-        for key, text in named.items():
-            if parse_address(text).port and text in seen:
-                raise ValueError(f"{seen[text]} and {key} are both {text}; give each its own port")
-            seen[text] = key
+        for (key, text), (other, its) in itertools.combinations(named.items(), 2):
+            if clash(text, its):
+                raise ValueError(f"{key} is {text} and {other} is {its}; give each its own port")
         return self
+
+
+def _is_url(text: str, *, plain: bool = False) -> bool:
+    """Whether a text is an HTTP URL; ``plain`` allows no user name. It may hold a password."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:  # its message quotes the text
+        return False
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
+        return False
+    bare = not (parts.query or parts.fragment)
+    return bare and not (plain and (parts.username is not None or parts.password is not None))

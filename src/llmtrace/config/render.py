@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from llmtrace.config.loading import Key, variable
+from llmtrace.config.loading import ALIASES, variable
 from llmtrace.config.models import Config
+from llmtrace.config.yamltext import Key
 
 WIDTH: Final = 96
 
@@ -25,6 +26,9 @@ REFERENCE_HEAD: Final = """\
 Precedence: command line over `LLMTRACE_*` over the file over the defaults. A key that nobody
 reads is an error, so that a typing slip does not turn a protection off. Check a file with
 `llmtrace validate --config FILE`, which exits with 2 and names the line and the key.
+
+A variable that is empty counts as not set. One for a list or a mapping is read as YAML:
+`LLMTRACE_INTERCEPT_EXCLUDE='[api.example.com]'`; `null` turns off what can be turned off.
 
 <!-- Rendered from src/llmtrace/config/models.py by scripts/docs; do not edit. -->
 """
@@ -67,7 +71,20 @@ def _rows(model: type[BaseModel], prefix: Key) -> Iterator[str]:
             text = _flow(field.description or "").replace("|", "\\|")
             choices = _choices(field)
             text = f"{choices} {text}" if choices else text
-            yield f"| `{'.'.join(key)}` | `{_literal(field)}` | `{variable(key)}` | {text} |\n"
+            names = [variable(key), *(name for name, its in ALIASES.items() if its == key)]
+            variables = ", ".join(f"`{name}`" for name in names)
+            yield f"| `{'.'.join(key)}` | `{_literal(field)}` | {variables} | {text} |\n"
+            yield from _entries(field, key)
+
+
+def _entries(field: FieldInfo, key: Key) -> Iterator[str]:
+    """Rows for the keys of what a mapping holds, such as a model's prices."""
+    for kind in get_args(field.annotation):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            for name, inner in kind.model_fields.items():
+                default = "required" if inner.is_required() else f"`{_literal(inner)}`"
+                where = ".".join((*key, "NAME", name))
+                yield f"| `{where}` | {default} | | {_flow(inner.description or '')} |\n"
 
 
 def _sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:

@@ -1,9 +1,16 @@
 """What all sections share, and the kinds of value that more than one uses."""
 
 import ipaddress
-from typing import Annotated, NamedTuple
+import re
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
+
+MAX_PORT: Final = 65_535
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_ALL: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  an address is read, not bound
+_NAMES: Final = {"localhost": "127.0.0.1"}
 
 
 class Section(BaseModel):
@@ -29,15 +36,32 @@ def parse_address(text: str) -> Address:
         ValueError: It is neither.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not colon or not _PORT.fullmatch(port) or int(port) > MAX_PORT:
         raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:8642")
     if host.startswith("[") and host.endswith("]"):
-        host = str(ipaddress.IPv6Address(host[1:-1]))
-    elif ":" in host or not host:
-        raise ValueError(
-            f"{text!r} is not host:port; write an IPv6 address in brackets, [::1]:8642"
-        )
+        return Address(_ipv6(host[1:-1], text), int(port))
+    if not host:
+        raise ValueError(f"{text!r} names no host; write 127.0.0.1{text}, or 0.0.0.0{text} for all")
+    if not _HOST.fullmatch(host):
+        hint = "write an IPv6 address in brackets, [::1]:8642"
+        raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:8642; {hint}")
     return Address(host, int(port))
+
+
+def _ipv6(host: str, text: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(host))
+    except ValueError:
+        raise ValueError(f"{text!r} has no IPv6 address in its brackets") from None
+
+
+def clash(one: str, other: str) -> bool:
+    """Whether two listen addresses cannot be had at once; port 0 never clashes."""
+    a, b = parse_address(one), parse_address(other)
+    if a.port != b.port or a.port == 0:
+        return False
+    hosts = {_NAMES.get(a.host.lower(), a.host), _NAMES.get(b.host.lower(), b.host)}
+    return len(hosts) == 1 or bool(hosts & _ALL)
 
 
 def _canonical_address(text: str) -> str:
