@@ -209,3 +209,11 @@ def test_the_message_at_the_end_of_a_stream_is_a_repeat() -> None:
     assert collect(stream(chunk({"content": "Hi"}), last)).texts == {
         Channel(0, ChannelKind.TEXT): "Hi"
     }
+
+
+def test_blocks_in_blocks_of_any_depth_are_read() -> None:
+    content: Any = "bottom"
+    for _ in range(500):
+        content = [{"type": "thinking", "thinking": content}]
+    answer = collect(stream(chunk({"content": content})))
+    assert "bottom" in answer.texts.values()

@@ -7,7 +7,7 @@ from typing import Protocol
 from llmtrace.domain.answers import AnswerEvent, Unread
 from llmtrace.domain.parts import Media, Part
 
-type Json = None | bool | int | float | str | list[Json] | dict[str, Json]
+type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,8 @@ _BLOCKS: Final[Mapping[str, ChannelKind]] = {
     "text": ChannelKind.TEXT,
     "thinking": ChannelKind.REASONING,
 }
+_MAX_STRUCTURE: Final = 48
+"""Path length from which blocks in blocks are read flat."""
 _BODY_DONE: Final[Done] = {
     "choices": list,
     "usage": dict,
@@ -131,7 +133,9 @@ class ChatReader:
         for key in ("delta", "message"):
             if key in choice:
                 events += self._message(choice[key], number, (*path, key), final=key == "message")
-        events += self._text(choice.get("text"), Channel(number, ChannelKind.TEXT), (*path, "text"))
+        if choice.get("text"):
+            channel = Channel(number, ChannelKind.TEXT)
+            events += self._text(choice["text"], channel, (*path, "text"))
         if choice.get("error"):
             events.append(failure(choice["error"]))
         if reason := as_str(choice.get("finish_reason")):
@@ -154,13 +158,11 @@ class ChatReader:
             where = (*path, "function_call")
             legacy = self._channels.numbered(number, ChannelKind.TOOL_CALL, "function_call")
             events += self._function(message["function_call"], legacy, "", where, final=final)
-        events += self._audio(message.get("audio"), number, (*path, "audio"), final=final)
-        events += self._channels.loose(
-            message.get("annotations"),
-            (*path, "annotations"),
-            kind=ChannelKind.CITATION,
-            choice=number,
-        )
+        if message.get("audio"):
+            events += self._audio(message["audio"], number, (*path, "audio"), final=final)
+        if notes := message.get("annotations"):
+            where, kind = (*path, "annotations"), ChannelKind.CITATION
+            events += self._channels.loose(notes, where, kind=kind, choice=number)
         return events + self._channels.rest(message, path, _MESSAGE_DONE, event=f"{number}")
 
     def _text(
@@ -170,7 +172,7 @@ class ChatReader:
         if isinstance(value, str):
             say = self._channels.whole if final else self._channels.delta
             return say(channel, value, path)
-        if not isinstance(value, list):
+        if not isinstance(value, list) or len(path) > _MAX_STRUCTURE:
             return self._channels.other(value, path)
         events: list[AnswerEvent] = []
         for position, block in enumerate(value):

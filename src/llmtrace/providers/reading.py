@@ -86,7 +86,7 @@ class Reading:
 
     def leaf(self, text: str, path: Path, voice: Voice) -> None:
         """Add one string: a ``data:`` URI as media, anything else as a text."""
-        content = med.decode_uri(text) if text[:5].lower() == "data:" else None
+        content = med.decode_uri(text) if text[:1] in "dD" else None
         if content is None:
             self.part(text, path, voice)
         else:
