@@ -62,5 +62,5 @@ def _entry(row_id: int, texts: Texts) -> tuple[Any, ...]:
 
 
 def _indexed(text: str) -> str:
-    cut = text[:MAX_INDEXED].replace("\0", " ")
+    cut = text[:MAX_INDEXED]
     return cut if cut.isascii() else cut.encode("utf-8", "replace").decode()

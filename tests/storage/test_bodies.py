@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from llmtrace.storage import bodies
 from llmtrace.storage.bodies import (
     MAX_PIECE,
     MIN_PIECE,
@@ -129,6 +130,13 @@ def test_a_hostile_body_is_cut_in_bounded_time(
     pieces = cut(body)
     assert time.process_time() - begin < 1.5  # quadratic behaviour takes minutes
     assert b"".join(pieces) == body
+
+
+def test_what_is_looked_at_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = raw({"messages": ["x" * 100] * 50})
+    assert len(cut_request(body)) > 50
+    monkeypatch.setattr(bodies, "MAX_TOKENS", 20)
+    assert len(cut_request(body)) < 20
 
 
 @settings(max_examples=200, deadline=None)

@@ -78,6 +78,17 @@ def test_a_pending_trace_is_given_up_and_a_given_up_one_is_not_pending_again(
     assert store.body(numbered_id(1), "request") == start.request
 
 
+def test_a_late_start_fills_up_and_replaces_nothing(store: TraceRepository) -> None:
+    start, _, end = life_of(1)
+    late = replace(
+        start, answer=Body(content=b"not this"), texts=Texts(prompt="question", answer="not this")
+    )
+    store.put([end])
+    store.put([late])
+    assert list(store.export(EVERYTHING)) == [whole_life_of(1)]
+    assert ids(store, TraceQuery(text="not")) == []
+
+
 def test_an_end_again_replaces_the_end(store: TraceRepository) -> None:
     store.put([a_record(1, findings=(a_finding("old"),) * 3)])
     store.put([a_record(1, findings=(a_finding("new"),), status=201)])
@@ -125,6 +136,14 @@ def test_a_request_kept_from_a_start_outlives_the_hour_of_the_start(
     start, _, end = life_of(1)
     store.put([start])
     store.put([replace(end, trace=replace(end.trace, started_at=NOON + timedelta(hours=5)))])
+    store.purge(before=NOON + timedelta(hours=4))
+    assert store.body(numbered_id(1), "request") == start.request
+
+
+def test_a_request_from_a_late_start_lives_as_long_as_its_trace(store: TraceRepository) -> None:
+    start, _, end = life_of(1)
+    store.put([replace(end, trace=replace(end.trace, started_at=NOON + timedelta(hours=5)))])
+    store.put([start])
     store.purge(before=NOON + timedelta(hours=4))
     assert store.body(numbered_id(1), "request") == start.request
 

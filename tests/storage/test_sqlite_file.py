@@ -126,7 +126,10 @@ def test_opening_again_here_does_not_let_another_process_write(
 ) -> None:
     with file.writing() as db:
         add(db, "a")
-    SqliteFile(path).close()
+    second = SqliteFile(path, busy_timeout_ms=20)
+    with pytest.raises(StorageUnavailable, match="another LLMTrace process writes"):
+        second.writing().__enter__()
+    second.close()
     script = (
         "import sys; from pathlib import Path; "
         "from llmtrace.storage.sqlite_file import SqliteFile; "

@@ -141,6 +141,7 @@ def test_the_same_image_in_other_messages_is_kept_once(
 
 
 def test_a_purge_leaves_no_row_behind(store: SqliteTraceRepository, path: Path) -> None:
+    body = Body(content=b"")
     shared = b'{"messages":["' + b"s" * 2_000 + b'","%d"]}'
     for number in range(300):
         body = Body(content=shared % number * 3)
