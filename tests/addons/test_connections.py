@@ -3,9 +3,10 @@ import logging
 from typing import Any
 
 import pytest
+from mitmproxy import http
 from mitmproxy.connection import Client
 from mitmproxy.options import Options
-from mitmproxy.proxy import events, layer, server_hooks
+from mitmproxy.proxy import commands, events, layer, server_hooks
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.test import tflow
@@ -94,6 +95,30 @@ async def test_bytes_of_a_client_are_never_logged(
     assert "sk-canary" not in caplog.text
 
 
+async def test_connection_cut_while_its_bytes_wait_is_closed_and_its_call_told(
+    gateway: Any,
+) -> None:
+    class Errors:
+        seen = 0
+
+        def error(self, flow: http.HTTPFlow) -> None:
+            self.seen += 1
+
+    errors = Errors()
+    gw = await gateway(addons=[errors], modes=REVERSE)
+    reader, writer = await gw.connect()
+    writer.write(CALL[:-1])
+    await asyncio.sleep(0.1)
+    (connection,) = gw.master.proxyserver.connections.values()
+    async with connection._server_event_lock:
+        writer.write(b"c")
+        await asyncio.sleep(0.05)
+        connection.hang_up()
+        await asyncio.sleep(0)
+    assert await asyncio.wait_for(read_all(reader), 2) == b""
+    assert errors.seen == 1
+
+
 class Asking(layer.Layer):
     """Asks two hooks in a row, and notes what it is told."""
 
@@ -116,5 +141,7 @@ def test_layers_see_the_same_whether_hooks_run_here_or_in_a_task(plain: bool) ->
     front = PlainHooksNow(top, lambda _hook: plain)
     left = list(front.handle_event(events.Start()))
     while left:
-        left = list(front.handle_event(events.HookCompleted(left.pop())))
+        hook = left.pop()
+        assert isinstance(hook, commands.StartHook)
+        left = list(front.handle_event(events.HookCompleted(hook)))
     assert top.told == ["begin Start", "asked once", "end Start"]

@@ -153,6 +153,11 @@ async def test_chunked_body_over_the_limit_is_413_while_the_client_still_sends(
         writer.write(b"2710\r\n" + b"a" * 10_000 + b"\r\n")
     assert status_of(await read_answer(reader)) == 413
     assert (provider.requests, seen.requests, len(seen.errors)) == ([], [], 1)
+    writer.write(b"2710\r\n" + b"a" * 10_000 + b"\r\n")
+    await asyncio.sleep(0.1)
+    closed = reader.at_eof() or writer.transport.is_closing()
+    assert not closed, "closed while the client still sends: a reset may eat the answer"
+    assert await asyncio.wait_for(read_all(reader), 5) == b""
     writer.close()
 
 
