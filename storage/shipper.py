@@ -188,12 +188,13 @@ class Shipper:
             self._note(exc, "spool")
 
     def _ship(self, lane: Lane) -> bool:
+        left_over = lane.has_batch  # nothing was read since, so there may be more
         batch = lane.batch()
         full = lane.full
         if len(batch):
             self._deliver(batch)
         lane.acknowledge()
-        return full
+        return full or left_over
 
     def _deliver(self, batch: Batch) -> None:
         for each in batch.unreadable:

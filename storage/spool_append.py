@@ -20,9 +20,9 @@ from llmtrace.storage.spool_sync import GroupSync, Waiter
 class Appender:
     """Appends records, each with one ``write``. Not safe to share: its owner has a lock.
 
-    A segment is only ever appended to, and never after a write to it has failed or came out
-    short: the rest of such a record would stand in the way of those behind it, and taking it
-    back would pull the file from under a reader.
+    A segment is only ever appended to, and never after a write to it came out short: the rest of
+    such a record would stand in the way of those behind it, and taking it back would pull the
+    file from under a reader.
     """
 
     def __init__(
@@ -135,8 +135,7 @@ class Appender:
         try:
             written = self._io.write(self._fd, data)
         except OSError as exc:
-            self._spoiled = self._size > 0
-            return exc
+            return exc  # not a byte of it is there
         self._size += written
         if written == len(data):
             return None

@@ -100,6 +100,11 @@ class Lane:
         return self._batch
 
     @property
+    def has_batch(self) -> bool:
+        """Whether a batch waits that has been returned and not acknowledged."""
+        return self._complete
+
+    @property
     def full(self) -> bool:
         """Whether the batch has reached a limit, so that more may be waiting."""
         return len(self._batch) >= self._limits.records or self._batch.size >= self._limits.bytes

@@ -204,6 +204,21 @@ def test_nothing_is_deleted_while_the_store_is_away(
     assert len(list(writer.directory.glob("*.seg"))) == 1
 
 
+def test_draining_goes_on_behind_a_batch_that_was_given_up(
+    tmp_path: Path, sink: Sink, writer: SpoolWriter
+) -> None:
+    sink.outages = 1
+    call(writer, 1)
+    made = shipper(tmp_path, sink, retry=Retry(give_up_after=0.0))
+    with pytest.raises(GaveUp):
+        made.drain()
+    call(writer, 2)
+    writer.close()
+    made.drain()
+    assert sink.ids == expected(1, 2)
+    assert not writer.directory.exists()
+
+
 def test_a_wait_ends_when_it_is_told_to_stop(
     tmp_path: Path, sink: Sink, writer: SpoolWriter
 ) -> None:

@@ -283,6 +283,24 @@ def test_calls_without_a_start_are_remembered_up_to_a_bound(
     writer.close()
 
 
+def test_only_calls_without_an_end_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "MAX_REMEMBERED", 3)
+    io = FaultyIO()
+    writer = opened(tmp_path, io, on_full="drop_new")
+    for number in range(5):
+        io.broken = frozenset({"write"})
+        writer.start(pending(number))
+        io.broken = frozenset()
+        if number:
+            writer.end(a_record(number))
+    io.broken = frozenset({"write"})
+    writer.end(a_record(0))
+    assert (writer.counters.unfinished_total, writer.counters.dropped_total) == (0, 1)
+    writer.close()
+
+
 def test_open_shows_a_fault_before_the_first_call(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     writer = opened(tmp_path / "file" / "spool")

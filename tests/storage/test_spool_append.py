@@ -146,6 +146,21 @@ def test_a_disk_that_takes_half_a_record_loses_no_other(tmp_path: Path, io: Faul
     assert payloads(appender) == [b"before", b"after"]
 
 
+def test_nothing_is_appended_behind_half_a_record(tmp_path: Path, io: FaultyIO) -> None:
+    appender = opened(tmp_path, io)
+    append(appender, b"before")
+    for broken in ({"write"}, {"write", "open"}):  # with and without a way to a new segment
+        io.broken, io.short_writes = frozenset(broken), True
+        with pytest.raises(OSError, match=r"written|open"):
+            append(appender, b"lost" * 9)
+        io.broken = frozenset()
+        append(appender, b"after")
+    appender.close()
+    assert payloads(appender) == [b"before", b"after", b"after"]
+    for each in events(appender):
+        assert all(isinstance(event, Entry) for event in each[:-1])
+
+
 def test_after_a_failed_sync_what_comes_next_goes_elsewhere(tmp_path: Path, io: FaultyIO) -> None:
     appender = opened(tmp_path, io, interval=0.001)
     append(appender, b"before")
