@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
+from llmtrace.domain.parts import Path
 from llmtrace.providers.clients import CREDENTIAL_HEADERS, CREDENTIAL_QUERY
 
 MASK: Final = "[credential]"
@@ -24,11 +25,23 @@ class Credentials:
         for name, value in parse_qsl(query, max_num_fields=None):
             if name.lower() in CREDENTIAL_QUERY:
                 values += [value]
-        wanted = {v for v in values if len(v) >= MIN_LENGTH}
-        self._values = sorted(wanted, key=len, reverse=True)
-        self._raw = [v.encode("utf-8", "surrogateescape") for v in self._values]
         self.principal = values[0] if values else ""
         """The first credential: who pays, as far as the provider knows."""
+        self._values: list[str] = []
+        self._raw: list[bytes] = []
+        self._take(values)
+
+    def _take(self, values: Iterable[str]) -> None:
+        wanted = {*self._values, *(v for v in values if len(v) >= MIN_LENGTH)}
+        self._values = sorted(wanted, key=len, reverse=True)
+        self._raw = [v.encode("utf-8", "surrogatepass") for v in self._values]
+
+    def add(self, value: object) -> None:
+        """Learn a credential that stands in a body: a text, or the texts of an object."""
+        if isinstance(value, str):
+            self._take(_values(value))
+        elif isinstance(value, dict):
+            self._take(text for v in value.values() if isinstance(v, str) for text in _values(v))
 
     def scrub(self, text: str) -> str:
         """Take the credentials out of a text."""
@@ -43,6 +56,18 @@ class Credentials:
             if value in content:
                 content = content.replace(value, MASK.encode())
         return content
+
+
+def value_at(body: object, path: Path) -> object:
+    """Return what stands at a path of a JSON document, None if nothing does."""
+    for step in path:
+        if isinstance(step, int) and isinstance(body, list) and step < len(body):
+            body = body[step]
+        elif isinstance(step, str) and isinstance(body, dict):
+            body = body.get(step)
+        else:
+            return None
+    return body
 
 
 def fingerprint(secret: bytes, value: str) -> str:

@@ -16,15 +16,16 @@ from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.call import Call, Refusal, RequestHead
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.counters import Counters
-from llmtrace.pipeline.credentials import Credentials
+from llmtrace.pipeline.credentials import Credentials, value_at
 from llmtrace.pipeline.identity import BadIdentity, Identifier
 from llmtrace.pipeline.journal import Journal, JournalUnavailable
 from llmtrace.providers import jsongate
-from llmtrace.providers.base import Json, Route, Target
+from llmtrace.providers.base import Json, RequestView, Route, Target
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody, decode_request
 from llmtrace.providers.detect import route
 from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import BadJson, JsonLimits
+from llmtrace.providers.media import CREDENTIAL
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.registry import dialect as dialect_named
 
@@ -164,8 +165,7 @@ class Pipeline:
             parts=[*call.view.parts, *more.parts],
             media=[*call.view.media, *more.media],
         )
-        for media in more.media:
-            call.gap("media", media.size or 0, media.location)
+        self._note_unread(call, more, body)
 
     async def pass_unread(self, call: Call, reason: str, size: int) -> Refusal | None:
         """Put a request on record whose body goes on unread, and say why."""
@@ -230,8 +230,7 @@ class Pipeline:
         view = call.view = call.dialect.request(body, call.route)
         session = call.trace.session or view.conversation_hint
         call.thread = self._conversations.begin(call.trace.tenant, session, view)
-        for media in view.media:
-            call.gap("media", media.size or 0, media.location)
+        self._note_unread(call, view, body)
         call.know(
             model=view.model or call.trace.model,
             stream=view.stream if call.route.stream is None else call.route.stream,
@@ -241,6 +240,17 @@ class Pipeline:
             turn=call.thread.turn,
             media=tuple(view.media),
         )
+
+    def _note_unread(self, call: Call, view: RequestView, body: Json) -> None:
+        """Account for what has no text to read; media that has some was read as parts."""
+        read = {part.path for part in view.parts}
+        for media in view.media:
+            if media.mime == CREDENTIAL:
+                call.credentials.add(value_at(body, media.path))
+            elif media.path not in read:
+                call.gap("media", media.size or 0, media.location)
+        for unread in view.unread:
+            call.gap(unread.reason, unread.size)
 
     def _reroute(self, call: Call, body: Json) -> None:
         """Look again with the body: an unknown path may speak a known dialect."""
