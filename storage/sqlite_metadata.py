@@ -22,8 +22,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
 _EVENTS: Final = """
 SELECT id, tenant, event_type, actor, resource, timestamp, data FROM audit_events
-WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR event_type = ?2) AND timestamp >= ?3
-ORDER BY timestamp DESC, position DESC LIMIT ?4
+WHERE (:tenant IS NULL OR tenant = :tenant)
+    AND (:event_type IS NULL OR event_type = :event_type) AND timestamp >= :since
+ORDER BY timestamp DESC, position DESC LIMIT :limit
 """
 _ALWAYS: Final = -(2**62)
 
@@ -82,12 +83,12 @@ class SqliteMetadataRepository:
         limit: int = 100,
     ) -> Sequence[AuditEvent]:
         """Return audit events, newest first; of the same time, the last one first."""
-        values = (
-            None if tenant is None else text_in(tenant),
-            None if event_type is None else text_in(event_type),
-            _ALWAYS if since is None else time_in(since),
-            max(0, limit),
-        )
+        values = {
+            "tenant": None if tenant is None else text_in(tenant),
+            "event_type": None if event_type is None else text_in(event_type),
+            "since": _ALWAYS if since is None else time_in(since),
+            "limit": max(0, limit),
+        }
         with self._file.reading() as db:
             return [_event(row) for row in db.execute(_EVENTS, values)]
 
