@@ -17,8 +17,12 @@ from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.traces import Record, Trace
 from llmtrace.domain.usage import Usage
 from llmtrace.environment.gateway import RunServices
-from llmtrace.storage.base import TraceRepository
-from llmtrace.storage.memory import MemoryTraceRepository
+from llmtrace.storage.base import Storage
+from llmtrace.storage.memory import (
+    MemoryCache,
+    MemoryMetadataRepository,
+    MemoryTraceRepository,
+)
 
 PYTHON = sys.executable
 DUMP = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
@@ -48,10 +52,12 @@ class FakeGateway:
         return dict(json.loads(self.dump.read_text()))
 
     def services(self) -> RunServices:
-        def opened(_: Config) -> TraceRepository:
-            return self.traces
+        def opened(_: Config) -> Storage:
+            return Storage(
+                traces=self.traces, metadata=MemoryMetadataRepository(), cache=MemoryCache()
+            )
 
-        return RunServices(start_gateway=self.start, open_traces=opened)
+        return RunServices(start_gateway=self.start, open_storage=opened)
 
 
 def call(name: str) -> Record:
@@ -184,7 +190,7 @@ def test_a_gateway_that_does_not_start_is_one_line(gateway: FakeGateway) -> None
     def broken(config: Config, *, upstream_proxy: str | None) -> FakeGateway:
         raise RuntimeError("port 8642 is taken")
 
-    services = RunServices(start_gateway=broken, open_traces=lambda _: gateway.traces)
+    services = RunServices(start_gateway=broken, open_storage=gateway.services().open_storage)
     result = CliRunner().invoke(run, ("--no-java", "--", "true"), obj=services)
     assert result.exit_code == 1
     assert result.stderr.endswith("Error: port 8642 is taken\n")

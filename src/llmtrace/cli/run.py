@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from llmtrace.cli.common import config_option, dollars, read_config, visible
+from llmtrace.config import Config
 from llmtrace.environment.block import environment_block, no_proxy, upstream_proxy
 from llmtrace.environment.child import CannotStart, run_child
 from llmtrace.environment.clients import ask, behind, examine
@@ -23,10 +24,13 @@ from llmtrace.environment.gateway import (
     proxy_url,
     reachable,
 )
+from llmtrace.environment.home import Home, home
 from llmtrace.environment.installation import Installation, installation, new_run_id
 from llmtrace.environment.render import render
 from llmtrace.environment.report import RunReport, collect, reasons, settled
 from llmtrace.environment.tlsfailures import read_failures
+from llmtrace.storage.base import Storage
+from llmtrace.storage.registry import close
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -61,7 +65,7 @@ def run(
         if only_print:
             click.echo(render(session.block(proxy_url(place.config.listen)), "sh"), nl=False)
             return
-        services = _services(context)
+        services = services_of(context)
         code = session.run(command, services, quiet=quiet)
     except CannotStart as error:
         click.echo(f"llmtrace: {error}", err=True)
@@ -71,12 +75,18 @@ def run(
     sys.exit(code)
 
 
-def _services(context: click.Context) -> RunServices:
+def services_of(context: click.Context) -> RunServices:
+    """Return what the caller put into the context, or the real ones."""
     if isinstance(context.obj, RunServices):
         return context.obj
-    from llmtrace.app import open_traces, start_gateway
+    from llmtrace.app.gateway import start_gateway
+    from llmtrace.app.recorder import open_storage
+    from llmtrace.app.settings import Settings
 
-    return RunServices(start_gateway=start_gateway, open_traces=open_traces)
+    def opened(config: Config) -> Storage:
+        return open_storage(Settings(config=config, home=Home(home())), read_only=True)
+
+    return RunServices(start_gateway=start_gateway, open_storage=opened)
 
 
 class Session:
@@ -114,6 +124,9 @@ class Session:
         finally:
             if handle:
                 handle.stop()
+        if self._place.config.storage.profile == "memory":
+            self._say("storage.profile is 'memory': what was seen is known to the gateway alone")
+            return code
         try:
             report = self._report(services, since, running=handle is None)
         except (OSError, ValueError, RuntimeError, LookupError) as error:
@@ -148,13 +161,14 @@ class Session:
         return None
 
     def _report(self, services: RunServices, since: datetime, *, running: bool) -> RunReport:
-        traces = services.open_traces(self._place.config)
+        storage = services.open_storage(self._place.config)
+        traces = storage.traces
         try:
             if not running:
                 return collect(traces, self._id, since=since)
             return settled(lambda: collect(traces, self._id, since=since), sleep=time.sleep)
         finally:
-            traces.close()
+            close(storage)
 
     def _summary(self, report: RunReport) -> None:
         sums = report.totals

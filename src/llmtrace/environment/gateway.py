@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from llmtrace.config import Config
 from llmtrace.config.section import Address, parse_address
-from llmtrace.storage.base import TraceRepository
+from llmtrace.storage.base import Storage
 
 MAX_HEALTH_BYTES: Final = 65_536
 ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an address is read, not bound
@@ -51,7 +51,7 @@ class RunServices:
     """What ``llmtrace run`` needs from the composition root; also the click context's ``obj``."""
 
     start_gateway: StartGateway
-    open_traces: Callable[[Config], TraceRepository]
+    open_storage: Callable[[Config], Storage]
     """Opens what is kept, for reading. Raises: OSError, ValueError, RuntimeError."""
 
 
