@@ -1,5 +1,6 @@
 """What commands share: reading the configuration, tables and JSON, errors for people."""
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.text import Text
 from llmtrace.config import Config, ConfigError, load
 
 BAD_CONFIG: Final = 2
+WIDEST: Final = 100_000
 
 config_option: Callable[..., Any] = click.option(
     "--config",
@@ -37,24 +39,48 @@ def read_config(path: Path | None, overrides: Mapping[str, object] | None = None
         sys.exit(BAD_CONFIG)
 
 
+def program() -> str:
+    """Return what a person types to run this program again, from where they are now."""
+    script = Path(__file__).resolve().parents[3] / "scripts" / "llmtrace"
+    if shutil.which("llmtrace") or not script.is_file():
+        return "llmtrace"
+    here = Path.cwd()
+    return f"./{script.relative_to(here)}" if script.is_relative_to(here) else str(script)
+
+
 def print_json(value: object) -> None:
     """Write a JSON document to standard output."""
     sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str) + b"\n")
     sys.stdout.flush()
 
 
+def terminal_width() -> int | None:
+    """Return how many cells a line of the screen has, None where output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write a table to standard output; a column named ``>NAME`` is aligned to the right.
 
-    Control characters in cells are made visible.
+    Control characters in cells are made visible. On a screen long cells are folded; elsewhere
+    a row is one line, however long.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         right = column.startswith(">")
         table.add_column(column.lstrip(">"), overflow="fold", justify="right" if right else "left")
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    console = Console()
+    if console.is_terminal:
+        console.print(table)
+        return
+    wide = Console(width=WIDEST)
+    wide.width = min(WIDEST, wide.measure(table).maximum)
+    with wide.capture() as lines:
+        wide.print(table)
+    for line in lines.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def visible(text: str) -> str:

@@ -1,27 +1,30 @@
 """``llmtrace traces``: list, show, follow and export what was recorded."""
 
-import re
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
-import orjson
 
 from llmtrace.app.recorder import open_storage
 from llmtrace.app.settings import Settings
+from llmtrace.cli.columns import header, print_traces, row_text
 from llmtrace.cli.common import (
     config_option,
     dollars,
     json_option,
-    print_table,
+    program,
     read_config,
+    terminal_width,
     visible,
 )
+from llmtrace.cli.filters import filters
+from llmtrace.cli.following import Following
+from llmtrace.cli.transcript import INDENT, answer_lines, laid_out, request_lines
 from llmtrace.domain.traces import Body, Trace
 from llmtrace.environment.home import Home, home
 from llmtrace.storage.base import Storage, StorageError, TraceNotFound, TraceQuery
@@ -32,66 +35,29 @@ from llmtrace.storage.registry import close
 
 MAX_ROWS: Final = 10_000
 POLL_SECONDS: Final = 0.5
-SHOWN_CHARS: Final = 2000
-_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-class Moment(click.ParamType[datetime]):
-    """A point in time: ISO 8601, or how long ago, such as ``2h``."""
-
-    name = "time"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        """Return an aware time."""
-        if isinstance(value, datetime):
-            return value
-        ago = _AGO.fullmatch(value)
-        try:
-            if ago:
-                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-            moment = datetime.fromisoformat(value)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither ISO 8601 nor like 30m, 2h, 7d", param, ctx)
-        return moment if moment.tzinfo else moment.astimezone()
-
-
-def filters[F: Callable[..., Any]](command: F) -> F:
-    """Add the options that say which traces are meant."""
-    options = (
-        click.option("--since", type=Moment(), help="From this time on: ISO 8601, or 30m, 2h, 7d."),
-        click.option("--until", type=Moment(), help="Before this time."),
-        click.option("--tenant"),
-        click.option("--agent"),
-        click.option("--run", help="One 'llmtrace run', by its name."),
-        click.option("--provider"),
-        click.option("--dialect", help="Such as openai.chat."),
-        click.option("--model"),
-        click.option("--outcome", help="Such as ok, refused, provider_error."),
-        click.option("--conversation", help="All turns of one conversation."),
-        click.option("--text", help="Words in prompt or answer."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+LAY_OUT_SECONDS: Final = 5.0
+SHOWN_ACTION: Final = 300
 
 
 @contextmanager
-def stores(config: Path | None) -> Iterator[Storage]:
-    """Open what is kept, to look at; records that no gateway moved yet are moved first."""
+def stores(config: Path | None, *, wait_until: float | None = None) -> Iterator[Storage]:
+    """Open what is kept, to look at; records that no gateway moved yet are moved first.
+
+    Where nothing was kept yet it waits until ``wait_until`` (of ``time.monotonic``).
+    """
     settings = Settings(config=read_config(config), home=Home(home()))
     if settings.config.storage.profile == "memory":
         raise click.ClickException("storage.profile is memory: this configuration keeps no traces")
     try:
         _ship_what_is_left(settings)
+        if wait_until is not None:
+            _wait_for(settings.database, wait_until)
         if not settings.database.exists():
             raise click.ClickException(
                 f"there are no traces yet: {settings.database} does not exist. "
-                "Run 'llmtrace demo', or 'llmtrace run -- CMD', first."
+                f"Run '{program()} demo', or '{program()} run -- CMD', first."
             )
-        storage = open_storage(settings, read_only=True)
+        storage = _opened(settings)
     except (StorageError, OSError) as error:
         raise click.ClickException(str(error)) from error
     try:
@@ -106,11 +72,34 @@ def _ship_what_is_left(settings: Settings) -> None:
     """Move the journal's rest to the store; ``catch_up`` leaves it to a recorder that lives."""
     if not settings.spool.is_dir():
         return
-    storage = open_storage(settings)
     try:
-        catch_up(settings.spool, storage)
-    finally:
-        close(storage)
+        storage = open_storage(settings)
+        try:
+            catch_up(settings.spool, storage)
+        finally:
+            close(storage)
+    except (StorageError, OSError) as error:
+        # What is kept can be looked at all the same, by another user, say.
+        click.echo(f"llmtrace: the newest calls may be missing: {error}", err=True)
+
+
+def _wait_for(database: Path, until: float) -> None:
+    if not database.exists():
+        click.echo(f"waiting for the first call ({database})", err=True)
+    while not database.exists() and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
+
+
+def _opened(settings: Settings) -> Storage:
+    """Open the stores; a recorder that lays them out in this moment has a little time."""
+    until = time.monotonic() + LAY_OUT_SECONDS
+    while time.time() - settings.database.stat().st_mtime < LAY_OUT_SECONDS:
+        with suppress(StorageError):
+            return open_storage(settings, read_only=True)
+        if time.monotonic() > until:
+            break
+        time.sleep(0.1)
+    return open_storage(settings, read_only=True)
 
 
 @click.group()
@@ -118,7 +107,15 @@ def traces() -> None:
     """List, show, follow and export recorded calls."""
 
 
-@traces.command("list")
+@traces.command(
+    "list",
+    epilog="""\b
+Examples:
+    llmtrace traces list --since 2h --model gpt-5
+    llmtrace traces list --text "nightly build" --outcome ok
+    llmtrace traces list --json | jq '.[].cost_usd'
+""",
+)
 @config_option
 @filters
 @click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=50, show_default=True)
@@ -129,16 +126,23 @@ def list_(config: Path | None, as_json: bool, **wanted: Any) -> None:
     with stores(config) as storage:
         found = storage.traces.query(TraceQuery(**wanted))
     if as_json:
-        sys.stdout.buffer.write(to_json([trace_row(trace) for trace in found]) + b"\n")
+        _write(to_json([trace_row(trace) for trace in found]) + b"\n")
         return
     if not found:
         click.echo("no calls match", err=True)
         return
-    columns = ["started", "agent", "model", "outcome", ">in", ">out", ">cost", ">ms", "trace"]
-    print_table(columns, [_row(trace) for trace in found])
+    print_traces(found, terminal_width())
+    if len(found) == wanted["limit"]:
+        click.echo(f"older ones: --before-id {visible(found[-1].trace_id)}", err=True)
 
 
-@traces.command()
+@traces.command(
+    epilog="""\b
+Examples:
+    llmtrace traces show 019ab0c2-…
+    llmtrace traces show 019ab0c2-… --body request | jq .
+"""
+)
 @config_option
 @click.argument("trace_id")
 @click.option("--body", type=click.Choice(["request", "answer"]), help="Write a body, as it was.")
@@ -153,112 +157,147 @@ def show(config: Path | None, trace_id: str, body: str | None, as_json: bool) ->
             }
         except TraceNotFound:
             raise click.ClickException(
-                f"there is no trace {visible(trace_id)[:64]!r}; 'llmtrace traces list' has them"
+                f"there is no trace '{visible(trace_id)[:64]}'; "
+                f"'{program()} traces list' has those that are kept"
             ) from None
     if body:
         content = bodies[body]
-        sys.stdout.buffer.write(content.content if content else b"")
+        if content is None:
+            raise click.ClickException(f"no {body} body is kept of this call")
+        _write(content.content)
     elif as_json:
-        sys.stdout.buffer.write(to_json(trace_row(trace)) + b"\n")
+        _write(to_json(trace_row(trace)) + b"\n")
     else:
         _show(trace, bodies)
 
 
-@traces.command()
+@traces.command(
+    epilog="""\b
+Examples:
+    llmtrace traces tail --run brave-otter-3f1a
+    llmtrace traces tail --json | jq -c '{model, cost_usd}'
+"""
+)
 @config_option
 @filters
 @click.option("--seconds", type=click.FloatRange(0), help="Stop after this long.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def tail(config: Path | None, seconds: float | None, as_json: bool, **wanted: Any) -> None:
     """Follow calls as they end; Ctrl-C stops."""
-    until = time.monotonic() + seconds if seconds is not None else None
-    with stores(config) as storage:
-        seen = {t.trace_id for t in storage.traces.query(TraceQuery(**wanted, limit=200))}
-        while until is None or time.monotonic() < until:
-            found = storage.traces.query(TraceQuery(**wanted, limit=200))
-            for trace in reversed(found):
-                if trace.trace_id not in seen and trace.outcome != "pending":
-                    seen.add(trace.trace_id)
-                    _tell(trace, as_json=as_json)
-            time.sleep(POLL_SECONDS)
+    until = time.monotonic() + (float("inf") if seconds is None else seconds)
+    with suppress(KeyboardInterrupt), stores(config, wait_until=until) as storage:
+        following = Following(storage.traces, TraceQuery(**wanted))
+        if not as_json and sys.stdout.isatty():
+            click.secho(header(terminal_width()), bold=True)
+        while True:
+            for trace in following.new():
+                _tell(trace, as_json=as_json)
+            if time.monotonic() >= until:
+                return
+            time.sleep(min(POLL_SECONDS, max(0.0, until - time.monotonic())))
 
 
-@traces.command()
+@traces.command(
+    epilog="""\b
+Examples:
+    llmtrace traces export --since 7d --bodies -o week.jsonl
+    llmtrace traces export --format csv > calls.csv
+"""
+)
 @config_option
 @filters
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
 @click.option("--bodies", is_flag=True, help="Prompts and answers too (jsonl).")
-@click.option("--output", "-o", type=click.File("wb", lazy=True), default="-")
-def export(config: Path | None, form: str, bodies: bool, output: Any, **wanted: Any) -> None:
-    """Write all calls that match, oldest first."""
-    with stores(config) as storage:
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=str),
+    default="-",
+    help="File to write, for its owner's eyes only.  [default: standard output]",
+)
+def export(config: Path | None, form: str, bodies: bool, output: str, **wanted: Any) -> None:
+    """Write all calls that match, oldest first, however many they are."""
+    if bodies and form == "csv":
+        raise click.UsageError("--bodies needs --format jsonl")
+    with stores(config) as storage, _sink(output) as sink:
         records = storage.traces.export(TraceQuery(**wanted))
         if form == "csv":
             for line in csv_lines(record.trace for record in records):
-                output.write(line.encode())
+                sink.write(line.encode())
         else:
             for data in jsonl_lines(records, bodies=bodies):
-                output.write(data)
+                sink.write(data)
 
 
-def _row(trace: Trace) -> list[str]:
-    return [
-        trace.started_at.astimezone().strftime("%m-%d %H:%M:%S"),
-        trace.run or trace.agent,
-        trace.model_answered or trace.model or trace.operation,
-        trace.error_code or trace.outcome.value,
-        str(trace.usage.input_tokens),
-        str(trace.usage.output_tokens),
-        dollars(trace.cost_nano_usd),
-        f"{trace.duration_ms:.0f}" if trace.duration_ms is not None else "-",
-        trace.trace_id,
-    ]
+@contextmanager
+def _sink(output: str) -> Iterator[IO[bytes]]:
+    if output == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise click.ClickException(f"{output}: cannot be written: {error.strerror}") from error
+    with open(fd, "wb") as file:
+        yield file
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def _tell(trace: Trace, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.buffer.write(to_json(trace_row(trace)) + b"\n")
-        sys.stdout.buffer.flush()
+        _write(to_json(trace_row(trace)) + b"\n")
     else:
-        click.echo("  ".join(visible(cell) for cell in _row(trace)))
+        click.echo(row_text(trace, terminal_width()))
 
 
-def _show(trace: Trace, bodies: dict[str, Body | None]) -> None:
+def _facts(trace: Trace) -> Mapping[str, str]:
     cached = f" ({trace.usage.cache_read_tokens} cached)" if trace.usage.cache_read_tokens else ""
     first = f", first token after {trace.ttft_ms:.0f} ms" if trace.ttft_ms is not None else ""
+    speed = f", {trace.tokens_per_second:.0f} tokens/s" if trace.tokens_per_second else ""
+    took = f"{trace.duration_ms:.0f} ms{first}{speed}" if trace.duration_ms is not None else ""
     run = f", run {trace.run}" if trace.run else ""
-    took = f"{trace.duration_ms:.0f} ms{first}" if trace.duration_ms is not None else "-"
-    rows = {
+    answered = trace.model_answered if trace.model_answered != trace.model else ""
+    unread = ", ".join(f"{gap.size} bytes {gap.reason}" for gap in trace.coverage.gaps)
+    facts = {
         "trace": trace.trace_id,
-        "started": trace.started_at.astimezone().isoformat(timespec="milliseconds"),
+        "started": trace.started_at.astimezone().isoformat(" ", timespec="milliseconds"),
         "caller": f"{trace.agent} (tenant {trace.tenant}{run})",
         "client": f"{trace.client} {trace.client_version}".strip(),
         "call": f"{trace.method} {trace.host}{trace.path} ({trace.mode})",
-        "dialect": f"{trace.provider} / {trace.dialect}, {trace.operation}",
-        "model": f"{trace.model} → {trace.model_answered or '-'}",
+        "dialect": f"{trace.provider} / {trace.dialect} {trace.operation}",
+        "model": trace.model + (f" (answered: {answered})" if answered else ""),
         "ended": f"{trace.outcome} {trace.status or ''} {trace.error_code} {trace.error}".strip(),
         "took": took,
         "tokens": f"{trace.usage.input_tokens} in{cached}, {trace.usage.output_tokens} out "
-        f"({trace.usage_source})",
-        "cost": f"{dollars(trace.cost_nano_usd)} {trace.price_version}".strip(),
-        "conversation": f"{trace.conversation or '-'}, turn {trace.turn}",
-        "unread": ", ".join(f"{gap.size} bytes {gap.reason}" for gap in trace.coverage.gaps) or "0",
+        f"(counted by: {trace.usage_source})",
+        "cost": dollars(trace.cost_nano_usd),
+        "conversation": f"{trace.conversation}, turn {trace.turn}" if trace.conversation else "",
+        "unread": unread or "nothing",
     }
-    for name, value in rows.items():
-        click.echo(f"{name:>13}  {visible(value)}")
+    return {name: value for name, value in facts.items() if value}
+
+
+def _show(trace: Trace, bodies: Mapping[str, Body | None]) -> None:
+    label = INDENT - 2
+    for name, value in _facts(trace).items():
+        click.echo(f"{click.style(f'{name:>{label}}', dim=True)}  {visible(value)}")
     for action in trace.actions:
-        click.echo(f"{'action':>13}  {visible(f'{action.name} {action.arguments}')[:SHOWN_CHARS]}")
-    for which, body in bodies.items():
-        if body is not None:
-            click.echo(f"\n{which} ({len(body.content)} bytes, {visible(body.media_type)})")
-            click.echo(_excerpt(body.content))
-    click.echo(f"\nwhole bodies: llmtrace traces show {trace.trace_id} --body request|answer")
-
-
-def _excerpt(content: bytes) -> str:
-    try:
-        text = orjson.dumps(orjson.loads(content), option=orjson.OPT_INDENT_2).decode()
-    except orjson.JSONDecodeError:
-        text = content.decode(errors="replace")
-    lines = "\n".join(visible(line) for line in text[:SHOWN_CHARS].splitlines())
-    return lines + (" …" if len(text) > SHOWN_CHARS else "")
+        text = visible(f"{action.name} {action.arguments}")[:SHOWN_ACTION]
+        click.echo(f"{click.style(f'{action.action_type:>{label}}', fg='yellow')}  {text}")
+    width = terminal_width()
+    for which, read in (("request", request_lines), ("answer", answer_lines)):
+        body = bodies[which]
+        if body is None:
+            continue
+        kind = f", {visible(body.media_type)}" if body.media_type else ""
+        click.secho(f"\n{which} ({len(body.content):,} bytes{kind})", bold=True)
+        for who, text in laid_out(read(trace, body), width=width):
+            click.echo(f"{click.style(f'{who:>{label}}', fg='cyan')}  {text}")
+    if any(bodies.values()):
+        again = f"{program()} traces show {visible(trace.trace_id)} --body"
+        click.echo(f"\nas it was: {again} request|answer")

@@ -1,0 +1,5 @@
+"""``python -m llmtrace`` is ``llmtrace``."""
+
+from llmtrace.cli.main import main
+
+main()

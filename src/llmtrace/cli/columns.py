@@ -1,0 +1,92 @@
+"""Calls as rows: which columns there are, and which of them a narrow screen has room for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import click
+from rich.cells import cell_len, set_cell_size
+
+from llmtrace.cli.common import dollars, visible
+from llmtrace.domain.traces import Trace
+
+GAP: Final = "  "
+MODEL_GROWS: Final = 14
+"""How much wider the model's column becomes where there is room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column. ``least`` is the narrowest screen, in cells, that has room for it."""
+
+    title: str
+    width: int
+    value: Callable[[Trace], str]
+    least: int = 0
+    right: bool = False
+    whole: bool = False
+    """Never cut, even where the screen is too narrow: people copy it."""
+
+
+def _time(trace: Trace) -> str:
+    started = trace.started_at.astimezone()
+    today = started.date() == datetime.now(started.tzinfo).date()
+    return f"{started:%H:%M:%S}" if today else f"{started:%m-%d %H:%M}"
+
+
+COLUMNS: Final = (
+    Column(title="started", width=11, value=_time),
+    Column(title="agent", width=16, least=133, value=lambda t: t.run or t.agent),
+    Column(title="model", width=18, value=lambda t: t.model_answered or t.model or t.operation),
+    Column(title="outcome", width=9, least=90, value=lambda t: t.error_code or t.outcome.value),
+    Column(title="in", width=7, least=107, right=True, value=lambda t: str(t.usage.input_tokens)),
+    Column(title="out", width=6, least=107, right=True, value=lambda t: str(t.usage.output_tokens)),
+    Column(title="cost", width=8, right=True, value=lambda t: dollars(t.cost_nano_usd)),
+    Column(title="ms", width=6, least=115, right=True, value=lambda t: _ms(t.duration_ms)),
+    Column(title="trace", width=36, whole=True, value=lambda t: t.trace_id),
+)
+
+
+def _ms(milliseconds: float | None) -> str:
+    return "-" if milliseconds is None else f"{milliseconds:.0f}"
+
+
+def columns_for(width: int | None) -> Sequence[Column]:
+    """Return the columns that a screen has room for; all of them where it is no screen."""
+    shown = [column for column in COLUMNS if width is None or column.least <= width]
+    left = (width or 0) - sum(column.width + len(GAP) for column in shown) + len(GAP)
+    grown = min(max(0, left), MODEL_GROWS) if width else MODEL_GROWS
+    return [replace(c, width=c.width + grown) if c.title == "model" else c for c in shown]
+
+
+def header(width: int | None) -> str:
+    """Return the titles."""
+    shown = columns_for(width)
+    return _line(shown, [column.title for column in shown], cut=width is not None)
+
+
+def row_text(trace: Trace, width: int | None) -> str:
+    """Return a call as one line; on a screen what is too long is cut with an ellipsis."""
+    shown = columns_for(width)
+    return _line(shown, [visible(column.value(trace)) for column in shown], cut=width is not None)
+
+
+def print_traces(traces: Sequence[Trace], width: int | None) -> None:
+    """Write calls to standard output, one a line."""
+    click.secho(header(width), bold=True)
+    for trace in traces:
+        click.echo(row_text(trace, width))
+
+
+def _line(columns: Sequence[Column], cells: Sequence[str], *, cut: bool) -> str:
+    fitted = [_fit(column, cell, cut=cut) for column, cell in zip(columns, cells, strict=True)]
+    return GAP.join(fitted).rstrip()
+
+
+def _fit(column: Column, cell: str, *, cut: bool) -> str:
+    size = cell_len(cell)
+    if size > column.width and cut and not column.whole:
+        return set_cell_size(cell, column.width - 1) + "…"
+    padding = " " * (column.width - size)
+    return padding + cell if column.right else cell + padding

@@ -1,0 +1,56 @@
+"""The options that say which traces are meant."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import click
+
+from llmtrace.domain.traces import Outcome
+
+_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Moment(click.ParamType[datetime]):
+    """A point in time: ISO 8601, or how long ago, such as ``2h``. Without a zone: local time."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return an aware time."""
+        if isinstance(value, datetime):
+            return value
+        ago = _AGO.fullmatch(value)
+        try:
+            if ago:
+                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            moment = datetime.fromisoformat(value)
+            return moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is neither ISO 8601 nor like 30m, 2h, 7d", param, ctx)
+
+
+_OPTIONS: Final = (
+    click.option("--since", type=Moment(), help="From this time on: ISO 8601, or 30m, 2h, 7d."),
+    click.option("--until", type=Moment(), help="Before this time."),
+    click.option("--tenant", help="Who pays."),
+    click.option("--agent", help="Who acts."),
+    click.option("--run", help="One 'llmtrace run', by its name."),
+    click.option("--provider", help="Such as anthropic."),
+    click.option("--dialect", help="Such as openai.chat."),
+    click.option("--model", help="The model that was asked, by its whole name."),
+    click.option("--outcome", type=click.Choice([o.value for o in Outcome]), help="How it ended."),
+    click.option("--conversation", help="All turns of one conversation."),
+    click.option("--text", help="Words in prompt or answer, all of them."),
+)
+
+
+def filters[F: Callable[..., Any]](command: F) -> F:
+    """Add the options; they have the names of ``TraceQuery``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
