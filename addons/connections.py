@@ -29,6 +29,7 @@ async def dial_anywhere(host: str, port: int) -> Streams:
 
 OPENS = frozenset({"requestheaders"})
 CLOSES = frozenset({"response", "error", "websocket_end"})
+PROVIDER_IDLE = "the provider sent nothing for too long"
 REFUSED_GREETING = "No TLS context was provided"
 """How mitmproxy calls it an error that a greeting was refused; the refusal is counted."""
 
@@ -73,6 +74,7 @@ class GatewayConnection(ProxyConnectionHandler):
         self._dial = dial
         self._connect_seconds = limits.connect_seconds
         self._open_flows: set[str] = set()
+        self._watch: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
@@ -83,6 +85,34 @@ class GatewayConnection(ProxyConnectionHandler):
     def quiet_seconds(self) -> float:
         """How long nothing has happened on it."""
         return time.time() - self.timeout_watchdog.last_activity
+
+    async def on_timeout(self) -> None:
+        """Close what has been idle for too long: the provider that lets a call wait, if any.
+
+        The client is then answered, and the call's error hook runs with ``PROVIDER_IDLE`` as
+        its server connection's error.
+        """
+        providers = [
+            (connection, io.handler)
+            for connection, io in self.transports.items()
+            if connection is not self.client and io.handler
+        ]
+        if not self.busy or not providers:
+            await super().on_timeout()
+            return
+        for connection, handler in providers:
+            connection.error = PROVIDER_IDLE
+            handler.cancel(PROVIDER_IDLE)
+        self.timeout_watchdog.register_activity()
+        self._watch = asyncio.create_task(self.timeout_watchdog.watch())
+
+    async def handle_client(self) -> None:
+        """Serve the connection to its end."""
+        try:
+            await super().handle_client()
+        finally:
+            if self._watch:
+                self._watch.cancel()
 
     def hang_up(self) -> None:
         """Close the client's connection, and with it those to providers."""

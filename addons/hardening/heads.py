@@ -20,8 +20,8 @@ _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]*)(?:[/?][^#]*)?", re.IGNOREC
 _LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 _DEFAULT_PORT: Final = {b"http": b"80", b"https": b"443"}
-_LOOKALIKES: Final = frozenset({b"content_length", b"transfer_encoding", b"x-http-method-override"})
-"""Headers that some servers take for the ones that frame or route a request."""
+_LOOKALIKES: Final = frozenset({b"content_length", b"transfer_encoding"})
+"""Headers that some servers take for the ones that frame a request."""
 
 
 def _bad(message: str) -> Refusal:

@@ -1,6 +1,6 @@
 import asyncio
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from mitmproxy import http
@@ -11,7 +11,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.test import tflow
 
-from llmtrace.addons.connections import PlainHooksNow, Streams
+from llmtrace.addons.connections import PROVIDER_IDLE, PlainHooksNow, Streams
 from llmtrace.addons.limits import Limits
 from llmtrace.testing.dataplane import PROVIDER, H2Client, read_all, read_answer
 
@@ -117,6 +117,32 @@ async def test_connection_cut_while_its_bytes_wait_is_closed_and_its_call_told(
         await asyncio.sleep(0)
     assert await asyncio.wait_for(read_all(reader), 2) == b""
     assert errors.seen == 1
+
+
+async def test_provider_that_falls_silent_is_cut_and_the_client_answered(
+    gateway: Any, upstream: Any
+) -> None:
+    class Errors:
+        seen: ClassVar[list[str | None]] = []
+
+        def error(self, flow: http.HTTPFlow) -> None:
+            self.seen.append(flow.server_conn.error)
+
+    async def never(_writer: asyncio.StreamWriter, _head: bytes, _body: bytes) -> None:
+        await asyncio.Event().wait()
+
+    errors = Errors()
+    limits = Limits(idle_seconds=1)
+    gw = await gateway(addons=[errors], modes=REVERSE, limits=limits, to=await upstream(never))
+    answer = await gw.ask(CALL)
+    assert b" 502 " in answer.split(b"\r\n")[0]
+    assert errors.seen == [PROVIDER_IDLE]
+
+
+async def test_idle_client_is_hung_up_on(gateway: Any) -> None:
+    gw = await gateway(modes=REVERSE, limits=Limits(idle_seconds=1))
+    reader, _ = await gw.connect()
+    assert await asyncio.wait_for(read_all(reader), 5) == b""
 
 
 class Asking(layer.Layer):
