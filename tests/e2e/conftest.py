@@ -21,6 +21,7 @@ HOSTS = (
     "api.mistral.ai",
     "api.openai.com",
     "bedrock-runtime.us-east-1.amazonaws.com",
+    "chatgpt.com",
     "example.openai.azure.com",
     "generativelanguage.googleapis.com",
     "ollama.com",

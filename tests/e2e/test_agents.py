@@ -148,10 +148,11 @@ def test_an_agent_works_the_same_behind_the_gateway(
     turn = _take_turn(agent, behind, provider, clients, tmp_path)
     assert AFTER_TOOL_TEXT in turn.said
     assert {call.protocol for call in turn.calls} == {agent.protocol}
-    rows = gateway.traces(turn.run, count=len(turn.calls))
+    rows = gateway.traces(run=turn.run, count=len(turn.calls))
     calls = [row for row in rows if row["dialect"] == agent.dialect]
     assert len(calls) == len(turn.calls)
     for row in calls:
-        assert (row["provider"], row["status"]) == (agent.provider, 200)
+        status = 101 if agent.protocol == "websocket" else 200  # of the upgrade
+        assert (row["provider"], row["status"]) == (agent.provider, status)
         assert (row["input_tokens"], row["output_tokens"]) == (12, 9)
         assert row["client"] == agent.client

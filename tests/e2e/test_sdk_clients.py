@@ -20,6 +20,7 @@ KEYS = {
     "ANTHROPIC_API_KEY": "sk-ant-fake",
     "OPENAI_API_KEY": "sk-fake",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "PYTHONHASHSEED": "0",  # botocore writes a set into its User-Agent
 }
 TOOL = 'tool_call=run_shell {"command":"ls"}'
 COUNTS = "chunks=4 input_tokens=31 output_tokens=17"
@@ -75,7 +76,7 @@ CASES = (
     _python("openai_responses", RESPONSES, GPT5),
     _python("openai_responses_stream", RESPONSES, GPT5, stream=True),
     _python("openai_embeddings", "openai.embeddings", "text-embedding-3-small", tokens=(31, 0)),
-    _python("openai_realtime", "openai.realtime", "gpt-realtime", stream=True),
+    _python("openai_realtime", "openai.realtime", "gpt-realtime", stream=True, status=101),
     _python("azure_chat", CHAT, "my-deployment", "azure"),
     _python("anthropic_messages", ANTHROPIC, SONNET),
     _python("anthropic_messages_async", ANTHROPIC, SONNET),
@@ -142,18 +143,35 @@ def _command(case: Case, clients: Path) -> list[str]:
     return [*program, case.name, case.prompt]
 
 
-def _use(case: Case, way: Way, provider: ScriptedProvider, clients: Path, folder: Path) -> Seen:
-    """Run a case behind ``way``; where it streams, show that nothing is held back."""
-    run = f"{case.id}-{folder.name}".replace("_", "-")
-    base = {
+def _base(clients: Path, folder: Path) -> dict[str, str]:
+    """Return the environment of a client, whatever way it goes."""
+    return {
         "HOME": str(folder),
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
         "CLIENT_MODULES": str(clients / "npm"),
         **KEYS,
     }
+
+
+def _use(case: Case, way: Way, provider: ScriptedProvider, clients: Path, folder: Path) -> Seen:
+    """Run a case behind ``way``."""
+    run = f"{case.id}-{folder.name}".replace("_", "-")
+    environment = way.environment(run, _base(clients, folder))
+    return _run(case, environment, provider, clients, folder, run)
+
+
+def _run(
+    case: Case,
+    environment: Mapping[str, str],
+    provider: ScriptedProvider,
+    clients: Path,
+    folder: Path,
+    run: str,
+) -> Seen:
+    """Run a case; where it streams, show that nothing is held back."""
     provider.clear()
-    program = Program(_command(case, clients), way.environment(run, base), folder=folder)
+    program = Program(_command(case, clients), environment, folder=folder)
     if case.stream:
         first = program.line(SECONDS)
         states = [call.outcome for call in provider.model_calls]
@@ -207,7 +225,12 @@ def test_a_client_notices_nothing_of_the_gateway(
     assert seen.call.body == without.call.body
     assert _headers(seen.call) == _headers(without.call)
     assert (seen.call.method, seen.call.target) == (without.call.method, without.call.target)
-    [row] = gateway.traces(seen.run, count=1)
+    [row] = gateway.traces(run=seen.run, count=1)
+    _check(row, case)
+
+
+def _check(row: Mapping[str, Any], case: Case) -> None:
+    """The trace says what happened."""
     told = {key: row[key] for key in ("provider", "dialect", "model", "status")}
     assert told == {
         "provider": case.provider,
@@ -219,3 +242,31 @@ def test_a_client_notices_nothing_of_the_gateway(
         assert (row["input_tokens"], row["output_tokens"]) == case.tokens
     if case.stream:
         assert row["ttft_ms"] is not None
+
+
+BY_BASE_URL = [
+    case
+    for case in CASES
+    if case.program in {"python", "node"}
+    and case.name.startswith(("openai_chat", "openai_responses", "anthropic_messages"))
+]
+
+
+@pytest.mark.parametrize("case", BY_BASE_URL, ids=[case.id for case in BY_BASE_URL])
+def test_a_client_is_read_by_its_base_url_alone(
+    case: Case, gateway: GatewayProcess, provider: ScriptedProvider, clients: Path, tmp_path: Path
+) -> None:
+    agent = f"base-url-{case.id}".replace("_", "-")
+    attribution = f"X-LLMTrace-Agent-ID: {agent}"
+    environment = {
+        **_base(clients, tmp_path),
+        "OPENAI_BASE_URL": f"{gateway.reverse_url}/openai/v1",
+        "OPENAI_CUSTOM_HEADERS": attribution,
+        "ANTHROPIC_BASE_URL": f"{gateway.reverse_url}/anthropic",
+        "ANTHROPIC_CUSTOM_HEADERS": attribution,
+    }
+    seen = _run(case, environment, provider, clients, tmp_path, agent)
+    assert not [name for name, _ in seen.call.headers if name.lower().startswith("x-llmtrace")]
+    [row] = gateway.traces(agent=agent, count=1)
+    _check(row, case)
+    assert row["mode"] == "reverse"

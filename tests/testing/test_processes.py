@@ -41,8 +41,8 @@ def test_a_gateway_is_started_asked_and_stopped(stand_in: GatewayProcess) -> Non
     with stand_in as gateway:
         assert gateway.pid
         assert gateway.cli("home").strip() == str(gateway.home)
-        assert gateway.traces("two", count=1) == [{"run": "two", "outcome": "ok"}]
-        assert len(gateway.traces("two", count=2, seconds=0)) == 1
+        assert gateway.traces(run="two", count=1) == [{"run": "two", "outcome": "ok"}]
+        assert len(gateway.traces(run="two", count=2, seconds=0)) == 1
         with pytest.raises(RuntimeError, match="llmtrace dance ended with 1: no such thing"):
             gateway.cli("dance")
     assert gateway.stop() == -15

@@ -168,6 +168,7 @@ class Http1Connection:
                 raise Left
             if isinstance(act, bytes):
                 await self._stream.write(act)
+                await asyncio.sleep(0)  # let the loop notice that the client has left
             elif act is Act.TICK:
                 await asyncio.sleep(_TICK)
             elif act is Act.RESET:

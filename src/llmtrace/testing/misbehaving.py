@@ -136,9 +136,18 @@ def _whole(reply: Reply) -> bytes:
     return _head(reply, ("content-length", str(len(reply.body)))) + reply.body
 
 
+_HINTS: Final = b"HTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\n"
+
+
+def _early_hints(reply: Reply) -> Iterator[bytes | Act]:
+    yield _HINTS
+    yield Act.TICK
+    yield _whole(reply)
+
+
 def _flood_1xx(reply: Reply) -> Iterator[bytes | Act]:
     for _ in range(_FLOOD):
-        yield b"HTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\n"
+        yield _HINTS
     yield _whole(reply)
 
 
@@ -203,6 +212,7 @@ WIRE_MODES: Final[Mapping[str, WireMode]] = {
     "close_before_headers": _close_before_headers,
     "cut_in_chunk": _cut_in_chunk,
     "cut_mid_stream": _cut_mid_stream,
+    "early_hints": _early_hints,
     "flood_1xx": _flood_1xx,
     "folded_header": _folded_header,
     "garbage": _garbage,

@@ -202,10 +202,14 @@ class GatewayProcess:
             folder=self._folder / "clients",
         )
 
-    def traces(self, run: str, *, count: int, seconds: float = 10) -> list[dict[str, Any]]:
-        """Return a run's finished traces once there are ``count``, or what there is in the end."""
+    def traces(self, *, count: int, seconds: float = 10, **filters: str) -> list[dict[str, Any]]:
+        """Return finished traces once there are ``count``, or what there is in the end.
+
+        ``filters`` are options of ``llmtrace traces list``: ``run="…"``, ``agent="…"``.
+        """
         ends = time.monotonic() + seconds
-        command = ("traces", "list", "--json", "--run", run, "--limit", "1000")
+        wanted = [word for key, value in filters.items() for word in (f"--{key}", value)]
+        command = ("traces", "list", "--json", "--limit", "1000", *wanted)
         while True:
             rows = json.loads(self.cli(*command, "--config", str(self.config)))
             found = [row for row in rows if row["outcome"] != Outcome.PENDING]

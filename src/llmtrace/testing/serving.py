@@ -161,6 +161,8 @@ async def play(
             raise Left
         plan.call.sent_at.append(time.monotonic())
         await send(chunk.data)
+        if plan.reply.streamed:
+            await asyncio.sleep(0)  # let the loop notice that the client has left
 
 
 async def _pause(milliseconds: float, gone: Callable[[], bool]) -> None:
