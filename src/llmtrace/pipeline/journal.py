@@ -45,11 +45,13 @@ class SpoolJournal:
         """Append START and SENT in one write."""
         try:
             if body is not None and len(body.content) >= LARGE:
-                await asyncio.to_thread(self._writer.start_and_sent, trace, body)
+                written = await asyncio.to_thread(self._writer.start_and_sent, trace, body)
             else:
-                self._writer.start_and_sent(trace, body)
+                written = self._writer.start_and_sent(trace, body)
         except SpoolUnavailable as error:
             raise JournalUnavailable(str(error)) from error
+        if not written:
+            raise JournalUnavailable("the spool is full, and spool.on_full drops new calls")
 
     async def end(self, record: Record) -> None:
         """Append END, and wait for the disk if ``spool.durability`` is strict."""

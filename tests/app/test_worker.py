@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from llmtrace.addons.upstreams import ProxyUrl, Upstreams
+from llmtrace.app.settings import Settings
+from llmtrace.app.worker import (
+    MAX_TLS_FAILURES,
+    Ports,
+    Prices,
+    TlsFailures,
+    Trusted,
+    bases_of,
+    data_limits,
+    listens_of,
+)
+from llmtrace.config import load
+from llmtrace.environment.home import Home
+from llmtrace.environment.tlsfailures import read_failures
+
+PORTS = Ports(forward=1001, reverse=1002, api=1003)
+
+
+def settings(tmp_path: Path, **overrides: object) -> Settings:
+    return Settings(config=load(environ={}, overrides=overrides), home=Home(tmp_path))
+
+
+def test_a_worker_listens_where_it_was_told(tmp_path: Path) -> None:
+    listens = listens_of(settings(tmp_path), PORTS, None)
+    assert [(item.mode.partition(":")[0], item.port) for item in listens] == [
+        ("regular", 1001),
+        ("reverse", 1002),
+    ]
+
+
+def test_base_url_mode_can_be_off(tmp_path: Path) -> None:
+    listens = listens_of(settings(tmp_path), Ports(forward=1, reverse=None, api=2), None)
+    assert len(listens) == 1
+
+
+def test_an_upstream_proxy_is_chained(tmp_path: Path) -> None:
+    proxy = ProxyUrl.parse("http://u:p@proxy.corp:3128")
+    (forward, _reverse) = listens_of(settings(tmp_path), PORTS, proxy)
+    assert forward.mode == "upstream:http://proxy.corp:3128"
+
+
+def test_own_ports_are_all_of_them() -> None:
+    assert PORTS.own == {1001, 1002, 1003}
+
+
+def test_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
+    limits = data_limits(settings(tmp_path, **{"limits.head_bytes": 2048, "limits.h2_streams": 7}))
+    assert (limits.head_bytes, limits.h2_streams) == (2048, 7)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "trusted"),
+    [
+        ("127.0.0.1", 9000, True),
+        ("127.0.0.1", 9001, False),
+        ("models.local", 443, True),
+        ("other.local", 443, False),
+        ("10.0.0.5", 8000, True),
+        ("10.0.0.5", 8001, False),
+    ],
+)
+def test_only_what_the_configuration_names_is_trusted(
+    tmp_path: Path, host: str, port: int, trusted: bool
+) -> None:
+    named = settings(
+        tmp_path, **{"intercept.hosts": {"models.local": "vllm", "10.0.0.5:8000": "vllm"}}
+    )
+    upstreams = Upstreams(bases={"api.openai.com": "https://127.0.0.1:9000"})
+    assert Trusted(named, named.hosts(), upstreams)(host, port) is trusted
+
+
+def test_self_hosted_providers_have_a_base_url(tmp_path: Path) -> None:
+    named = settings(
+        tmp_path,
+        **{"intercept.hosts": {"10.0.0.5:8000": "vllm", "*.corp": "tgi", "llm.corp": "sglang"}},
+    )
+    assert bases_of(named) == {"vllm": "http://10.0.0.5:8000", "sglang": "https://llm.corp"}
+
+
+def test_a_bad_price_file_keeps_the_last_good_prices(tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text("mine: {input_per_million: 1, output_per_million: 2}\n")
+    prices = Prices(settings(tmp_path, **{"cost_estimation.pricing_file": str(file)}))
+    good = prices()
+    file.write_text("mine: {input_per_million: -1}\n")
+    prices.reload()
+    assert prices() is good
+
+
+def test_without_cost_estimation_there_are_no_prices(tmp_path: Path) -> None:
+    assert Prices(settings(tmp_path, **{"cost_estimation.enabled": False}))() is None
+
+
+def test_failed_handshakes_are_noted_for_doctor_within_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "tls_failures.json"
+    failures = TlsFailures(path)
+    for number in range(MAX_TLS_FAILURES + 5):
+        failures.note(f"host-{number}.example", "unknown ca")
+    failures.note("host-0.example", "unknown ca")
+    assert len(json.loads(path.read_text())) == MAX_TLS_FAILURES
+    (first,) = [f for f in read_failures(path) if f.host == "host-0.example"]
+    assert (first.count, first.error) == (2, "unknown ca")
