@@ -10,6 +10,7 @@ from llmtrace.cli import doctor as module
 from llmtrace.cli.doctor import doctor
 from llmtrace.config import Config
 from llmtrace.environment.checks import Check, ok
+from llmtrace.environment.clients import examine
 from llmtrace.environment.gateway import RunServices
 from llmtrace.storage.base import Storage
 
@@ -38,7 +39,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
     monkeypatch.setattr(module, "health", lambda _: None)
     monkeypatch.setattr(module, "check_ports", lambda _: iter([ok("gateway", "ports", "free")]))
     monkeypatch.setattr(
-        module, "_clients", lambda _: iter([module.examine("curl", lambda _: "curl 8.0.1")])
+        module, "_clients", lambda _: iter([examine("curl", lambda _: "curl 8.0.1")])
     )
     return Started()
 

@@ -29,6 +29,7 @@ from llmtrace.environment.machine import (
     check_versions,
 )
 from llmtrace.environment.trustchecks import check_ca, check_failures, check_trust
+from llmtrace.storage.registry import close
 
 LOOKED_FOR: Final = (
     *("claude", "codex", "gemini", "copilot", "opencode", "qwen", "aider"),
@@ -57,6 +58,7 @@ def doctor(
     itself, and is started for it if none runs. Exits with 1 if a check failed.
     """
     place = installation(read_config(config))
+    services = services_of(context)
     found = tuple(_clients(command))
     areas: list[tuple[str, Examine]] = [
         ("versions", check_versions),
@@ -66,10 +68,9 @@ def doctor(
         ("variables", lambda: check_variables(place, os.environ)),
         ("clients", lambda: iter([_verdict(one) for one in found])),
         ("clients", lambda: check_failures(place, datetime.now(UTC))),
-        ("storage", lambda: check_storage(place)),
+        ("storage", lambda: check_storage(place, lambda: _readable(place, services))),
     ]
     if not no_canary:
-        services = services_of(context)
         areas.append(("canary", lambda: _canary(place, services, found)))
     checks: list[Check] = []
     report: Callable[[Check], None] = _no_report if as_json else _Report()
@@ -101,6 +102,14 @@ def _verdict(found: Found) -> Check:
         return ok("clients", name, f"works, verified with {tested}" if tested else "should work")
     make = fail if found.verdict == "fail" else warn
     return make("clients", name, found.rule.why, found.rule.fix)
+
+
+def _readable(place: Installation, services: RunServices) -> bool:
+    storage = services.open_storage(place.config)
+    try:
+        return storage.traces.healthy()
+    finally:
+        close(storage)
 
 
 def _canary(place: Installation, services: RunServices, found: Sequence[Found]) -> Iterator[Check]:

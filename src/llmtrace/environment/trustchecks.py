@@ -3,6 +3,7 @@
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from llmtrace.certs import bundle, stores
@@ -71,7 +72,7 @@ def check_trust(
         detail = "trusts the CA" if has else "does not have the CA ('llmtrace run' needs none)"
         yield ok("trust", f"{found.key}: {found.place}", detail)
     current = environ.get("SSL_CERT_FILE", "")
-    if current and bundle.is_ours(trust.bundle.with_name(current), place.home.trust):
+    if current and bundle.is_ours(Path(current), place.home.trust):
         yield ok("trust", "shell", "this shell trusts the CA by its variables")
 
 
