@@ -1,9 +1,6 @@
-import pytest
-from mitmproxy.proxy import layers
-from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.test import tutils
 
-from llmtrace.addons.hardening import Guards, check_version, hardened
+from llmtrace.addons.hardening.guards import Guards, unread
 from llmtrace.addons.limits import Limits
 
 
@@ -13,22 +10,5 @@ def test_body_limit_is_the_general_one_unless_told_otherwise() -> None:
     assert Guards(body_limit=lambda _request: 7).body_bytes(request) == 7
 
 
-def test_layers_are_ours_within_the_block_alone() -> None:
-    before = vars(http_layers)["Http1Server"], layers.ClientTLSLayer
-    guards = Guards()
-    with hardened(guards):
-        server = vars(http_layers)["Http1Server"]
-        assert issubclass(server, before[0])
-        assert server is not before[0]
-        assert server.guards is guards
-    assert (vars(http_layers)["Http1Server"], layers.ClientTLSLayer) == before
-
-
-def test_installed_mitmproxy_is_a_supported_one() -> None:
-    check_version()
-
-
-@pytest.mark.parametrize("version", ["12.1.9", "12.3.0", "13.0.0"])
-def test_other_mitmproxy_is_refused(version: str) -> None:
-    with pytest.raises(RuntimeError, match=f"mitmproxy is {version}, expected 12.2.x"):
-        check_version(version)
+def test_tunnels_need_no_account() -> None:
+    unread("www.example.org", 1, 2)
