@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from mitmproxy import connection, http
 
 from llmtrace.addons.abort import abort_stream
+from llmtrace.addons.connections import PROVIDER_IDLE
 from llmtrace.addons.destination import Destination
 from llmtrace.addons.guard import guarded, guarded_stream
 from llmtrace.domain.traces import Outcome
@@ -254,7 +255,7 @@ class Gateway:
         if call is None or flow.error is None:
             return
         outcome, code = _breakage(flow)
-        await self._pipeline.finish(call, outcome=outcome, code=code, message=flow.error.msg)
+        await self._pipeline.finish(call, outcome=outcome, code=code, message=BREAKAGES[code])
 
     def _count_fault(self, hook: str) -> None:
         self._counters.count("fail_open" if self._fail_open else "fail_closed", hook)
@@ -319,6 +320,8 @@ def _has_left(client: connection.Client) -> bool:
 def _breakage(flow: http.HTTPFlow) -> tuple[Outcome, str]:
     """Tell from the flow who broke it off, and whether the provider had been reached."""
     message = flow.error.msg.lower() if flow.error else ""
+    if flow.server_conn.error == PROVIDER_IDLE:
+        return Outcome.TIMEOUT, "provider_idle"
     if "by client" in message or "client disconnected" in message or _has_left(flow.client_conn):
         return Outcome.CLIENT_LEFT, "client_left"
     if flow.response is not None:
@@ -328,3 +331,14 @@ def _breakage(flow: http.HTTPFlow) -> tuple[Outcome, str]:
     if flow.server_conn.tls and not flow.server_conn.tls_established:
         return Outcome.CONNECT_FAILED, "provider_tls_failed"
     return Outcome.BROKEN, "no_answer"
+
+
+BREAKAGES: Final = {
+    "provider_idle": "the provider sent nothing for limits.upstream_idle_seconds",
+    "client_left": "the client closed the connection",
+    "answer_broke_off": "the provider broke the answer off, or sent what is no HTTP",
+    "provider_unreachable": "no connection to the provider could be made",
+    "provider_tls_failed": "the TLS handshake with the provider failed",
+    "no_answer": "the provider closed the connection without an answer",
+}
+"""What is recorded of a breakage. mitmproxy's own words may quote what was sent."""

@@ -83,17 +83,19 @@ def mint(issuer: Issuer, name: str, key: ec.EllipticCurvePublicKey) -> x509.Cert
     now = datetime.now(UTC)
     try:
         subject: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
+        common: list[x509.NameAttribute[str]] = []  # OpenSSL would take it for a DNS name
     except ValueError:
         subject = x509.DNSName(name)
+        common = [x509.NameAttribute(NameOID.COMMON_NAME, name[:64])]
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])]))
+        .subject_name(x509.Name(common))
         .issuer_name(issuer.cert.subject)
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(max(now - CLOCK_SKEW, issuer.cert.not_valid_before_utc))
         .not_valid_after(min(now + LEAF_LIFETIME, issuer.cert.not_valid_after_utc))
-        .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([subject]), critical=not common)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(_authority(issuer.cert), critical=False)

@@ -53,6 +53,7 @@ class Gateway:
         self._config_path = config_path
         self._addresses: Addresses | None = None
         self._supervisor: Supervisor | None = None
+        self._fingerprint = ""
 
     def prepare(self) -> None:
         """Make what is not there yet, and say what was made and where.
@@ -66,6 +67,7 @@ class Gateway:
         authority, made = CertificateAuthority.ensure(
             settings.home.ca, settings.permitted_names(), policy=policy
         )
+        self._fingerprint = authority.fingerprint
         if made is not Made.FOUND:
             logger.info("made a certificate authority in %s", settings.home.ca)
         missing = authority.difference(settings.permitted_names()).missing
@@ -118,6 +120,7 @@ class Gateway:
             **said,
             "listen": asdict(self._addresses),
             "pid": os.getpid(),
+            "ca_fingerprint": self._fingerprint,
             "recorder": asdict(recorder) if recorder else None,
         }
 

@@ -27,6 +27,7 @@ from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
 from llmtrace.app.settings import Settings
 from llmtrace.config.section import parse_address
+from llmtrace.environment.tlsfailures import TlsFailure, read_failures
 from llmtrace.pipeline import Bounds, Pipeline
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
@@ -102,20 +103,22 @@ class TlsFailures:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: dict[str, dict[str, object]] = {}
 
     def note(self, sni: str, error: str) -> None:
-        """Count a failed handshake."""
-        if sni not in self._seen and len(self._seen) >= MAX_TLS_FAILURES:
+        """Count a failed handshake. Workers share the file; two at once may count as one."""
+        seen = {failure.host: failure for failure in read_failures(self._path)}
+        if sni not in seen and len(seen) >= MAX_TLS_FAILURES:
             return
-        row = self._seen.setdefault(sni, {"count": 0})
-        count = row["count"]
-        row["count"] = (count if isinstance(count, int) else 0) + 1
-        row["error"] = error[:200]
-        row["last_seen"] = datetime.now(UTC).isoformat()
+        before = seen[sni].count if sni in seen else 0
+        now = datetime.now(UTC)
+        seen[sni] = TlsFailure(host=sni, error=error[:200], count=before + 1, last_seen=now)
+        rows = {
+            f.host: {"error": f.error, "count": f.count, "last_seen": f.last_seen.isoformat()}
+            for f in seen.values()
+        }
         temporary = self._path.with_suffix(f".{os.getpid()}")
         try:
-            temporary.write_text(json.dumps(self._seen))
+            temporary.write_text(json.dumps(rows))
             temporary.replace(self._path)
         except OSError as problem:
             logger.warning("%s: not written: %s", self._path, problem.strerror)
