@@ -73,10 +73,17 @@ def row_text(trace: Trace, width: int | None) -> str:
 
 
 def print_traces(traces: Sequence[Trace], width: int | None) -> None:
-    """Write calls to standard output, one a line."""
-    click.secho(header(width), bold=True)
-    for trace in traces:
-        click.echo(row_text(trace, width))
+    """Write calls to standard output, one a line; ``width`` is that of the screen, if it is one."""
+    shown = columns_for(width)
+    rows = [[visible(column.value(trace)) for column in shown] for trace in traces]
+    if width is None:  # as wide as the longest cell: nothing is cut, and all stands in line
+        longest = (max(map(cell_len, cells)) for cells in zip(*rows, strict=True))
+        shown = [
+            replace(c, width=max(n, len(c.title))) for c, n in zip(shown, longest, strict=True)
+        ]
+    click.secho(_line(shown, [column.title for column in shown], cut=width is not None), bold=True)
+    for row in rows:
+        click.echo(_line(shown, row, cut=width is not None))
 
 
 def _line(columns: Sequence[Column], cells: Sequence[str], *, cut: bool) -> str:

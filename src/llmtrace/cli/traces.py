@@ -15,13 +15,13 @@ from llmtrace.app.settings import Settings
 from llmtrace.cli.columns import header, print_traces, row_text
 from llmtrace.cli.common import (
     config_option,
-    dollars,
     json_option,
     program,
     read_config,
     terminal_width,
     visible,
 )
+from llmtrace.cli.details import facts
 from llmtrace.cli.filters import filters
 from llmtrace.cli.following import Following
 from llmtrace.cli.transcript import INDENT, answer_lines, laid_out, request_lines
@@ -255,36 +255,9 @@ def _tell(trace: Trace, *, as_json: bool) -> None:
         click.echo(row_text(trace, terminal_width()))
 
 
-def _facts(trace: Trace) -> Mapping[str, str]:
-    cached = f" ({trace.usage.cache_read_tokens} cached)" if trace.usage.cache_read_tokens else ""
-    first = f", first token after {trace.ttft_ms:.0f} ms" if trace.ttft_ms is not None else ""
-    speed = f", {trace.tokens_per_second:.0f} tokens/s" if trace.tokens_per_second else ""
-    took = f"{trace.duration_ms:.0f} ms{first}{speed}" if trace.duration_ms is not None else ""
-    run = f", run {trace.run}" if trace.run else ""
-    answered = trace.model_answered if trace.model_answered != trace.model else ""
-    unread = ", ".join(f"{gap.size} bytes {gap.reason}" for gap in trace.coverage.gaps)
-    facts = {
-        "trace": trace.trace_id,
-        "started": trace.started_at.astimezone().isoformat(" ", timespec="milliseconds"),
-        "caller": f"{trace.agent} (tenant {trace.tenant}{run})",
-        "client": f"{trace.client} {trace.client_version}".strip(),
-        "call": f"{trace.method} {trace.host}{trace.path} ({trace.mode})",
-        "dialect": f"{trace.provider} / {trace.dialect} {trace.operation}",
-        "model": trace.model + (f" (answered: {answered})" if answered else ""),
-        "ended": f"{trace.outcome} {trace.status or ''} {trace.error_code} {trace.error}".strip(),
-        "took": took,
-        "tokens": f"{trace.usage.input_tokens} in{cached}, {trace.usage.output_tokens} out "
-        f"(counted by: {trace.usage_source})",
-        "cost": dollars(trace.cost_nano_usd),
-        "conversation": f"{trace.conversation}, turn {trace.turn}" if trace.conversation else "",
-        "unread": unread or "nothing",
-    }
-    return {name: value for name, value in facts.items() if value}
-
-
 def _show(trace: Trace, bodies: Mapping[str, Body | None]) -> None:
     label = INDENT - 2
-    for name, value in _facts(trace).items():
+    for name, value in facts(trace).items():
         click.echo(f"{click.style(f'{name:>{label}}', dim=True)}  {visible(value)}")
     for action in trace.actions:
         text = visible(f"{action.name} {action.arguments}")[:SHOWN_ACTION]

@@ -1,0 +1,37 @@
+"""What is known of one call, in words."""
+
+from collections.abc import Mapping
+
+from llmtrace.cli.common import dollars
+from llmtrace.domain.traces import Trace
+
+
+def facts(trace: Trace) -> Mapping[str, str]:
+    """Return label → text, in the order in which people ask; what says nothing is left out.
+
+    The texts hold what a peer sent: escape them before they are printed.
+    """
+    cached = f" ({trace.usage.cache_read_tokens} cached)" if trace.usage.cache_read_tokens else ""
+    first = f", first token after {trace.ttft_ms:.0f} ms" if trace.ttft_ms is not None else ""
+    speed = f", {trace.tokens_per_second:.0f} tokens/s" if trace.tokens_per_second else ""
+    took = f"{trace.duration_ms:.0f} ms{first}{speed}" if trace.duration_ms is not None else ""
+    run = f", run {trace.run}" if trace.run else ""
+    answered = trace.model_answered if trace.model_answered != trace.model else ""
+    unread = ", ".join(f"{gap.size} bytes {gap.reason}" for gap in trace.coverage.gaps)
+    facts = {
+        "trace": trace.trace_id,
+        "started": trace.started_at.astimezone().isoformat(" ", timespec="milliseconds"),
+        "caller": f"{trace.agent} (tenant {trace.tenant}{run})",
+        "client": f"{trace.client} {trace.client_version}".strip(),
+        "call": f"{trace.method} {trace.host}{trace.path} ({trace.mode})",
+        "dialect": f"{trace.provider} / {trace.dialect} {trace.operation}",
+        "model": trace.model + (f" (answered: {answered})" if answered else ""),
+        "ended": f"{trace.outcome} {trace.status or ''} {trace.error_code} {trace.error}".strip(),
+        "took": took,
+        "tokens": f"{trace.usage.input_tokens} in{cached}, {trace.usage.output_tokens} out "
+        f"(counted by: {trace.usage_source})",
+        "cost": dollars(trace.cost_nano_usd),
+        "conversation": f"{trace.conversation}, turn {trace.turn}" if trace.conversation else "",
+        "unread": unread or "nothing",
+    }
+    return {name: value for name, value in facts.items() if value}

@@ -1,0 +1,25 @@
+from llmtrace.cli.details import facts
+from llmtrace.domain.traces import Coverage
+from llmtrace.domain.usage import Usage
+from llmtrace.testing.records import a_trace
+
+
+def test_every_line_says_something() -> None:
+    assert facts(a_trace(run="brave-otter"))["caller"] == "builder (tenant acme, run brave-otter)"
+    assert all(facts(a_trace()).values())
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    said = facts(
+        a_trace(
+            client="", client_version="", conversation="", duration_ms=None, ttft_ms=None,
+            cost_nano_usd=None, usage=Usage(), coverage=Coverage(),
+        )
+    )  # fmt: skip
+    assert {"client", "conversation", "took"}.isdisjoint(said)
+    assert (said["cost"], said["unread"]) == ("-", "nothing")
+
+
+def test_a_model_is_named_once_where_the_provider_answered_as_asked() -> None:
+    assert facts(a_trace(model="m", model_answered="m"))["model"] == "m"
+    assert facts(a_trace(model="m", model_answered="m-1"))["model"] == "m (answered: m-1)"
