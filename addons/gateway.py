@@ -12,6 +12,7 @@ from mitmproxy import connection, http
 from llmtrace.addons.abort import abort_stream
 from llmtrace.addons.connections import PROVIDER_IDLE
 from llmtrace.addons.destination import Destination
+from llmtrace.addons.errors import answer_instead
 from llmtrace.addons.guard import guarded, guarded_stream
 from llmtrace.domain.traces import Outcome
 from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
@@ -255,6 +256,13 @@ class Gateway:
         if call is None or flow.error is None:
             return
         outcome, code = _breakage(flow)
+        if outcome in UNANSWERED:
+            status = 504 if outcome is Outcome.TIMEOUT else 502
+            message = f"LLMTrace: {BREAKAGES[code]}"
+            body = call.dialect.refusal(status=status, code=code, message=message)
+            headers = {"content-type": "application/json", TRACE_HEADER: call.id}
+            answer_instead(flow, http.Response.make(status, body, headers))
+            call.status = status
         await self._pipeline.finish(call, outcome=outcome, code=code, message=BREAKAGES[code])
 
     def _count_fault(self, hook: str) -> None:
@@ -332,6 +340,9 @@ def _breakage(flow: http.HTTPFlow) -> tuple[Outcome, str]:
         return Outcome.CONNECT_FAILED, "provider_tls_failed"
     return Outcome.BROKEN, "no_answer"
 
+
+UNANSWERED: Final = frozenset({Outcome.TIMEOUT, Outcome.BROKEN, Outcome.CONNECT_FAILED})
+"""After these the client still waits for an answer, unless it has begun."""
 
 BREAKAGES: Final = {
     "provider_idle": "the provider sent nothing for limits.upstream_idle_seconds",

@@ -17,8 +17,8 @@ from mitmproxy.proxy.layers import tcp
 from mitmproxy.proxy.layers import websocket as websocket_layers
 from mitmproxy.proxy.layers.http import _http1
 
-from llmtrace.addons.abort import AbortableHttpStream
 from llmtrace.addons.closing import ClosableWebsocketLayer
+from llmtrace.addons.errors import ShapedHttpStream
 from llmtrace.addons.hardening.guards import Guards
 from llmtrace.addons.hardening.handshakes import PromptClientTLSLayer
 from llmtrace.addons.hardening.http1 import (
@@ -35,7 +35,7 @@ _GUARDED: Final[tuple[tuple[object, str, type], ...]] = (
     (http_layers, "Http1Server", StrictHttp1Server),
     (http_layers, "Http1Client", BoundedHttp1Client),
     (http_layers, "Http2Server", StrictHttp2Server),
-    (http_layers, "HttpStream", AbortableHttpStream),
+    (http_layers, "HttpStream", ShapedHttpStream),
     (next_layer, "ClientTLSLayer", PromptClientTLSLayer),
     (layers, "ClientTLSLayer", PromptClientTLSLayer),
     (websocket_layers, "WebsocketLayer", ClosableWebsocketLayer),

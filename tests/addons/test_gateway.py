@@ -335,6 +335,8 @@ async def test_a_provider_that_cannot_be_reached_is_told_apart(start: StartWorke
     assert answer.status_code == 502
     trace = await worker.journal.trace()
     assert (trace.outcome, trace.error_code) == (Outcome.CONNECT_FAILED, "provider_unreachable")
+    assert answer.json()["error"]["code"] == "provider_unreachable"
+    assert answer.headers["x-llmtrace-trace-id"] == trace.trace_id
 
 
 async def test_an_error_of_the_provider_passes_and_is_read(start: StartWorker) -> None:
