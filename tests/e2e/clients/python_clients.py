@@ -257,12 +257,8 @@ _CLAUDE = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 
 
 def _bedrock() -> Any:
-    return client("boto3").client(
-        "bedrock-runtime",
-        region_name="us-east-1",
-        aws_access_key_id="AKIAFAKEFAKEFAKEFAKE",
-        aws_secret_access_key="fake",
-    )
+    keys = {"aws_access_key_id": "AKIAFAKEFAKEFAKEFAKE", "aws_secret_access_key": "fake"}
+    return client("boto3").client("bedrock-runtime", region_name="us-east-1", **keys)
 
 
 def _turn(prompt: str) -> Any:
@@ -295,7 +291,7 @@ def _native(prompt: str) -> str:
 
 def bedrock_invoke(prompt: str) -> Result:
     answer = _bedrock().invoke_model(modelId=_CLAUDE, body=_native(prompt))
-    return {"text": json.loads(answer["body"].read())["content"][0]["text"]}
+    return {"answer": json.loads(answer["body"].read())["content"]}
 
 
 def bedrock_invoke_stream(prompt: str) -> Result:
