@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -27,7 +27,8 @@ class Child:
     """A process to run. ``stdin`` is written to it at its start, and the pipe then stays open:
     a child whose standard input ends has lost its supervisor and should end as well.
 
-    It says that it serves by a line ``{"ready": …}`` on its standard output. Children of a
+    It says that it serves by a line ``{"ready": …}`` on its standard output, and how it is by
+    lines ``{"status": {…}}``, of which the last one counts. Children of a
     lower ``stage`` are stopped before those of a higher one begin to be.
     """
 
@@ -68,12 +69,13 @@ class State(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Status:
-    """How a child is. ``ready`` is what it said when it became ready."""
+    """How a child is. ``ready`` is what it said when it became ready, ``said`` its last status."""
 
     state: State = State.STARTING
     pid: int = 0
     restarts: int = 0
     ready: object = None
+    said: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,9 +229,13 @@ class _Runner:
             said = json.loads(line)
         except ValueError:
             return
-        if isinstance(said, dict) and "ready" in said:
+        if not isinstance(said, dict):
+            return
+        if "ready" in said:
             self.status.ready = said["ready"]
             self._set(State.READY)
+        if isinstance(said.get("status"), dict):
+            self.status.said = said["status"]
 
     def tell(self, line: bytes) -> None:
         """Write to the child's standard input, and to that of those started after it."""

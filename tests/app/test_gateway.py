@@ -205,6 +205,9 @@ def test_health_says_where_it_listens_and_how_its_parts_are(
         "reverse": gateway.addresses.reverse,
         "api": gateway.addresses.api,
     }
+    with client(gateway, tmp_path) as http:
+        http.post("https://api.openai.com/v1/chat/completions", json=CHAT)
+    until(lambda: health(gateway)["counters"] == {"calls{ok}": 1})
     state = json.loads((tmp_path / "home" / "gateway.json").read_text())
     assert state["forward"] == gateway.addresses.forward
     gateway.stop()

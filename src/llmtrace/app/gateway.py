@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -122,6 +123,7 @@ class Gateway:
             "pid": os.getpid(),
             "ca_fingerprint": self._fingerprint,
             "recorder": asdict(recorder) if recorder else None,
+            **_summed([status.said for status in self._supervisor.status().values()]),
         }
 
     def _children(self, ports: Ports, api_port: int) -> list[Child]:
@@ -187,6 +189,19 @@ class Gateway:
         )
         sys.stdout.write(json.dumps({"ready": asdict(self._addresses)}) + "\n")
         sys.stdout.flush()
+
+
+def _summed(said: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Add up what the workers count, and what they let pass unread, by host."""
+    counters: Counter[str] = Counter()
+    tunnels: dict[str, Counter[str]] = {}
+    for status in said:
+        counts, hosts = status.get("counters"), status.get("tunnels")
+        if isinstance(counts, dict):
+            counters.update(counts)
+        for host, traffic in hosts.items() if isinstance(hosts, dict) else ():
+            tunnels.setdefault(host, Counter()).update(traffic)
+    return {"counters": dict(counters), "tunnels": {h: dict(t) for h, t in tunnels.items()}}
 
 
 def run_gateway(config: Config, *, config_path: Path | None = None) -> int:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from llmtrace.addons.limits import Limits
 from llmtrace.addons.listening import Bound, Listen
 from llmtrace.addons.master import GatewayMaster, MasterOptions, build_master
 from llmtrace.addons.tls import GatewayTls
-from llmtrace.addons.tunnels import HostPolicy
+from llmtrace.addons.tunnels import HostPolicy, TunnelLedger
 from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
 from llmtrace.app.settings import Settings
@@ -41,6 +41,9 @@ from llmtrace.storage.spool import SpoolWriter
 logger = logging.getLogger(__name__)
 
 MAX_TLS_FAILURES: Final = 200
+STATUS_SECONDS: Final = 2.0
+MOST_TOLD: Final = 200
+"""Hosts of tunnels that the supervisor is told of, those first to which most was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +237,7 @@ def listens_of(settings: Settings, ports: Ports, proxy: ProxyUrl | None) -> list
 
 def master_of(
     settings: Settings, ports: Ports, *, journal: Journal, counters: Counters, prices: Prices
-) -> GatewayMaster:
+) -> tuple[GatewayMaster, HostPolicy]:
     """Wire one worker. To be called inside the running event loop."""
     config = settings.config
     hosts = settings.hosts()
@@ -276,7 +279,7 @@ def master_of(
         client_failed=TlsFailures(settings.home.tls_failures).note,
         count=limit_met,
     )
-    return build_master(
+    master = build_master(
         options=MasterOptions(
             listens=listens_of(settings, ports, proxy),
             ca_dir=settings.home.ca,
@@ -289,6 +292,7 @@ def master_of(
         body_limit=gateway.body_limit,
         relayed=policy.ledger.relayed,
     )
+    return master, policy
 
 
 async def serve(settings: Settings, ports: Ports, name: str) -> None:
@@ -296,7 +300,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     counters = Counters()
     prices = Prices(settings)
     journal = journal_of(settings, name)
-    master = master_of(settings, ports, journal=journal, counters=counters, prices=prices)
+    master, policy = master_of(settings, ports, journal=journal, counters=counters, prices=prices)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -307,14 +311,32 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     bound = await _ready(master, running)
     sys.stdout.write(json.dumps({"ready": [f"{b.host}:{b.port}" for b in bound]}) + "\n")
     sys.stdout.flush()
+    telling = asyncio.create_task(_tell(counters, policy.ledger))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         clean = await master.drain(settings.config.shutdown.timeout_seconds)
         logger.info("drained" if clean else "cut what did not end in time")
     stopping.cancel()
+    telling.cancel()
     await running
     journal.close()
+
+
+async def _tell(counters: Counters, ledger: TunnelLedger) -> None:
+    """Tell the supervisor, every few seconds, what was counted."""
+    told: dict[str, object] = {}
+    while True:
+        await asyncio.sleep(STATUS_SECONDS)
+        busiest = sorted(ledger.snapshot().items(), key=lambda item: -item[1].up)[:MOST_TOLD]
+        status: dict[str, object] = {
+            "counters": counters.snapshot(),
+            "tunnels": {host: asdict(traffic) for host, traffic in busiest},
+        }
+        if status != told:
+            told = status
+            sys.stdout.write(json.dumps({"status": status}) + "\n")
+            sys.stdout.flush()
 
 
 async def _ready(master: GatewayMaster, running: asyncio.Task[None]) -> tuple[Bound, ...]:

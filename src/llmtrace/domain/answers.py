@@ -22,7 +22,7 @@ class ChannelKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One run of text in an answer: choice × kind × index (the block or the tool call)."""
+    """One run of text in an answer: by choice, kind and index (of the block or tool call)."""
 
     choice: int
     kind: ChannelKind

@@ -117,7 +117,7 @@ class Trace:
     verdict: Verdict = Verdict.ALLOW
     error_code: str = ""
     error: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     usage_source: UsageSource = UsageSource.NONE
     service_tier: str = ""
     cost_nano_usd: int | None = None
@@ -128,7 +128,7 @@ class Trace:
     conversation: str = ""
     parent_conversation: str = ""
     turn: int = 0
-    coverage: Coverage = Coverage()
+    coverage: Coverage = field(default_factory=Coverage)
     media: tuple[Media, ...] = ()
     findings: tuple[Finding, ...] = ()
     actions: tuple[AgentAction, ...] = ()
@@ -167,7 +167,7 @@ class Record:
     trace: Trace
     request: Body | None = None
     answer: Body | None = None
-    texts: Texts = Texts()
+    texts: Texts = field(default_factory=Texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

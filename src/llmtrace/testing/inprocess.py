@@ -124,7 +124,7 @@ async def running_worker(
     settings.prepare()
     authority, _ = CertificateAuthority.ensure(settings.home.ca, settings.permitted_names())
     counters, journal = Counters(), RememberingJournal()
-    master = master_of(
+    master, _policy = master_of(
         settings,
         Ports(forward=0, reverse=0, api=1),
         journal=journal,
@@ -144,5 +144,5 @@ async def running_worker(
             ca_pem=authority.export_pem(),
         )
     finally:
-        master.shutdown()
+        master.should_exit.set()
         await asyncio.wait_for(task, 10)
