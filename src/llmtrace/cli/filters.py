@@ -43,7 +43,12 @@ _OPTIONS: Final = (
     click.option("--provider", help="Such as anthropic."),
     click.option("--dialect", help="Such as openai.chat."),
     click.option("--model", help="The model that was asked, by its whole name."),
-    click.option("--outcome", type=click.Choice([o.value for o in Outcome]), help="How it ended."),
+    click.option(
+        "--outcome",
+        type=click.Choice([outcome.value for outcome in Outcome]),
+        metavar="OUTCOME",
+        help="How it ended: ok, refused, provider_error, client_left, ….",
+    ),
     click.option("--conversation", help="All turns of one conversation."),
     click.option("--text", help="Words in prompt or answer, all of them."),
 )

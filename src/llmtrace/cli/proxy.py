@@ -5,17 +5,31 @@ from pathlib import Path
 
 import click
 
+from llmtrace.cli.checking import require_usable
 from llmtrace.cli.common import config_option, read_config
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+    llmtrace proxy                              on 127.0.0.1:8642, a worker per core
+    llmtrace proxy --config llmtrace.yaml --log-format json
+    kill -HUP PID                               read the prices again
+"""
+)
 @config_option
 @click.option("--workers", type=click.IntRange(0, 256), help="Worker processes; 0: one per core.")
 @click.option("--listen", help="Address of the forward proxy, host:port.")
 @click.option("--reverse-listen", help="Address of base-URL mode, host:port.")
 @click.option("--api-listen", help="Address of GET /health, host:port.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
-@click.option("--log-format", type=click.Choice(["text", "json"]))
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="The least severe event that is logged.",
+)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="One line per event on stderr."
+)
 def proxy(
     config: Path | None,
     workers: int | None,
@@ -27,7 +41,7 @@ def proxy(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C; calls under way are finished first.
 
-    SIGHUP reads the prices and the configuration again.
+    A line of JSON on standard output says when it is ready, and at which addresses.
     """
     settings = read_config(
         config,
@@ -40,6 +54,7 @@ def proxy(
             "logging.format": log_format,
         },
     )
+    require_usable(settings)
     from llmtrace.app.gateway import run_gateway
 
     sys.exit(run_gateway(settings, config_path=config))

@@ -1,0 +1,59 @@
+"""What of a configuration can be told to be wrong only with the files and hosts that it names."""
+
+import ssl
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import click
+
+from llmtrace.cli.common import BAD_CONFIG
+from llmtrace.config import Config
+from llmtrace.providers.custom_prices import read_pricing_file
+from llmtrace.providers.hosts import HostTable
+
+
+def _hosts(config: Config) -> None:
+    HostTable(config.intercept.hosts, telemetry=tuple(config.intercept.exclude))
+
+
+def _prices(config: Config) -> None:
+    if config.cost_estimation.pricing_file:
+        read_pricing_file(config.cost_estimation.pricing_file)
+
+
+def _roots(config: Config) -> None:
+    if config.upstream_ca:
+        ssl.create_default_context(cafile=config.upstream_ca)
+
+
+_CHECKS: Final[Mapping[str, Callable[[Config], None]]] = {
+    "intercept": _hosts,
+    "cost_estimation.pricing_file": _prices,
+    "upstream_ca": _roots,
+}
+"""Key → what tries it out. Raises: OSError, ValueError."""
+
+
+def faults(config: Config) -> Sequence[str]:
+    """Return what is wrong, one line for each key."""
+    found = []
+    for key, check in _CHECKS.items():
+        try:
+            check(config)
+        except ssl.SSLError:
+            found.append(f"{key}: {config.upstream_ca} holds no PEM certificates")
+        except OSError as error:
+            found.append(f"{key}: {error.filename or config.upstream_ca}: {error.strerror}")
+        except ValueError as error:
+            found.append(f"{key}: {error}")
+    return found
+
+
+def require_usable(config: Config) -> None:
+    """End the program with 2 where something is wrong, and say what."""
+    found = faults(config)
+    for line in found:
+        click.echo(line, err=True)
+    if found:
+        sys.exit(BAD_CONFIG)
