@@ -9,6 +9,7 @@ from llmtrace.domain.answers import (
     ChannelKind,
     Ended,
     Failed,
+    Identified,
     Stopped,
     TextDelta,
     ToolCallOpened,
@@ -22,6 +23,7 @@ from llmtrace.pipeline.answer import MessageTap
 from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.credentials import Credentials
+from llmtrace.pipeline.deferred import Deferred
 from llmtrace.providers.base import RequestView, Route
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.registry import dialect
@@ -88,7 +90,12 @@ def call(
     return made
 
 
-def settled(made: Call, prices: PriceBook | None, outcome: Outcome | None = None) -> Record:
+def settled(
+    made: Call,
+    prices: PriceBook | None,
+    outcome: Outcome | None = None,
+    deferred: Deferred | None = None,
+) -> Record:
     return settle.record(
         made,
         outcome=outcome,
@@ -96,6 +103,7 @@ def settled(made: Call, prices: PriceBook | None, outcome: Outcome | None = None
         message="",
         prices=prices,
         conversations=Conversations(),
+        deferred=deferred or Deferred(),
         now=101.0,
     )
 
@@ -176,3 +184,16 @@ def test_tool_calls_become_actions_within_bounds() -> None:
     (action,) = settled(call(events), None).trace.actions
     assert (action.name, action.call_id) == ("shell", "c1")
     assert len(action.arguments) == settle.MAX_ARGUMENT_CHARS
+
+
+def test_an_answer_that_is_polled_is_charged_once(prices: PriceBook) -> None:
+    deferred = Deferred()
+    named: list[AnswerEvent] = [Identified(response_id="resp_1", model="gpt-4o")]
+    queued = settled(call(named, stream=False), prices, deferred=deferred).trace
+    assert (queued.usage_source, queued.cost_nano_usd) == (UsageSource.NONE, None)
+    costs = []
+    for _ in range(3):
+        fetch = call(named + USED + DONE, stream=False)
+        fetch.route = replace(fetch.route, operation="retrieve", billable=False)
+        costs.append(settled(fetch, prices, deferred=deferred).trace.cost_nano_usd)
+    assert costs == [100 * 2500 + 10 * 10_000, None, None]

@@ -17,6 +17,7 @@ from llmtrace.pipeline.call import Call, Refusal, RequestHead
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials, value_at
+from llmtrace.pipeline.deferred import Deferred
 from llmtrace.pipeline.identity import BadIdentity, Identifier
 from llmtrace.pipeline.journal import Journal, JournalUnavailable
 from llmtrace.providers import jsongate
@@ -76,6 +77,7 @@ class Pipeline:
         self._refuse_unrecorded = refuse_unrecorded
         self._keep_bodies = keep_bodies
         self._conversations = Conversations()
+        self._deferred = Deferred()
 
     # --- identify ---------------------------------------------------------------------------
 
@@ -333,6 +335,7 @@ class Pipeline:
             message=message,
             prices=self._prices(),
             conversations=self._conversations,
+            deferred=self._deferred,
             now=time.monotonic(),
         )
         self._counters.count("calls", record.trace.outcome)

@@ -20,6 +20,7 @@ from llmtrace.domain.traces import (
 from llmtrace.domain.usage import Usage, UsageSource
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.conversation import Conversations
+from llmtrace.pipeline.deferred import Deferred
 from llmtrace.providers.pricing import PriceBook, reported_cost
 from llmtrace.providers.usage import estimate_tokens, read_usage
 
@@ -41,11 +42,14 @@ def record(
     message: str,
     prices: PriceBook | None,
     conversations: Conversations,
+    deferred: Deferred,
     now: float,
 ) -> Record:
     """Return the END record. ``outcome`` None means that the answer came to its end."""
     answer = call.tap.close() if call.tap else Answer()
     ending, code, message = _ending(call, answer, outcome, code, message)
+    if _comes_later(call, answer):
+        deferred.begin(answer.response_id)
     trace = _with_usage(call, answer, _sent(call, ending))
     trace = replace(
         trace,
@@ -64,7 +68,7 @@ def record(
         ttft_ms=(call.first_byte - call.head.started) * 1000 if call.first_byte else None,
         spans=_spans(call, now),
     )
-    if prices is not None and call.route.billable and call.view.billable:
+    if prices is not None and _charged(call, answer, trace, deferred):
         trace = _priced(trace, prices, answer.usage)
     call.trace = trace
     return Record(
@@ -103,7 +107,22 @@ def _failure(error: Failed) -> tuple[str, str]:
 
 def _sent(call: Call, ending: Outcome) -> bool:
     """Whether the provider may have worked on it, and charge for it."""
-    return ending not in (Outcome.REFUSED, Outcome.CONNECT_FAILED, Outcome.PROVIDER_ERROR)
+    refused = ending in (Outcome.REFUSED, Outcome.CONNECT_FAILED)
+    return not refused and (call.status is None or call.status < 400)
+
+
+def _comes_later(call: Call, answer: Answer) -> bool:
+    """Whether this answer only says that there will be one (``queued``, ``in_progress``)."""
+    begun = bool(answer.response_id) and not (answer.complete or answer.stop_reasons)
+    return begun and not call.trace.stream and call.route.billable and answer.error is None
+
+
+def _charged(call: Call, answer: Answer, trace: Trace, deferred: Deferred) -> bool:
+    """Whether this call is where its tokens are paid for."""
+    if call.route.operation == "retrieve":
+        told = trace.usage_source is UsageSource.PROVIDER
+        return told and deferred.charge(answer.response_id)
+    return call.route.billable and call.view.billable
 
 
 def _with_usage(call: Call, answer: Answer, sent: bool) -> Trace:
@@ -112,7 +131,8 @@ def _with_usage(call: Call, answer: Answer, sent: bool) -> Trace:
     usage = read_usage(trace.provider, trace.dialect, answer.usage, model)
     if usage is not None:
         return replace(trace, usage=usage, usage_source=UsageSource.PROVIDER)
-    if not sent or not call.route.billable or not call.view.billable or call.route.generic:
+    guess = call.route.billable and call.view.billable and not call.route.generic
+    if not sent or not guess or _comes_later(call, answer):
         return trace
     usage = Usage(
         input_tokens=sum(estimate_tokens(part.text) for part in call.view.parts),
