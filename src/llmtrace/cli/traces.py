@@ -118,7 +118,13 @@ Examples:
 )
 @config_option
 @filters
-@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=50, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MAX_ROWS),
+    default=50,
+    show_default=True,
+    help="At most so many calls.",
+)
 @click.option("--before-id", help="Only calls older than this one: the next page.")
 @json_option
 def list_(config: Path | None, as_json: bool, **wanted: Any) -> None:
@@ -206,7 +212,13 @@ Examples:
 )
 @config_option
 @filters
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    help="One JSON object a line, or a table.",
+)
 @click.option("--bodies", is_flag=True, help="Prompts and answers too (jsonl).")
 @click.option(
     "--output",
