@@ -77,3 +77,12 @@ def test_no_key_lies_in_the_tree() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert listed.stdout == ""
+
+
+def test_fragments_of_the_changelog_are_named_as_they_are_read() -> None:
+    kinds = ("security", "removed", "deprecated", "added", "changed", "fixed")
+    for path in (ROOT / "changes").iterdir():
+        number, kind, suffix = path.name.split(".")
+        assert (len(number), number.isdigit(), suffix) == (4, True, "md"), path.name
+        assert kind in kinds, path.name
+        assert path.read_text().startswith("- "), path.name
