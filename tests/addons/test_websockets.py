@@ -51,9 +51,10 @@ async def connect(worker: Worker) -> AsyncIterator[Connect]:
 
     yield begin
     for socket in opened:
-        if socket.close_code is not None:
-            continue  # it has told of its end already, and would not tell again
+        over = socket.close_code is not None
         socket.close()
+        if over:
+            continue  # it has told of its end already, and would not tell again
         async with asyncio.timeout(5):
             while await socket.read_message() is not None:
                 pass

@@ -113,3 +113,12 @@ def test_messages_are_kept_within_bounds_and_unread_ones_told() -> None:
     reading.close()
     assert reading.content == b"12345\n"
     assert {gap.reason: gap.size for gap in reading.gaps} == {"answer_over_limit": 7, "bad_json": 7}
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/json", ""])
+def test_a_stream_under_another_media_type_is_read_at_its_end(media_type: str) -> None:
+    reading = tap(media_type)
+    reading.receive(STREAM)
+    answer = reading.close()
+    assert (answer.texts, answer.complete) == ({TEXT: "Grüße 😀"}, True)
+    assert reading.gaps == ()

@@ -54,7 +54,7 @@ def test_a_call_that_names_its_parent_response_goes_on_with_it() -> None:
     known = Conversations()
     name = known.finish(known.begin("t", "", view((USER, "Hello"))), said("Hi", "resp_1"))
     second = known.begin("t", "", view((USER, "And now?"), previous="resp_1"))
-    assert second.conversation == name
+    assert (second.conversation, second.turn) == (name, 2)
 
 
 def test_a_sub_agent_is_known_by_the_task_it_was_given() -> None:

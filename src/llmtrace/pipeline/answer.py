@@ -1,6 +1,8 @@
 """Reads an answer while it passes: decodes, frames, reads and keeps it, and changes nothing."""
 
+import re
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import orjson
 
@@ -10,6 +12,9 @@ from llmtrace.providers.base import AnswerReader, Dialect, FrameTooLarge, Framin
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.decoding import decoder_for
 from llmtrace.providers.framing.registry import framing_for
+
+STREAM_LINE: Final = re.compile(rb"^(?:data|event):", re.MULTILINE)
+SNIFFED: Final = 4096
 
 
 class MessageTap:
@@ -84,6 +89,7 @@ class AnswerTap:
             media_type, dialect=dialect.name, max_frame=max_frame
         )
         self._reader: AnswerReader | None = dialect.reader() if self._framing else None
+        self._max_frame = max_frame
         self._collector = AnswerCollector()
         self._on_events = on_events
         self._keep = keep or self._framing is None
@@ -159,9 +165,18 @@ class AnswerTap:
         try:
             body = orjson.loads(content)
         except orjson.JSONDecodeError:
+            return self._mislabelled(content)
+        return self._dialect.answer(body)
+
+    def _mislabelled(self, content: bytes) -> list[AnswerEvent]:
+        """Read a stream that came under another media type, now that all of it is here."""
+        framing = framing_for("text/event-stream", max_frame=self._max_frame)
+        if framing is None or not STREAM_LINE.search(content[:SNIFFED]):
             reason = "bad_json" if "json" in self.media_type else "not_json"
             return [Unread(reason=reason, size=len(content))]
-        return self._dialect.answer(body)
+        reader = self._dialect.reader()
+        frames = framing.receive(content) + framing.close()
+        return [event for frame in frames for event in reader.receive(frame)] + reader.close()
 
     def _emit(self, events: list[AnswerEvent]) -> None:
         if not events:

@@ -40,20 +40,20 @@ class Conversations:
     """Remembers what this process has seen of conversations; bounded, oldest forgotten."""
 
     def __init__(self, size: int = MEMORY) -> None:
-        self._responses = _Memory(size)
-        self._spawned = _Memory(size)
+        self._responses = _Memory[tuple[str, int]](size)
+        self._spawned = _Memory[str](size)
 
     def begin(self, tenant: str, session: str, view: RequestView) -> Thread:
         """Place a request in its conversation, as far as it tells."""
         first_user = next((p.text for p in view.parts if p.role is Role.USER), "")
         opening = _digest(tenant, session, first_user.strip())
         reply = _first_reply(view.parts)
-        known = self._responses.get(view.previous_response_id)
-        conversation = known or (_digest(opening, reply) if reply else "")
+        named = _digest(opening, reply) if reply else ""
+        conversation, turn = self._responses.get(view.previous_response_id) or (named, 0)
         return Thread(
             conversation=conversation,
-            parent=self._spawned.get(_digest(first_user.strip())),
-            turn=_turns(view.parts) + 1,
+            parent=self._spawned.get(_digest(first_user.strip())) or "",
+            turn=turn + _turns(view.parts) + 1,
             opening=opening,
         )
 
@@ -61,26 +61,26 @@ class Conversations:
         """Return the conversation's id now that the answer is there, and remember it."""
         conversation = thread.conversation or _digest(thread.opening, _reply_of(answer))
         if answer.response_id:
-            self._responses.put(answer.response_id, conversation)
+            self._responses.put(answer.response_id, (conversation, thread.turn))
         for call in answer.tool_calls:
             for text in _long_strings(call.arguments):
                 self._spawned.put(_digest(text.strip()), conversation)
         return conversation
 
 
-class _Memory:
+class _Memory[V]:
     """A bounded map. Locked: large requests are read in threads."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._values: OrderedDict[str, str] = OrderedDict()
+        self._values: OrderedDict[str, V] = OrderedDict()
 
-    def get(self, key: str) -> str:
+    def get(self, key: str) -> V | None:
         with self._lock:
-            return self._values.get(key, "") if key else ""
+            return self._values.get(key) if key else None
 
-    def put(self, key: str, value: str) -> None:
+    def put(self, key: str, value: V) -> None:
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
