@@ -117,8 +117,9 @@ class AnswerTap:
         """The answer ended, cleanly or not: return what it said."""
         if self._decoder is not None:
             self._take(self._decoder.close())
-        if self._framing is not None and self._reader is not None:
-            self._read(self._framing)
+        if self._reader is not None:
+            if self._framing is not None:
+                self._read(self._framing)
             self._emit(self._reader.close())
         elif self._kept:
             self._emit(self._whole())
@@ -175,7 +176,10 @@ class AnswerTap:
             reason = "bad_json" if "json" in self.media_type else "not_json"
             return [Unread(reason=reason, size=len(content))]
         reader = self._dialect.reader()
-        frames = framing.receive(content) + framing.close()
+        try:
+            frames = framing.receive(content) + framing.close()
+        except FrameTooLarge:
+            return [Unread(reason="frame_too_large", size=len(content))]
         return [event for frame in frames for event in reader.receive(frame)] + reader.close()
 
     def _emit(self, events: list[AnswerEvent]) -> None:
