@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from rich.cells import cell_len
 
 from llmtrace.cli.columns import COLUMNS, columns_for, header, print_traces, row_text
-from llmtrace.domain.traces import Trace
+from llmtrace.domain.traces import Outcome, Trace
 from llmtrace.testing.records import a_trace, numbered_id, traces
 
 
@@ -22,6 +22,11 @@ def test_a_wider_screen_shows_more() -> None:
     titles = [{column.title for column in columns_for(width)} for width in (80, 90, 107, 115, 133)]
     assert all(a < b for a, b in itertools.pairwise(titles))
     assert titles[-1] == {column.title for column in COLUMNS}
+
+
+def test_a_call_that_failed_is_seen_on_any_screen() -> None:
+    failed = a_trace(outcome=Outcome.REFUSED, cost_nano_usd=None)
+    assert all("refused" in row_text(failed, width) for width in (80, 90, 120, None))
 
 
 def test_nothing_is_cut_where_there_is_no_screen() -> None:

@@ -23,3 +23,8 @@ def test_what_is_not_known_is_left_out() -> None:
 def test_a_model_is_named_once_where_the_provider_answered_as_asked() -> None:
     assert facts(a_trace(model="m", model_answered="m"))["model"] == "m"
     assert facts(a_trace(model="m", model_answered="m-1"))["model"] == "m (answered: m-1)"
+
+
+def test_a_speed_is_told_of_streams_alone() -> None:
+    assert "139 tokens/s" in facts(a_trace())["took"]
+    assert "tokens/s" not in facts(a_trace(stream=False))["took"]

@@ -8,22 +8,24 @@ from typing import Final
 import click
 from rich.cells import cell_len, set_cell_size
 
-from llmtrace.cli.common import dollars, visible
-from llmtrace.domain.traces import Trace
+from llmtrace.cli.common import WIDEST, dollars, visible
+from llmtrace.domain.traces import Outcome, Trace
 
 GAP: Final = "  "
+_WELL: Final = (Outcome.OK, Outcome.PENDING)
 MODEL_GROWS: Final = 14
 """How much wider the model's column becomes where there is room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column. ``least`` is the narrowest screen, in cells, that has room for it."""
+    """One column, for screens of ``least`` to ``most`` cells; None is as wide as can be."""
 
     title: str
     width: int
     value: Callable[[Trace], str]
     least: int = 0
+    most: int | None = None
     right: bool = False
     whole: bool = False
     """Never cut, even where the screen is too narrow: people copy it."""
@@ -39,13 +41,23 @@ COLUMNS: Final = (
     Column(title="started", width=11, value=_time),
     Column(title="agent", width=16, least=133, value=lambda t: t.run or t.agent),
     Column(title="model", width=18, value=lambda t: t.model_answered or t.model or t.operation),
-    Column(title="outcome", width=9, least=90, value=lambda t: t.error_code or t.outcome.value),
+    Column(title="outcome", width=9, least=90, value=lambda t: _end(t)),
     Column(title="in", width=7, least=107, right=True, value=lambda t: str(t.usage.input_tokens)),
     Column(title="out", width=6, least=107, right=True, value=lambda t: str(t.usage.output_tokens)),
-    Column(title="cost", width=8, right=True, value=lambda t: dollars(t.cost_nano_usd)),
+    Column(title="cost", width=8, most=89, right=True, value=lambda t: _cost_or_end(t)),
+    Column(title="cost", width=8, least=90, right=True, value=lambda t: dollars(t.cost_nano_usd)),
     Column(title="ms", width=6, least=115, right=True, value=lambda t: _ms(t.duration_ms)),
     Column(title="trace", width=36, whole=True, value=lambda t: t.trace_id),
 )
+
+
+def _cost_or_end(trace: Trace) -> str:
+    """A narrow screen has no column for how a call ended, and one that failed must be seen."""
+    return dollars(trace.cost_nano_usd) if trace.outcome in _WELL else _end(trace)
+
+
+def _end(trace: Trace) -> str:
+    return trace.error_code or trace.outcome.value
 
 
 def _ms(milliseconds: float | None) -> str:
@@ -54,7 +66,8 @@ def _ms(milliseconds: float | None) -> str:
 
 def columns_for(width: int | None) -> Sequence[Column]:
     """Return the columns that a screen has room for; all of them where it is no screen."""
-    shown = [column for column in COLUMNS if width is None or column.least <= width]
+    room = WIDEST if width is None else width
+    shown = [c for c in COLUMNS if c.least <= room and (c.most is None or room <= c.most)]
     left = (width or 0) - sum(column.width + len(GAP) for column in shown) + len(GAP)
     grown = min(max(0, left), MODEL_GROWS) if width else MODEL_GROWS
     return [replace(c, width=c.width + grown) if c.title == "model" else c for c in shown]

@@ -13,7 +13,8 @@ def facts(trace: Trace) -> Mapping[str, str]:
     """
     cached = f" ({trace.usage.cache_read_tokens} cached)" if trace.usage.cache_read_tokens else ""
     first = f", first token after {trace.ttft_ms:.0f} ms" if trace.ttft_ms is not None else ""
-    speed = f", {trace.tokens_per_second:.0f} tokens/s" if trace.tokens_per_second else ""
+    rate = trace.tokens_per_second if trace.stream else None  # of a whole answer it says nothing
+    speed = f", {rate:.0f} tokens/s" if rate else ""
     took = f"{trace.duration_ms:.0f} ms{first}{speed}" if trace.duration_ms is not None else ""
     run = f", run {trace.run}" if trace.run else ""
     answered = trace.model_answered if trace.model_answered != trace.model else ""

@@ -284,5 +284,4 @@ def _show(trace: Trace, bodies: Mapping[str, Body | None]) -> None:
         for who, text in laid_out(read(trace, body), width=width):
             click.echo(f"{click.style(f'{who:>{label}}', fg='cyan')}  {text}")
     if any(bodies.values()):
-        again = f"{program()} traces show {visible(trace.trace_id)} --body"
-        click.echo(f"\nas it was: {again} request|answer")
+        click.secho("\nwhole and as they were: add --body request, or --body answer", dim=True)
