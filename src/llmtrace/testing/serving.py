@@ -93,9 +93,13 @@ class Gate:
         self._opened.set()
         self._opened = asyncio.Event()
 
-    async def wait(self, gone: Callable[[], bool]) -> None:
-        """Wait for ``open``, but not longer than a minute or than the client stays."""
-        opened, ends = self._opened, time.monotonic() + _HOLD_SECONDS
+    def ticket(self) -> asyncio.Event:
+        """Return what the next ``open`` sets, whether somebody waits for it by then or not."""
+        return self._opened
+
+    async def wait(self, opened: asyncio.Event, gone: Callable[[], bool]) -> None:
+        """Wait for a ticket, but not longer than a minute or than the client stays."""
+        ends = time.monotonic() + _HOLD_SECONDS
         while not gone() and time.monotonic() < ends:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(opened.wait(), _TICK)
@@ -151,11 +155,12 @@ async def play(
         Left: The client went away first.
     """
     script, deltas = plan.script, 0
+    ticket = gate.ticket()  # now: who reads the first delta may open before we wait
     for chunk in plan.reply.chunks:
         if chunk.delta:
             await _pause(script.delay_ms if deltas else script.first_delay_ms, gone)
             if script.hold and deltas == 1:
-                await gate.wait(gone)
+                await gate.wait(ticket, gone)
             deltas += 1
         if gone():
             raise Left
