@@ -17,63 +17,64 @@ def migrate(connection: sqlite3.Connection) -> None:
     migrations.apply(Database(connection, execute_plugins=False))
 
 
+TRACES: Final = """
+CREATE TABLE traces (
+    id INTEGER PRIMARY KEY,
+    trace_id TEXT NOT NULL UNIQUE,
+    started_at INTEGER NOT NULL, -- microseconds since 1970, UTC
+    tenant TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    run TEXT NOT NULL,
+    session TEXT NOT NULL,
+    client TEXT NOT NULL,
+    client_version TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    dialect TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    method TEXT NOT NULL,
+    host TEXT NOT NULL,
+    path TEXT NOT NULL,
+    model TEXT NOT NULL,
+    model_answered TEXT NOT NULL,
+    response_id TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    status INTEGER,
+    verdict TEXT NOT NULL,
+    error_code TEXT NOT NULL,
+    error TEXT NOT NULL,
+    usage_source TEXT NOT NULL,
+    service_tier TEXT NOT NULL,
+    cost_nano_usd INTEGER,
+    price_version TEXT NOT NULL,
+    ttft_ms REAL,
+    duration_ms REAL,
+    stop_reason TEXT NOT NULL,
+    conversation TEXT NOT NULL,
+    parent_conversation TEXT NOT NULL,
+    turn INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_write_5m_tokens INTEGER NOT NULL,
+    cache_write_1h_tokens INTEGER NOT NULL,
+    input_audio_tokens INTEGER NOT NULL,
+    cache_audio_read_tokens INTEGER NOT NULL,
+    output_audio_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    web_searches INTEGER NOT NULL,
+    finding_count INTEGER NOT NULL,
+    action_count INTEGER NOT NULL,
+    details TEXT NOT NULL -- JSON: every other field of a trace
+)
+"""
+
+
 @migrations()
 def m001_traces(db: Database) -> None:
     """Traces with their findings and actions. Columns are what lists, filters and sums read."""
-    db.execute(
-        """
-        CREATE TABLE traces (
-            id INTEGER PRIMARY KEY,
-            trace_id TEXT NOT NULL UNIQUE,
-            started_at INTEGER NOT NULL, -- microseconds since 1970, UTC
-            tenant TEXT NOT NULL,
-            agent TEXT NOT NULL,
-            outcome TEXT NOT NULL,
-            run TEXT NOT NULL,
-            session TEXT NOT NULL,
-            client TEXT NOT NULL,
-            client_version TEXT NOT NULL,
-            provider TEXT NOT NULL,
-            dialect TEXT NOT NULL,
-            operation TEXT NOT NULL,
-            mode TEXT NOT NULL,
-            method TEXT NOT NULL,
-            host TEXT NOT NULL,
-            path TEXT NOT NULL,
-            model TEXT NOT NULL,
-            model_answered TEXT NOT NULL,
-            response_id TEXT NOT NULL,
-            stream INTEGER NOT NULL,
-            status INTEGER,
-            verdict TEXT NOT NULL,
-            error_code TEXT NOT NULL,
-            error TEXT NOT NULL,
-            usage_source TEXT NOT NULL,
-            service_tier TEXT NOT NULL,
-            cost_nano_usd INTEGER,
-            price_version TEXT NOT NULL,
-            ttft_ms REAL,
-            duration_ms REAL,
-            stop_reason TEXT NOT NULL,
-            conversation TEXT NOT NULL,
-            parent_conversation TEXT NOT NULL,
-            turn INTEGER NOT NULL,
-            input_tokens INTEGER NOT NULL,
-            output_tokens INTEGER NOT NULL,
-            cache_read_tokens INTEGER NOT NULL,
-            cache_write_5m_tokens INTEGER NOT NULL,
-            cache_write_1h_tokens INTEGER NOT NULL,
-            input_audio_tokens INTEGER NOT NULL,
-            cache_audio_read_tokens INTEGER NOT NULL,
-            output_audio_tokens INTEGER NOT NULL,
-            reasoning_tokens INTEGER NOT NULL,
-            web_searches INTEGER NOT NULL,
-            finding_count INTEGER NOT NULL,
-            action_count INTEGER NOT NULL,
-            details TEXT NOT NULL -- JSON: every other field of a trace
-        )
-        """
-    )
+    db.execute(TRACES)
     db.execute("CREATE INDEX traces_by_time ON traces (started_at)")
     db.execute("CREATE INDEX traces_by_tenant ON traces (tenant, trace_id) WHERE tenant <> ''")
     db.execute("CREATE INDEX traces_by_agent ON traces (agent, trace_id) WHERE agent <> ''")
