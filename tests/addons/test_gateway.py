@@ -1,6 +1,7 @@
 """The gateway addon in a whole worker: real sockets, real TLS, the scripted provider."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -301,14 +302,10 @@ async def test_a_provider_that_misbehaves_leaves_a_trace_and_nothing_hangs(
     worker = await start()
     worker.provider.enqueue(Script(misbehave=mode, chunks=5))
     async with client(worker) as http:
-        with_error: object = None
-        try:
-            with_error = (await http.post(URL, json=chat(stream=True), headers=HEADERS)).status_code
-        except httpx2.HTTPError as error:
-            with_error = error
-        assert with_error is not None
+        with contextlib.suppress(httpx2.HTTPError):
+            await http.post(URL, json=chat(stream=True), headers=HEADERS)
         trace = await worker.journal.trace()
-        assert trace.outcome is outcome, (mode, trace.error_code, trace.error, with_error)
+        assert trace.outcome is outcome, (mode, trace.error_code)
         assert (await http.post(URL, json=chat(), headers=HEADERS)).status_code == 200
 
 
