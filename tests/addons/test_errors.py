@@ -5,10 +5,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from llmtrace.domain.traces import Outcome
 from llmtrace.testing.inprocess import running_worker
 from llmtrace.testing.provider import ScriptedProvider
+from llmtrace.testing.script import Script
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
@@ -36,3 +39,16 @@ async def test_the_error_has_the_dialects_shape(
     assert status == "502"
     assert shape in json.loads(body)["error"]
     assert "no connection to the provider" in json.loads(body)["error"]["message"]
+
+
+async def test_a_provider_that_falls_silent_is_a_504_in_the_dialects_shape(tmp_path: Path) -> None:
+    with ScriptedProvider() as provider:
+        provider.enqueue(Script(misbehave="silent"))
+        async with running_worker(tmp_path, provider, limits__upstream_idle_seconds=0.5) as worker:
+            url = f"{worker.base_url}/anthropic/v1/messages"
+            async with httpx2.AsyncClient(trust_env=False, timeout=10) as http:
+                answer = await http.post(url, json={"model": "m", "messages": [], "max_tokens": 1})
+            trace = await worker.journal.trace()
+    assert answer.status_code == 504
+    assert answer.json()["type"] == "error"
+    assert (trace.outcome, trace.status) == (Outcome.TIMEOUT, 504)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -193,7 +194,7 @@ def data_limits(settings: Settings) -> Limits:
         pipelined_bytes=limits.pipelined_bytes,
         h2_streams=limits.h2_streams,
         h2_resets_per_minute=limits.h2_resets_per_minute,
-        idle_seconds=int(limits.upstream_idle_seconds),
+        idle_seconds=math.ceil(limits.upstream_idle_seconds),
     )
 
 
