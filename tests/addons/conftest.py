@@ -63,7 +63,11 @@ async def gateway(
     started: list[Gateway] = []
 
     async def start(**setup: Any) -> Gateway:
-        files = {"ca_dir": ca.directory, "ca_pem": root, "provider_ca": provider_root}
+        files: dict[str, Any] = {
+            "ca_dir": ca.directory,
+            "ca_pem": root,
+            "provider_ca": provider_root,
+        }
         running = await start_gateway(Setup(**(files | setup)))
         started.append(running)
         return running

@@ -33,7 +33,8 @@ def test_tokens_per_second(
 ) -> None:
     usage = Usage(output_tokens=tokens)
     trace = replace(TRACE, usage=usage, ttft_ms=ttft_ms, duration_ms=duration_ms)
-    assert trace.tokens_per_second == speed
+    assert replace(trace, stream=True).tokens_per_second == speed
+    assert trace.tokens_per_second is None  # a whole answer comes at once
 
 
 def test_what_was_not_read_adds_up() -> None:

@@ -137,8 +137,13 @@ class Trace:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Output tokens over the time after the first one, None where it cannot be told."""
-        if self.duration_ms is None or self.ttft_ms is None or not self.usage.output_tokens:
+        """Output tokens of a stream over the time after the first, None where it can't be told."""
+        if (
+            not self.stream
+            or self.duration_ms is None
+            or self.ttft_ms is None
+            or not self.usage.output_tokens
+        ):
             return None
         seconds = (self.duration_ms - self.ttft_ms) / 1000
         return self.usage.output_tokens / seconds if seconds > 0 else None

@@ -22,8 +22,15 @@ class MessageTap:
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, *, max_bytes: int, keep: bool) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        keep: bool,
+        on_events: Callable[[Sequence[AnswerEvent]], None] | None = None,
+    ) -> None:
         self._collector = AnswerCollector()
+        self._on_events = on_events
         self._max_bytes = max_bytes
         self._keep = keep
         self._kept: list[bytes] = []
@@ -46,6 +53,8 @@ class MessageTap:
         for event in events:
             if isinstance(event, Unread):
                 self._gap(event.reason, event.size)
+        if self._on_events is not None:
+            self._on_events(events)
 
     def close(self) -> Answer:
         """The answer ended: return what it said."""
@@ -81,7 +90,7 @@ class AnswerTap:
         max_bytes: int,
         max_frame: int,
         keep: bool = True,
-        on_events: Callable[[list[AnswerEvent]], None] | None = None,
+        on_events: Callable[[Sequence[AnswerEvent]], None] | None = None,
     ) -> None:
         self._dialect = dialect
         self._decoder = decoder_for(content_encoding, max_size=max_bytes)

@@ -1,14 +1,19 @@
 """One call on its way: what is known of it so far, from its head to its END record."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
+from llmtrace.domain.answers import AnswerEvent, TextDelta, ToolCallOpened
 from llmtrace.domain.traces import Body, Gap, Outcome, Span, Trace
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.conversation import Thread
 from llmtrace.pipeline.credentials import Credentials
 from llmtrace.providers.base import Dialect, RequestView, Route
+
+CONTENT: Final = (TextDelta, ToolCallOpened)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,8 @@ class Call:
     tap: AnswerTap | MessageTap | None = None
     status: int | None = None
     first_byte: float | None = None
+    first_token: float | None = None
+    """When the first word or tool call of a stream was there (monotonic, seconds)."""
     recorded: bool = False
     """Whether its START was handed to the journal."""
     ended: bool = False
@@ -80,6 +87,11 @@ class Call:
     def know(self, **values: object) -> None:
         """Add to the trace what was learned."""
         self.trace = replace(self.trace, **values)  # type: ignore[arg-type]  # fields by name
+
+    def said(self, events: Sequence[AnswerEvent]) -> None:
+        """Note when the answer first says something."""
+        if self.first_token is None and any(isinstance(e, CONTENT) for e in events):
+            self.first_token = time.monotonic()
 
     def gap(self, reason: str, size: int, location: str = "") -> None:
         """Note bytes that nobody read."""

@@ -144,7 +144,9 @@ class Pipeline:
     ) -> tuple[Refusal | None, MessageTap]:
         """Read the WebSocket message that begins a call; return what reads its answer."""
         bounds = self._bounds
-        tap = call.tap = MessageTap(max_bytes=bounds.answer_bytes, keep=self._keep_bodies)
+        tap = call.tap = MessageTap(
+            max_bytes=bounds.answer_bytes, keep=self._keep_bodies, on_events=call.said
+        )
         call.request_bytes = len(content)
         if self._keep_bodies:
             call.request_body = Body(content=content, media_type="application/json")
@@ -293,6 +295,7 @@ class Pipeline:
             max_bytes=self._bounds.answer_bytes,
             max_frame=self._bounds.frame_bytes,
             keep=self._keep_bodies,
+            on_events=call.said,
         )
         return call.tap
 

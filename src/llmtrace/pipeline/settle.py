@@ -65,7 +65,7 @@ def record(
         actions=_actions(call, answer),
         coverage=_coverage(call),
         duration_ms=(now - call.head.started) * 1000,
-        ttft_ms=(call.first_byte - call.head.started) * 1000 if call.first_byte else None,
+        ttft_ms=_first_token_ms(call),
         spans=_spans(call, now),
     )
     if prices is not None and _charged(call, answer, trace, deferred):
@@ -77,6 +77,12 @@ def record(
         answer=_kept(call),
         texts=_texts(call, answer),
     )
+
+
+def _first_token_ms(call: Call) -> float | None:
+    """Return when the first token was there: of a whole answer, when its first byte was."""
+    first = call.first_token if call.trace.stream else call.first_byte
+    return (first - call.head.started) * 1000 if first else None
 
 
 def _ending(
