@@ -1,3 +1,5 @@
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,81 +10,15 @@ from hypothesis import strategies as st
 from llmtrace.domain.usage import Usage
 from llmtrace.providers.usage import MAX_COUNT, estimate_tokens, read_usage
 
-CHAT = {
-    "prompt_tokens": 100,
-    "completion_tokens": 50,
-    "total_tokens": 150,
-    "prompt_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 8, "audio_tokens": 5},
-    "completion_tokens_details": {
-        "reasoning_tokens": 30,
-        "audio_tokens": 7,
-        "accepted_prediction_tokens": 0,
-    },
-}
-RESPONSES = {
-    "input_tokens": 100,
-    "input_tokens_details": {
-        "cached_tokens": 40,
-        "cache_write_tokens": 8,
-        "cache_write_tokens_details": {"ttl_30m_tokens": 3, "ttl_12h_tokens": 5},
-    },
-    "output_tokens": 50,
-    "output_tokens_details": {"reasoning_tokens": 30},
-    "total_tokens": 150,
-}
-REALTIME = {
-    "total_tokens": 150,
-    "input_tokens": 100,
-    "output_tokens": 50,
-    "input_token_details": {
-        "text_tokens": 60,
-        "audio_tokens": 40,
-        "image_tokens": 0,
-        "cached_tokens": 30,
-        "cached_tokens_details": {"text_tokens": 20, "audio_tokens": 10, "image_tokens": 0},
-    },
-    "output_token_details": {"text_tokens": 15, "audio_tokens": 35},
-}
-ANTHROPIC = {
-    "input_tokens": 10,
-    "cache_creation_input_tokens": 30,
-    "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 10},
-    "cache_read_input_tokens": 60,
-    "output_tokens": 50,
-    "output_tokens_details": {"thinking_tokens": 20},
-    "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 1},
-    "service_tier": "standard",
-}
-GEMINI = {
-    "promptTokenCount": 100,
-    "cachedContentTokenCount": 40,
-    "candidatesTokenCount": 20,
-    "thoughtsTokenCount": 30,
-    "toolUsePromptTokenCount": 11,
-    "totalTokenCount": 161,
-    "promptTokensDetails": [
-        {"modality": "TEXT", "tokenCount": 75},
-        {"modality": "AUDIO", "tokenCount": 25},
-    ],
-    "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 5}],
-    "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 6}],
-    "trafficType": "ON_DEMAND",
-}
-CONVERSE = {
-    "inputTokens": 10,
-    "outputTokens": 50,
-    "totalTokens": 150,
-    "cacheReadInputTokens": 60,
-    "cacheWriteInputTokens": 30,
-    "cacheDetails": [{"ttl": "5m", "inputTokens": 20}, {"ttl": "1h", "inputTokens": 10}],
-}
-XAI = {
-    "prompt_tokens": 32,
-    "completion_tokens": 9,
-    "total_tokens": 135,
-    "prompt_tokens_details": {"cached_tokens": 6},
-    "completion_tokens_details": {"reasoning_tokens": 94},
-}
+PAYLOADS: dict[str, Any] = json.loads(Path(__file__).with_name("usage_payloads.json").read_text())
+CHAT: dict[str, Any] = PAYLOADS["chat"]
+RESPONSES: dict[str, Any] = PAYLOADS["responses"]
+REALTIME: dict[str, Any] = PAYLOADS["realtime"]
+ANTHROPIC: dict[str, Any] = PAYLOADS["anthropic"]
+GEMINI: dict[str, Any] = PAYLOADS["gemini"]
+CONVERSE: dict[str, Any] = PAYLOADS["converse"]
+XAI: dict[str, Any] = PAYLOADS["xai"]
+FIELDS: dict[str, Any] = PAYLOADS["fields"]
 
 
 @pytest.mark.parametrize(
@@ -324,18 +260,6 @@ def test_claude_on_bedrock_is_known_by_its_model() -> None:
     }
     usage = read_usage("bedrock", "bedrock.invoke", raw, "us.anthropic.claude-sonnet-4-5")
     assert usage == Usage(input_tokens=5, output_tokens=2, cache_write_1h_tokens=4)
-
-
-FIELDS = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cache_read_tokens": "cache_read_tokens",
-    "cache_write_1h_tokens": "cache_write_1h_tokens",
-    "input_audio_tokens": "input_audio_tokens",
-    "output_audio_tokens": "output_audio_tokens",
-    "reasoning_tokens": "output_reasoning_tokens",
-    "web_searches": "web_searches",
-}
 
 
 @pytest.mark.parametrize(
