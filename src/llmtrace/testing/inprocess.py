@@ -139,7 +139,7 @@ async def running_worker(
             provider=provider,
             journal=journal,
             counters=counters,
-            forward=bound.get("regular", 0),
+            forward=bound.get("regular") or bound["upstream"],
             reverse=bound.get("reverse", 0),
             ca_pem=authority.export_pem(),
         )
