@@ -1,7 +1,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.supervisor import Child, Ports, RestartPolicy, State, Supervisor
+from llmtrace.supervisor import Child, RestartPolicy, State, Supervisor
 
 SERVE = """
 import json, os, signal, sys
@@ -187,6 +186,41 @@ async def test_reload_tells_the_children_the_new_configuration(start: Any) -> No
     assert status.ready == {"said": "new"}
 
 
+async def test_a_child_that_rolls_is_replaced_before_it_drains(start: Any) -> None:
+    gateway = start(
+        python("worker-0", SLOW_DRAIN, rolls=True),
+        python("worker-1", SLOW_DRAIN, rolls=True),
+        reload=lambda: b"new\n",
+    )
+    await gateway.wait_ready()
+    before = {name: s.pid for name, s in gateway.supervisor.status().items()}
+    gateway.supervisor.reload()
+    lowest = 200
+    async with asyncio.timeout(10):
+        while {s.pid for s in gateway.supervisor.status().values()} & set(before.values()):
+            lowest = max(lowest, gateway.supervisor.health()[0])
+            await asyncio.sleep(0.01)
+    status = gateway.supervisor.status()
+    assert lowest == 200
+    assert [s.ready for s in status.values()] == [{"said": "new"}] * 2
+    gateway.supervisor.stop()
+    assert await gateway.end() == 0
+
+
+async def test_a_child_that_does_not_start_anew_stays_as_it_was(start: Any) -> None:
+    picky = "import sys\nif sys.stdin.readline() == 'new\\n': sys.exit(3)\n" + SERVE.replace(
+        "sys.stdin.readline().strip()", "'old'"
+    )
+    gateway = start(python("worker-0", picky, rolls=True), reload=lambda: b"new\n")
+    await gateway.wait_ready()
+    pid = gateway.supervisor.status()["worker-0"].pid
+    await asyncio.wait_for(gateway.supervisor._roll(b"new\n"), 10)
+    status = gateway.supervisor.status()["worker-0"]
+    assert (status.pid, status.state) == (pid, State.READY)
+    gateway.supervisor.stop()
+    assert await gateway.end() == 0
+
+
 async def test_bad_configuration_changes_nothing(
     start: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,41 +243,3 @@ async def test_endless_line_of_a_child_is_no_harm(start: Any) -> None:
 def test_delay_doubles_up_to_its_bound() -> None:
     policy = RestartPolicy(first_delay=1, longest_delay=5)
     assert [policy.delay(n) for n in range(6)] == [1, 1, 2, 4, 5, 5]
-
-
-def test_free_port_is_found_and_workers_can_share_it() -> None:
-    ports = Ports([("127.0.0.1", 0)])
-    (reserved,) = ports.reserved
-    assert reserved.port > 0
-    for _ in range(2):
-        worker = socket.socket()
-        worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        worker.bind((reserved.host, reserved.port))
-        worker.listen()
-        worker.close()
-    ports.close()
-
-
-def test_second_gateway_is_refused_even_before_the_first_one_listens() -> None:
-    first = Ports([("127.0.0.1", 0)])
-    port = first.reserved[0].port
-    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port} .*another gateway"):
-        Ports([("127.0.0.1", 0), ("127.0.0.1", port)])
-    first.close()
-    Ports([("127.0.0.1", port)]).close()
-
-
-def test_port_of_another_program_is_refused() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(OSError, match="choose another address"),
-    ):
-        Ports([("127.0.0.1", taken.getsockname()[1])])
-
-
-def test_without_reuse_port_the_socket_is_to_be_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(socket, "SO_REUSEPORT")
-    ports = Ports([("127.0.0.1", 0)])
-    assert ports.reserved[0].fd is not None
-    ports.close()

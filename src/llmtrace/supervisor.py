@@ -8,10 +8,9 @@ import contextlib
 import json
 import logging
 import signal
-import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -19,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 KILL_SECONDS: Final = 5.0
 """What is left to a child between the end of its time and SIGKILL."""
+ROLL_SECONDS: Final = 60.0
+"""How long a new process may take to serve before the old one is kept."""
 MAX_LINE_BYTES: Final = 64 * 1024
 
 
@@ -29,7 +30,8 @@ class Child:
 
     It says that it serves by a line ``{"ready": …}`` on its standard output, and how it is by
     lines ``{"status": {…}}``, of which the last one counts. Children of a
-    lower ``stage`` are stopped before those of a higher one begin to be.
+    lower ``stage`` are stopped before those of a higher one begin to be. One that ``rolls`` is
+    reloaded by a new process that serves before the old one drains; others are told.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Child:
     stdin: bytes = b""
     stage: int = 0
     pass_fds: tuple[int, ...] = ()
+    rolls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,73 +81,6 @@ class Status:
     said: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reserved:
-    """An address that is ours. ``fd`` is set where it can only be shared by inheritance."""
-
-    host: str
-    port: int
-    fd: int | None = None
-
-
-class Ports:
-    """Keeps addresses for the workers: nobody else's, and the same for all of them.
-
-    Workers bind the same port with SO_REUSEPORT; where there is none, they inherit the socket.
-    """
-
-    def __init__(self, addresses: Sequence[tuple[str, int]]) -> None:
-        self._sockets: list[socket.socket] = []
-        try:
-            self.reserved = tuple(self._reserve(host, port) for host, port in addresses)
-        except OSError:
-            self.close()
-            raise
-
-    def _reserve(self, host: str, port: int) -> Reserved:
-        try:
-            family, _, _, _, where = socket.getaddrinfo(
-                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            probe = _bound(family, where, shared=False)
-            name = probe.getsockname()
-            if not hasattr(socket, "SO_REUSEPORT"):
-                self._sockets.append(probe)
-                return Reserved(host=host, port=name[1], fd=probe.fileno())
-            probe.close()
-            self._sockets.append(_bound(family, name, shared=True))
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"cannot listen on {host or '*'}:{port} ({error.strerror}); another gateway may "
-                "be running: stop it, or choose another address in the configuration",
-            ) from error
-        return Reserved(host=host, port=name[1])
-
-    def close(self) -> None:
-        """Give the addresses back."""
-        for sock in self._sockets:
-            sock.close()
-        self._sockets.clear()
-
-
-def _bound(family: int, where: tuple[object, ...], *, shared: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(where)
-        if shared:
-            # Linux lets sockets with SO_REUSEADDR share an address while none listens, which
-            # would let a second gateway start: from here on only SO_REUSEPORT may join.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 class _Runner:
     """Keeps one child alive until it is told to stop it."""
 
@@ -154,7 +90,7 @@ class _Runner:
         self.changed = asyncio.Event()
         self._stdin = child.stdin
         self._policy = policy
-        self._gave_up = gave_up
+        self.gave_up = gave_up
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._failures = 0
@@ -170,7 +106,7 @@ class _Runner:
             self._failures = self._failures + 1 if lived < self._policy.at_once else 1
             self._set(State.DEAD)
             if self._failures >= self._policy.give_up:
-                self._gave_up(
+                self.gave_up(
                     f"{self.child.name} died {self._failures} times at once (exit code {code}); "
                     "its own messages above say why"
                 )
@@ -185,6 +121,12 @@ class _Runner:
     def _set(self, state: State) -> None:
         self.status.state = state
         self.changed.set()
+
+    async def until_ready(self) -> None:
+        """Wait until the child serves."""
+        while self.status.state is not State.READY:
+            self.changed.clear()
+            await self.changed.wait()
 
     async def _live(self) -> int:
         """Run the child once, and return its exit code."""
@@ -270,7 +212,7 @@ class Supervisor:
             killed.
         policy: When the dead are started again.
         reload: Called on SIGHUP; returns the line that children are told on their standard
-            input, followed by SIGHUP. If it raises ValueError, all goes on as it was.
+            input from now on. If it raises ValueError, all goes on as it was.
         started: Called once, when all children are ready for the first time.
     """
 
@@ -283,8 +225,11 @@ class Supervisor:
         reload: Callable[[], bytes] | None = None,
         started: Callable[[], None] = lambda: None,
     ) -> None:
-        policy = policy or RestartPolicy()
-        self._runners = [_Runner(child, policy, self._give_up) for child in children]
+        self._policy = policy or RestartPolicy()
+        self._runners = [_Runner(child, self._policy, self._give_up) for child in children]
+        self._tasks: dict[_Runner, asyncio.Task[None]] = {}
+        self._rolling = asyncio.Lock()
+        self._jobs: set[asyncio.Task[None]] = set()
         self._shutdown_seconds = shutdown_seconds
         self._reload = reload
         self._started = started
@@ -315,17 +260,24 @@ class Supervisor:
         0 after a drain; 1 if a child would not live, or had to be killed.
         """
         self._catch_signals()
-        tasks = [asyncio.create_task(runner.run()) for runner in self._runners]
-        announce = asyncio.create_task(self._announce())
+        for runner in self._runners:
+            self._tasks[runner] = asyncio.create_task(runner.run())
+        self._do(self._announce())
         try:
             await self._stop.wait()
-            await self._drain(tasks)
+            await self._drain()
         finally:
-            announce.cancel()
-            for runner in self._runners:
+            for job in self._jobs:
+                job.cancel()
+            for runner in self._tasks:
                 runner.kill()
-            await asyncio.gather(*tasks, announce, return_exceptions=True)
+            await asyncio.gather(*self._tasks.values(), *self._jobs, return_exceptions=True)
         return self._exit_code
+
+    def _do(self, work: Coroutine[None, None, None]) -> None:
+        job = asyncio.create_task(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
 
     def stop(self) -> None:
         """Drain and end; called a second time, end at once."""
@@ -341,9 +293,45 @@ class Supervisor:
             logger.error("the configuration stays as it was: %s", error)
             return
         for runner in self._runners:
-            if line:
+            if not runner.child.rolls:
                 runner.tell(line)
-            runner.signal(signal.SIGHUP)
+                runner.signal(signal.SIGHUP)
+        self._do(self._roll(line))
+
+    async def _roll(self, line: bytes) -> None:
+        """Replace the children that roll, one after the other: the new serves, the old drains."""
+        async with self._rolling:
+            for old in [runner for runner in self._runners if runner.child.rolls]:
+                child = replace(old.child, stdin=line or old.child.stdin)
+                if self._stop.is_set() or not await self._replace(old, child):
+                    return
+            logger.info("all workers run with what was read")
+
+    async def _replace(self, old: _Runner, child: Child) -> bool:
+        failed = asyncio.Event()
+        new = _Runner(child, self._policy, lambda _message: failed.set())
+        self._tasks[new] = asyncio.create_task(new.run())
+        ready, dead = (asyncio.create_task(w) for w in (new.until_ready(), failed.wait()))
+        await asyncio.wait({ready, dead}, timeout=ROLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        served = ready.done()
+        ready.cancel()
+        dead.cancel()
+        if not served:
+            logger.error("%s does not start with what was read; all stays as it was", child.name)
+            new.kill()
+            await self._tasks.pop(new)
+            return False
+        new.gave_up = self._give_up
+        self._runners[self._runners.index(old)] = new
+        self._do(self._retire(old))
+        return True
+
+    async def _retire(self, old: _Runner) -> None:
+        old.stop()
+        if not await self._ended([self._tasks[old]], self._shutdown_seconds):
+            logger.error("%s did not drain in time and is killed", old.child.name)
+            old.kill()
+        await self._tasks.pop(old)
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -358,16 +346,13 @@ class Supervisor:
 
     async def _announce(self) -> None:
         for runner in self._runners:
-            while runner.status.state is not State.READY:
-                runner.changed.clear()
-                await runner.changed.wait()
+            await runner.until_ready()
         self._started()
 
-    async def _drain(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _drain(self) -> None:
         """Stop the children stage by stage, each with its own time."""
-        for stage in sorted({runner.child.stage for runner in self._runners}):
-            pairs = zip(self._runners, tasks, strict=True)
-            members = [(r, t) for r, t in pairs if r.child.stage == stage]
+        for stage in sorted({runner.child.stage for runner in self._tasks}):
+            members = [(r, t) for r, t in self._tasks.items() if r.child.stage == stage]
             for runner, _ in members:
                 runner.stop()
             if await self._ended([task for _, task in members], self._shutdown_seconds):

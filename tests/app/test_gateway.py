@@ -212,3 +212,46 @@ def test_health_says_where_it_listens_and_how_its_parts_are(
     assert state["forward"] == gateway.addresses.forward
     gateway.stop()
     assert not (tmp_path / "home" / "gateway.json").exists()
+
+
+def test_sighup_takes_the_new_configuration_without_a_failed_call(
+    config: Config, provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    home, file = tmp_path / "home", tmp_path / "llmtrace.yaml"
+    keys = f"workers: 1\nupstreams: {{api.openai.com: '{provider.url}'}}\n"
+    keys += f"upstream_ca: {provider.write_ca(tmp_path)}\nlisten: 127.0.0.1:0\n"
+    keys += "reverse: {listen: 127.0.0.1:0}\napi: {listen: 127.0.0.1:0}\n"
+    file.write_text(keys)
+    with (tmp_path / "log").open("wb") as log:
+        gateway = subprocess.Popen(  # noqa: S603  # our own module
+            [sys.executable, "-m", "llmtrace", "proxy", "--config", str(file)],
+            env={"LLMTRACE_HOME": str(home), "PATH": os.environ["PATH"]},
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+    try:
+        until((home / "gateway.json").exists)
+        url = f"http://{json.loads((home / 'gateway.json').read_text())['reverse']}"
+
+        def ask(size: int) -> int:
+            body = {**CHAT, "messages": [{"role": "user", "content": "x" * size}]}
+            return httpx2.post(
+                f"{url}/openai/v1/chat/completions", json=body, trust_env=False
+            ).status_code
+
+        assert ask(5000) == 200
+        file.write_text("limits: {body_bytes: no number}\n")
+        gateway.send_signal(signal.SIGHUP)
+        assert ask(5000) == 200
+        file.write_text(keys + "limits: {body_bytes: 2048}\n")
+        gateway.send_signal(signal.SIGHUP)
+        seen: list[int] = []
+        while 413 not in seen:
+            seen.append(ask(5000))
+            assert len(seen) < 2000
+        assert set(seen) <= {200, 413}
+        assert ask(100) == 200
+        assert "limits.body_bytes" in (tmp_path / "log").read_text()
+    finally:
+        gateway.terminate()
+        assert gateway.wait(30) == 0

@@ -8,7 +8,6 @@ from llmtrace.app.settings import Settings
 from llmtrace.app.worker import (
     MAX_TLS_FAILURES,
     Ports,
-    Prices,
     TlsFailures,
     Trusted,
     bases_of,
@@ -81,20 +80,6 @@ def test_self_hosted_providers_have_a_base_url(tmp_path: Path) -> None:
         **{"intercept.hosts": {"10.0.0.5:8000": "vllm", "*.corp": "tgi", "llm.corp": "sglang"}},
     )
     assert bases_of(named) == {"vllm": "http://10.0.0.5:8000", "sglang": "https://llm.corp"}
-
-
-def test_a_bad_price_file_keeps_the_last_good_prices(tmp_path: Path) -> None:
-    file = tmp_path / "prices.yaml"
-    file.write_text("mine: {input_per_million: 1, output_per_million: 2}\n")
-    prices = Prices(settings(tmp_path, **{"cost_estimation.pricing_file": str(file)}))
-    good = prices()
-    file.write_text("mine: {input_per_million: -1}\n")
-    prices.reload()
-    assert prices() is good
-
-
-def test_without_cost_estimation_there_are_no_prices(tmp_path: Path) -> None:
-    assert Prices(settings(tmp_path, **{"cost_estimation.enabled": False}))() is None
 
 
 def test_failed_handshakes_are_noted_for_doctor_within_bounds(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def pipeline(journal: RememberingJournal) -> Pipeline:
     return Pipeline(
         hosts=HostTable({"models.local:11434": "ollama"}),
         identifier=Identifier(secret=b"s", trusted=["127.0.0.0/8"]),
-        prices=lambda: None,
+        prices=None,
         journal=journal,
         bounds=Bounds(
             decoded_bytes=1 << 20,

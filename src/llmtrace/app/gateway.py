@@ -20,21 +20,25 @@ from pydantic import SecretStr
 
 from llmtrace import logs
 from llmtrace.api.health import HealthServer
+from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
 from llmtrace.certs.authority import CaUnusable, CertificateAuthority, Made
 from llmtrace.certs.issue import CaPolicy
 from llmtrace.config import Config, ConfigError, load
 from llmtrace.config.section import Address, parse_address
 from llmtrace.environment.home import Home, home
+from llmtrace.ports import Ports
 from llmtrace.storage.base import StorageError
 from llmtrace.storage.recorder import read_status
-from llmtrace.supervisor import Child, Ports, Supervisor
+from llmtrace.supervisor import Child, Supervisor
 
 logger = logging.getLogger(__name__)
 
 START_SECONDS: Final = 60.0
 FAILED_TO_START: Final = 1
 ANY_PORT: Final = "127.0.0.1:0"
+AT_START: Final = ("listen", "reverse", "api", "workers", "storage", "spool", "ca", "logging")
+"""Keys and sections that the processes which stay have read, or that hold the ports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +150,7 @@ class Gateway:
                 argv=(sys.executable, "-m", "llmtrace.app.worker", told, f"worker-{number}"),
                 stdin=stdin,
                 pass_fds=fds,
+                rolls=True,
             )
             for number in range(count)
         ]
@@ -158,18 +163,16 @@ class Gateway:
         return self._settings.dump().encode() + b"\n"
 
     def _reload(self) -> bytes:
-        """Read the configuration anew; what needs new processes is said to."""
-        if self._config_path is None:
-            return self._line()
-        try:
-            config = load(self._config_path)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        logger.info("prices are read again; other changes take effect at the next start")
-        changed = self._settings.config.model_copy(
-            update={"cost_estimation": config.cost_estimation}
-        )
-        self._settings = Settings(config=changed, home=self._settings.home)
+        """Read the configuration anew; new workers take over with it, one after the other."""
+        if self._config_path is not None:
+            try:
+                config = load(self._config_path)
+                price_book(config)
+            except (ConfigError, OSError) as error:
+                raise ValueError(str(error)) from error
+            self._settings = Settings(
+                config=_keep(self._settings.config, config), home=self._settings.home
+            )
         return self._line()
 
     def _announce(self) -> None:
@@ -189,6 +192,14 @@ class Gateway:
         )
         sys.stdout.write(json.dumps({"ready": asdict(self._addresses)}) + "\n")
         sys.stdout.flush()
+
+
+def _keep(old: Config, new: Config) -> Config:
+    """Return the new configuration, with the old values of what only a start can change."""
+    kept = {key: getattr(old, key) for key in AT_START if getattr(old, key) != getattr(new, key)}
+    if kept:
+        logger.warning("%s: takes effect at the next start", ", ".join(kept))
+    return new.model_copy(update=kept)
 
 
 def _summed(said: Sequence[Mapping[str, object]]) -> dict[str, object]:

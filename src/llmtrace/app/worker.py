@@ -26,6 +26,7 @@ from llmtrace.addons.tls import GatewayTls
 from llmtrace.addons.tunnels import HostPolicy, TunnelLedger
 from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
+from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
 from llmtrace.config.section import parse_address
 from llmtrace.environment.tlsfailures import TlsFailure, read_failures
@@ -59,47 +60,6 @@ class Ports:
     def own(self) -> frozenset[int]:
         """All of them: none may be reached through the gateway."""
         return frozenset(port for port in (self.forward, self.reverse, self.api) if port)
-
-
-class Prices:
-    """The price book in force. A bad file keeps the last good one."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._book: PriceBook | None = None
-        self.reload()
-
-    def __call__(self) -> PriceBook | None:
-        """Return the book, None if calls are not to be priced."""
-        return self._book
-
-    def reload(self, settings: Settings | None = None) -> None:
-        """Read the prices again, by new settings if there are some."""
-        self._settings = settings or self._settings
-        cost = self._settings.config.cost_estimation
-        if not cost.enabled:
-            return
-        custom = {name: model.model_dump() for name, model in cost.custom_models.items()}
-        try:
-            self._book = PriceBook(custom_models=custom, pricing_file=cost.pricing_file)
-        except (ValueError, OSError) as error:
-            logger.error("prices were not read: %s", error)
-            self._book = self._book or PriceBook()
-
-
-class Orders:
-    """Hears what the supervisor says on standard input, and that it is gone when that ends."""
-
-    def __init__(self, *, stop: Callable[[], object]) -> None:
-        self.settings: Settings | None = None
-        self._stop = stop
-        threading.Thread(target=self._listen, name="orders", daemon=True).start()
-
-    def _listen(self) -> None:
-        for line in sys.stdin:
-            self.settings = Settings.parse(line)
-        with suppress(RuntimeError):  # the loop has ended already
-            self._stop()
 
 
 class TlsFailures:
@@ -151,7 +111,7 @@ def pipeline_of(
     *,
     journal: Journal,
     counters: Counters,
-    prices: Callable[[], PriceBook | None],
+    prices: PriceBook | None,
 ) -> Pipeline:
     """Return the pipeline of one worker."""
     config = settings.config
@@ -237,7 +197,12 @@ def listens_of(settings: Settings, ports: Ports, proxy: ProxyUrl | None) -> list
 
 
 def master_of(
-    settings: Settings, ports: Ports, *, journal: Journal, counters: Counters, prices: Prices
+    settings: Settings,
+    ports: Ports,
+    *,
+    journal: Journal,
+    counters: Counters,
+    prices: PriceBook | None,
 ) -> tuple[GatewayMaster, HostPolicy]:
     """Wire one worker. To be called inside the running event loop."""
     config = settings.config
@@ -299,15 +264,16 @@ def master_of(
 async def serve(settings: Settings, ports: Ports, name: str) -> None:
     """Serve until SIGTERM or SIGINT, then let calls end."""
     counters = Counters()
-    prices = Prices(settings)
     journal = journal_of(settings, name)
-    master, policy = master_of(settings, ports, journal=journal, counters=counters, prices=prices)
+    master, policy = master_of(
+        settings, ports, journal=journal, counters=counters, prices=price_book(settings.config)
+    )
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    told = Orders(stop=lambda: loop.call_soon_threadsafe(stop.set))
-    loop.add_signal_handler(signal.SIGHUP, lambda: prices.reload(told.settings))
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the supervisor reloads, by a new worker
+    _when_orphaned(lambda: loop.call_soon_threadsafe(stop.set))
     running = asyncio.create_task(master.run())
     bound = await _ready(master, running)
     sys.stdout.write(json.dumps({"ready": [f"{b.host}:{b.port}" for b in bound]}) + "\n")
@@ -322,6 +288,18 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     telling.cancel()
     await running
     journal.close()
+
+
+def _when_orphaned(stop: Callable[[], object]) -> None:
+    """Call ``stop`` when standard input ends: the supervisor is gone."""
+
+    def listen() -> None:
+        for _line in sys.stdin:
+            pass
+        with suppress(RuntimeError):  # the loop has ended already
+            stop()
+
+    threading.Thread(target=listen, name="orphaned", daemon=True).start()
 
 
 async def _tell(counters: Counters, ledger: TunnelLedger) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl
@@ -61,7 +61,7 @@ class Pipeline:
         *,
         hosts: HostTable,
         identifier: Identifier,
-        prices: Callable[[], PriceBook | None],
+        prices: PriceBook | None,
         journal: Journal,
         bounds: Bounds,
         counters: Counters,
@@ -336,7 +336,7 @@ class Pipeline:
             outcome=outcome,
             code=code,
             message=message,
-            prices=self._prices(),
+            prices=self._prices,
             conversations=self._conversations,
             deferred=self._deferred,
             now=time.monotonic(),

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmtrace.addons.master import GatewayMaster
+from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
-from llmtrace.app.worker import Ports, Prices, master_of
+from llmtrace.app.worker import Ports, master_of
 from llmtrace.certs.authority import CertificateAuthority
 from llmtrace.config import load
 from llmtrace.domain.traces import Body, Outcome, Record, Trace
@@ -129,7 +130,7 @@ async def running_worker(
         Ports(forward=0, reverse=0, api=1),
         journal=journal,
         counters=counters,
-        prices=Prices(settings),
+        prices=price_book(config),
     )
     task = asyncio.create_task(master.run())
     bound = {b.mode.partition(":")[0]: b.port for b in await asyncio.wait_for(master.ready(), 10)}
