@@ -11,14 +11,14 @@ from typing import Any
 import httpx2
 import pytest
 
-from llmtrace.addons.gateway import Gateway, is_upload_path
+from llmtrace.addons.gateway import Gateway
 from llmtrace.domain.traces import Outcome
 from llmtrace.domain.usage import UsageSource
 from llmtrace.pipeline.answer import AnswerTap
 from llmtrace.pipeline.pipeline import Pipeline
 from llmtrace.testing.inprocess import Worker, running_worker
 from llmtrace.testing.provider import ScriptedProvider
-from llmtrace.testing.script import Script
+from llmtrace.testing.script import Script, ScriptedTool
 
 KEY = "sk-test-planted-credential-0001"
 type StartWorker = Callable[..., Awaitable[Worker]]
@@ -384,15 +384,13 @@ async def test_the_canary_is_answered_without_a_provider(start: StartWorker) -> 
     assert worker.provider.calls == []
 
 
-@pytest.mark.parametrize(
-    ("path", "upload"),
-    [
-        ("/v1/files", True),
-        ("/v1/audio/transcriptions?x=1", True),
-        ("/upload/v1beta/files", True),
-        ("/v1/chat/completions", False),
-        ("/v1/filesystem", False),
-    ],
-)
-def test_only_paths_of_files_take_large_bodies(path: str, upload: bool) -> None:
-    assert is_upload_path(path) is upload
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_without_bodies_only_numbers_are_kept(start: StartWorker, stream: bool) -> None:
+    worker = await start(storage__bodies=False)
+    worker.provider.enqueue(Script(tool_calls=(ScriptedTool(name="t", arguments='{"a":"said"}'),)))
+    async with client(worker) as http:
+        await http.post(URL, json=chat("said", stream=stream), headers=HEADERS)
+    trace = await worker.journal.trace()
+    assert trace.usage.output_tokens
+    assert [action.name for action in trace.actions] == ["t"]
+    assert "said" not in repr(worker.journal.begun) + repr(worker.journal.ended)

@@ -140,7 +140,7 @@ class StorageConfig(Section):
     """Traces older than this are deleted, hourly; 0 keeps them for ever."""
 
     bodies: bool = True
-    """Whether prompts and answers are kept, and not only their numbers."""
+    """Whether prompts, answers and the arguments of tool calls are kept, or their numbers alone."""
 
 
 class SpoolConfig(Section):

@@ -340,6 +340,7 @@ class Pipeline:
             conversations=self._conversations,
             deferred=self._deferred,
             now=time.monotonic(),
+            keep_bodies=self._keep_bodies,
         )
         self._counters.count("calls", record.trace.outcome)
         return record

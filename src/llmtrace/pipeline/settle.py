@@ -1,6 +1,6 @@
 """Makes the END record of a call: what it said, used and cost, and what was not read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -29,7 +29,7 @@ MAX_SEARCH_CHARS: Final = 256 * 1024
 MAX_ERROR_CHARS: Final = 500
 MAX_ACTIONS: Final = 256
 SPEECH: Final = frozenset({ChannelKind.TEXT, ChannelKind.REFUSAL, ChannelKind.TRANSCRIPT})
-BILLED: Final = frozenset({*SPEECH, ChannelKind.REASONING, ChannelKind.TOOL_CALL})
+BILLED: Final = frozenset({*SPEECH, ChannelKind.REASONING})
 ASSISTANT: Final = frozenset({Role.ASSISTANT, Role.TOOL_CALL})
 CONTEXT: Final = frozenset({Role.SYSTEM, Role.TOOL_DESCRIPTION})
 
@@ -44,6 +44,7 @@ def record(
     conversations: Conversations,
     deferred: Deferred,
     now: float,
+    keep_bodies: bool = True,
 ) -> Record:
     """Return the END record. ``outcome`` None means that the answer came to its end."""
     answer = call.tap.close() if call.tap else Answer()
@@ -62,7 +63,7 @@ def record(
         service_tier=answer.service_tier,
         stop_reason=answer.stop_reasons[0] if answer.stop_reasons else "",
         conversation=_conversation(call, answer, conversations),
-        actions=_actions(call, answer),
+        actions=_actions(call, answer, MAX_ARGUMENT_CHARS if keep_bodies else 0),
         coverage=_coverage(call),
         duration_ms=(now - call.head.started) * 1000,
         ttft_ms=_first_token_ms(call),
@@ -74,8 +75,8 @@ def record(
     return Record(
         trace=trace,
         request=None if call.recorded else call.request_body,
-        answer=_kept(call),
-        texts=_texts(call, answer),
+        answer=_kept(call) if keep_bodies else None,
+        texts=_texts(call, answer) if keep_bodies else Texts(),
     )
 
 
@@ -142,9 +143,17 @@ def _with_usage(call: Call, answer: Answer, sent: bool) -> Trace:
         return trace
     usage = Usage(
         input_tokens=sum(estimate_tokens(part.text) for part in call.view.parts),
-        output_tokens=sum(estimate_tokens(t) for c, t in answer.texts.items() if c.kind in BILLED),
+        output_tokens=sum(map(estimate_tokens, _written(answer))),
     )
     return replace(trace, usage=usage, usage_source=UsageSource.ESTIMATED)
+
+
+def _written(answer: Answer) -> Iterator[str]:
+    """Go through all that the model wrote."""
+    yield from (text for channel, text in answer.texts.items() if channel.kind in BILLED)
+    for tool in answer.tool_calls:
+        yield tool.name
+        yield tool.arguments
 
 
 def _priced(trace: Trace, prices: PriceBook, raw: Mapping[str, object] | None) -> Trace:
@@ -176,13 +185,13 @@ def _conversation(call: Call, answer: Answer, conversations: Conversations) -> s
     return conversations.finish(call.thread, answer)
 
 
-def _actions(call: Call, answer: Answer) -> tuple[AgentAction, ...]:
+def _actions(call: Call, answer: Answer, argument_chars: int) -> tuple[AgentAction, ...]:
     scrub = call.credentials.scrub
     return tuple(
         AgentAction(
             action_type=ActionType.TOOL_CALL,
             name=tool.name[:256],
-            arguments=scrub(tool.arguments)[:MAX_ARGUMENT_CHARS],
+            arguments=scrub(tool.arguments)[:argument_chars],
             call_id=tool.call_id[:128],
         )
         for tool in answer.tool_calls[:MAX_ACTIONS]
