@@ -121,6 +121,8 @@ class Gateway:
             return
         head = self._head(flow, where)
         _strip_own(flow)
+        if not flow.request.is_http2:
+            flow.request.authority = ""  # the origin form of a target, whichever the client wrote
         self._reach(flow, where)
         call = self._pipeline.identify(head)
         if isinstance(call, Refusal):

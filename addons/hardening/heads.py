@@ -1,10 +1,12 @@
-"""Strict reading of an HTTP/1 request head: what two parsers could read differently is refused.
+"""Strict reading of a request's head: what two parsers could read differently is refused.
 
 Rules of RFC 9112 (§2.2 line ends, §3 request line, §5 headers, §6 framing) in their strict
-reading, with the leniencies that it permits left out.
+reading, with the leniencies that it permits left out. A head of HTTP/2 must be one that HTTP/1
+can say: the provider may be sent it in that form (RFC 9113 §10.3).
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from llmtrace.addons.hardening.refusals import Refusal
@@ -17,6 +19,8 @@ _AUTHORITY: Final = re.compile(
     rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,253})(?::([0-9]{1,5}))?"
 )
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]*)(?:[/?][^#]*)?", re.IGNORECASE)
+_METHOD: Final = re.compile(_TOKEN)
+_PATH: Final = re.compile(rb"/[\x21-\x7e]*")
 _LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 _DEFAULT_PORT: Final = {b"http": b"80", b"https": b"443"}
@@ -48,6 +52,23 @@ def inspect_head(data: bytes, limits: Limits) -> Refusal | None:
     if end[0] != b"\n\r\n" or data[end.start() - 1 : end.start()] != b"\r":
         return _bad("a line of the head ends in a bare LF")
     return _inspect_lines(data[: end.start() - 1], limits)
+
+
+def inspect_fields(fields: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
+    """Judge a head of HTTP/2, pseudo-headers included. h2 has looked for control characters."""
+    headers = list(fields)
+    said = dict(headers)
+    method, path = said.get(b":method", b""), said.get(b":path", b"")
+    if not _METHOD.fullmatch(method):
+        return _bad("the method is malformed")
+    if not _PATH.fullmatch(path) and (method, path) != (b"OPTIONS", b"*"):
+        return _bad("the path is malformed")
+    if said.get(b":scheme") not in (b"http", b"https"):
+        return _bad("the scheme is neither http nor https")
+    authority, *others = {*_values(headers, b":authority"), *_values(headers, b"host")} or {b""}
+    if others or not _AUTHORITY.fullmatch(authority):
+        return _bad("the authority is not one name or address with an optional port")
+    return _inspect_framing(headers, b"1")
 
 
 def _too_long(limits: Limits) -> Refusal:

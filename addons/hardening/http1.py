@@ -64,9 +64,29 @@ _make_body_reader = _http1.make_body_reader
 
 def drop_h2c(request: http.Request) -> None:
     """Take an offer to switch to cleartext HTTP/2 out of a request: it is ignored."""
-    if "h2c" in request.headers.get("upgrade", "").lower():
-        for name in ("upgrade", "http2-settings", "connection"):
-            request.headers.pop(name, None)
+    if "h2c" not in request.headers.get("upgrade", "").lower():
+        return
+    for name in ("upgrade", "http2-settings"):
+        request.headers.pop(name, None)
+    options = [o.strip() for o in request.headers.pop("connection", "").split(",")]
+    if kept := [o for o in options if o.lower() not in ("", "upgrade", "http2-settings")]:
+        request.headers["connection"] = ", ".join(kept)
+
+
+def framed(event: RequestHeaders) -> RequestHeaders:
+    """Say in a head that came by HTTP/2 where its body ends; HTTP/1 has no other sign of it.
+
+    Without it the provider would take the body for its next request.
+    """
+    headers = event.request.headers
+    if event.end_stream or "content-length" in headers or "transfer-encoding" in headers:
+        return event
+    request = event.request.copy()
+    if request.raw_content is None:  # it is passed on while it comes
+        request.headers["transfer-encoding"] = "chunked"
+    else:
+        request.headers["content-length"] = str(len(request.raw_content))
+    return RequestHeaders(event.stream_id, request, end_stream=False)
 
 
 class StrictHttp1Server(_http1.Http1Server):
@@ -240,6 +260,12 @@ class BoundedHttp1Client(_http1.Http1Client):
 
     guards: ClassVar[Guards]
     _interim: int = 0
+
+    def send(self, event: HttpEvent) -> CommandGenerator[None]:
+        """Send a part of a request."""
+        if isinstance(event, RequestHeaders) and event.request.is_http2:
+            event = framed(event)
+        yield from super().send(event)
 
     def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
         """Read the head of the real answer."""

@@ -22,6 +22,7 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from llmtrace.addons.hardening.guards import Guards
+from llmtrace.addons.hardening.heads import inspect_fields
 from llmtrace.addons.hardening.refusals import Refusal, refusal_body, refusal_headers
 
 WINDOW_SECONDS: Final = 60.0
@@ -204,6 +205,9 @@ class StrictHttp2Server(_http2.Http2Server):
             return True
         if isinstance(event, h2.events.RequestReceived):
             return (yield from self._on_request(event))
+        if isinstance(event, h2.events.TrailersReceived):
+            yield from self._refuse(event.stream_id, _TRAILERS)
+            return False
         if isinstance(event, h2.events.DataReceived) and event.stream_id in self._bodies:
             body = self._bodies[event.stream_id]
             body.size += len(event.data or b"")
@@ -225,6 +229,9 @@ class StrictHttp2Server(_http2.Http2Server):
             text = f"the request has over {self.guards.limits.header_count} headers"
             refusal = Refusal(status=431, limit="header_count", message=text)
             yield from self._refuse(event.stream_id, refusal)
+            return False
+        if malformed := inspect_fields(headers):
+            yield from self._refuse(event.stream_id, malformed)
             return False
         for command in super().handle_h2_event(event):
             yield command
@@ -249,6 +256,11 @@ class _Body:
         self.limit = limit
         self.size = 0
         self.since = time.monotonic()
+
+
+_TRAILERS: Final = Refusal(
+    status=400, limit="malformed_request", message="the request's body has trailers"
+)
 
 
 def _too_large(limit: int) -> Refusal:
