@@ -41,3 +41,14 @@ def test_libraries_that_quote_traffic_are_quiet(capsys: pytest.CaptureFixture[st
     logging.getLogger("mitmproxy.proxy.server").warning("told")
     assert "payload" not in (err := capsys.readouterr().err)
     assert "told" in err
+
+
+def test_an_exceptions_message_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(level="info", form="text", process="worker-0")
+    try:
+        raise ValueError("a prompt")
+    except ValueError:
+        logging.getLogger("llmtrace.x").exception("could not judge")
+    text = capsys.readouterr().err
+    assert "ValueError" in text
+    assert "a prompt" not in text

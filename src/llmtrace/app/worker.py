@@ -1,5 +1,8 @@
 """A worker process: the data plane on the shared ports, with everything behind it."""
 
+import llmtrace.addons.slim  # noqa: F401  # before anything of mitmproxy: see there
+
+# isort: split
 import asyncio
 import json
 import logging
