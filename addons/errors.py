@@ -1,14 +1,17 @@
-"""Answers in the client's dialect when a provider gives none.
+"""Answers in the client's dialect when a provider gives none, and tells who else answered.
 
 mitmproxy answers with a page of HTML, which no SDK shows to a person.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from mitmproxy import http
+from mitmproxy.proxy.events import Event
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import SendHttp
 from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
     RequestProtocolError,
     ResponseData,
     ResponseEndOfMessage,
@@ -19,6 +22,22 @@ from mitmproxy.proxy.layers.http._events import (
 from llmtrace.addons.abort import AbortableHttpStream
 
 INSTEAD: Final = "llmtrace.instead"
+REFUSED: Final = "llmtrace.refused"
+
+
+@dataclass
+class RequestRefused(RequestProtocolError):
+    """A protocol layer has answered a request itself, with this status, by this limit."""
+
+    code: ErrorCode = ErrorCode.GENERIC_CLIENT_ERROR
+    status: int = 400
+    limit: str = ""
+
+
+def refused_below(flow: http.HTTPFlow) -> RequestRefused | None:
+    """Return how a protocol layer refused a flow's request, None if none did."""
+    refused = flow.metadata.get(REFUSED)
+    return refused if isinstance(refused, RequestRefused) else None
 
 
 def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
@@ -36,6 +55,7 @@ class ShapedHttpStream(AbortableHttpStream):
         self, event: RequestProtocolError | ResponseProtocolError
     ) -> CommandGenerator[None]:
         """Tell both sides of a failure."""
+        self._note_refusal(event)
         silent = self.server_state == self.state_wait_for_response_headers
         for command in super().handle_protocol_error(event):
             instead = self.flow.metadata.get(INSTEAD)
@@ -46,6 +66,16 @@ class ShapedHttpStream(AbortableHttpStream):
                 yield from self._answer(instead)
             else:
                 yield command
+
+    def check_killed(self, emit_error_hook: bool) -> CommandGenerator[bool]:
+        """Tell whether the request was given up while a hook ran."""
+        for event in self._paused_event_queue:
+            self._note_refusal(event)
+        return (yield from super().check_killed(emit_error_hook))
+
+    def _note_refusal(self, event: Event) -> None:
+        if isinstance(event, RequestRefused):
+            self.flow.metadata[REFUSED] = event
 
     def _answer(self, response: http.Response) -> CommandGenerator[None]:
         client = self.context.client

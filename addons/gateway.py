@@ -12,13 +12,14 @@ from mitmproxy import connection, http
 from llmtrace.addons.abort import abort_stream
 from llmtrace.addons.connections import PROVIDER_IDLE
 from llmtrace.addons.destination import Destination
-from llmtrace.addons.errors import answer_instead
+from llmtrace.addons.errors import answer_instead, refused_below
 from llmtrace.addons.guard import guarded, guarded_stream
 from llmtrace.domain.traces import Outcome
 from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.answer import AnswerTap
 from llmtrace.pipeline.counters import Counters
 from llmtrace.providers.clients import proxy_userinfo
+from llmtrace.providers.detect import BadPath, canonical_path
 from llmtrace.providers.generic import GenericDialect
 from llmtrace.providers.registry import SESSIONS
 
@@ -257,6 +258,9 @@ class Gateway:
         call = _call(flow)
         if call is None or flow.error is None:
             return
+        if refusal := refused_below(flow):
+            await self._pipeline.refuse(call, refusal.status, refusal.limit, refusal.message)
+            return
         outcome, code = _breakage(flow)
         if outcome in UNANSWERED:
             status = 504 if outcome is Outcome.TIMEOUT else 502
@@ -273,7 +277,10 @@ class Gateway:
 
 def is_upload_path(target: str) -> bool:
     """Whether a path takes files, whoever serves it."""
-    return UPLOAD_PATHS.fullmatch(target.partition("?")[0]) is not None
+    try:
+        return UPLOAD_PATHS.fullmatch(canonical_path(target)) is not None
+    except BadPath:
+        return False
 
 
 def _upload_size(request: http.Request) -> int:

@@ -23,6 +23,7 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 
+from llmtrace.addons.errors import RequestRefused
 from llmtrace.addons.hardening.guards import Guards
 from llmtrace.addons.hardening.heads import inspect_head
 from llmtrace.addons.hardening.refusals import Refusal, refusal_response
@@ -160,12 +161,10 @@ class StrictHttp1Server(_http1.Http1Server):
         self.state = self.linger
         self.buf = ReceiveBuffer()
         if announced:
-            code = ErrorCode.REQUEST_TOO_LARGE if refusal.status == 413 else None
-            yield ReceiveHttp(
-                RequestProtocolError(
-                    self.stream_id, refusal.message, code or ErrorCode.GENERIC_CLIENT_ERROR
-                )
+            refused = RequestRefused(
+                self.stream_id, refusal.message, status=refusal.status, limit=refusal.limit
             )
+            yield ReceiveHttp(refused)
             yield from self._arm(LINGER_SECONDS)
         else:
             yield commands.CloseConnection(self.conn)

@@ -21,6 +21,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
+from llmtrace.addons.errors import RequestRefused
 from llmtrace.addons.hardening.guards import Guards
 from llmtrace.addons.hardening.heads import inspect_fields
 from llmtrace.addons.hardening.refusals import Refusal, refusal_body, refusal_headers
@@ -156,12 +157,13 @@ class StrictHttp2Server(_http2.Http2Server):
             self.guards.count("h2_unsent_bytes")
             self.h2_conn.reset_stream(stream_id, ErrorCodes.CANCEL)
             yield commands.SendData(self.conn, self.h2_conn.data_to_send())
-            yield from self._tell(stream_id, "the client does not read", ErrorCode.CANCEL)
+            text = "the client does not read"
+            yield from self._tell(RequestProtocolError(stream_id, text, ErrorCode.CANCEL))
 
-    def _tell(self, stream_id: int, message: str, code: ErrorCode) -> CommandGenerator[None]:
-        self._bodies.pop(stream_id, None)
-        if self.streams.pop(stream_id, None):
-            yield ReceiveHttp(RequestProtocolError(stream_id, message, code))
+    def _tell(self, error: RequestProtocolError) -> CommandGenerator[None]:
+        self._bodies.pop(error.stream_id, None)
+        if self.streams.pop(error.stream_id, None):
+            yield ReceiveHttp(error)
 
     def _arm(self) -> CommandGenerator[None]:
         self._timer = commands.RequestWakeup(min(self.guards.limits.body_seconds, RECHECK_SECONDS))
@@ -192,10 +194,10 @@ class StrictHttp2Server(_http2.Http2Server):
                 self.h2_conn.send_data(stream_id, body, end_stream=True)
         if not self.is_closed(stream_id):
             self.h2_conn.reset_stream(stream_id, ErrorCodes.NO_ERROR)
-        code = (
-            ErrorCode.REQUEST_TOO_LARGE if refusal.status == 413 else ErrorCode.GENERIC_CLIENT_ERROR
+        refused = RequestRefused(
+            stream_id, refusal.message, status=refusal.status, limit=refusal.limit
         )
-        yield from self._tell(stream_id, refusal.message, code)
+        yield from self._tell(refused)
 
     def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
         """Handle one event; True stops the rest of its batch."""

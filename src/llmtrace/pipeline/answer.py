@@ -10,7 +10,7 @@ from llmtrace.domain.answers import Answer, AnswerEvent, Unread
 from llmtrace.domain.traces import Gap
 from llmtrace.providers.base import AnswerReader, Dialect, FrameTooLarge, Framing
 from llmtrace.providers.collector import AnswerCollector
-from llmtrace.providers.decoding import decoder_for
+from llmtrace.providers.decoding import Reason, decoder_for
 from llmtrace.providers.framing.registry import framing_for
 
 STREAM_LINE: Final = re.compile(rb"^(?:data|event):", re.MULTILINE)
@@ -50,15 +50,15 @@ class MessageTap:
     def take(self, events: Sequence[AnswerEvent]) -> None:
         """Note what a message said."""
         self._collector.add(list(events))
-        for event in events:
-            if isinstance(event, Unread):
-                self._gap(event.reason, event.size)
         if self._on_events is not None:
             self._on_events(events)
 
     def close(self) -> Answer:
         """The answer ended: return what it said."""
-        return self._collector.answer()
+        answer = self._collector.answer()
+        for unread in answer.unread:
+            self._gap(unread.reason, unread.size)
+        return answer
 
     @property
     def content(self) -> bytes:
@@ -126,13 +126,18 @@ class AnswerTap:
         """The answer ended, cleanly or not: return what it said."""
         if self._decoder is not None:
             self._take(self._decoder.close())
+            if self._decoder.broken is Reason.TRUNCATED:
+                self._gap("cut_coding", 1)
         if self._reader is not None:
             if self._framing is not None:
                 self._read(self._framing)
             self._emit(self._reader.close())
         elif self._kept:
             self._emit(self._whole())
-        return self._collector.answer()
+        answer = self._collector.answer()
+        for unread in answer.unread:
+            self._gap(unread.reason, unread.size)
+        return answer
 
     @property
     def content(self) -> bytes:
@@ -150,7 +155,10 @@ class AnswerTap:
         self.decoded += len(data)
         if self._keep:
             self._kept.append(data)
-        if self._framing is None or self._reader is None:
+        if self._reader is None:
+            return
+        if self._framing is None:  # a frame was too large, and where the next begins is unknown
+            self._gap("frame_too_large", len(data))
             return
         try:
             frames = self._framing.receive(data)
@@ -195,9 +203,6 @@ class AnswerTap:
         if not events:
             return
         self._collector.add(events)
-        for event in events:
-            if isinstance(event, Unread):
-                self._gap(event.reason, event.size)
         if self._on_events is not None:
             self._on_events(events)
 

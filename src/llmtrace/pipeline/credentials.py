@@ -12,10 +12,23 @@ from llmtrace.providers.clients import CREDENTIAL_HEADERS, CREDENTIAL_QUERY
 MASK: Final = "[credential]"
 MIN_LENGTH: Final = 8
 """Shorter values are no secrets worth hiding, and hiding them would garble bodies."""
+MOST: Final = 64
+"""Credentials of one call: everything that is kept is searched for each of them."""
+
+
+class TooManyCredentials(ValueError):
+    """A call carries more credentials than ``MOST``."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the request has over {MOST} credentials, cookies included")
 
 
 class Credentials:
-    """The credentials that one call carries: known so that they can be taken out."""
+    """The credentials that one call carries: known so that they can be taken out.
+
+    Raises:
+        TooManyCredentials: There are more than ``MOST``.
+    """
 
     def __init__(self, headers: Iterable[tuple[str, str]], query: str = "") -> None:
         values: list[str] = []
@@ -33,11 +46,17 @@ class Credentials:
 
     def _take(self, values: Iterable[str]) -> None:
         wanted = {*self._values, *(v for v in values if len(v) >= MIN_LENGTH)}
+        if len(wanted) > MOST:
+            raise TooManyCredentials
         self._values = sorted(wanted, key=len, reverse=True)
         self._raw = [v.encode("utf-8", "surrogatepass") for v in self._values]
 
     def add(self, value: object) -> None:
-        """Learn a credential that stands in a body: a text, or the texts of an object."""
+        """Learn a credential that stands in a body: a text, or the texts of an object.
+
+        Raises:
+            TooManyCredentials: There are more than ``MOST`` now.
+        """
         if isinstance(value, str):
             self._take(_values(value))
         elif isinstance(value, dict):

@@ -16,7 +16,7 @@ from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.call import Call, Refusal, RequestHead
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.counters import Counters
-from llmtrace.pipeline.credentials import Credentials, value_at
+from llmtrace.pipeline.credentials import Credentials, TooManyCredentials, value_at
 from llmtrace.pipeline.deferred import Deferred
 from llmtrace.pipeline.identity import BadIdentity, Identifier
 from llmtrace.pipeline.journal import Journal, JournalUnavailable
@@ -25,7 +25,7 @@ from llmtrace.providers.base import Json, RequestView, Route, Target
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody, decode_request
 from llmtrace.providers.detect import route
 from llmtrace.providers.hosts import HostTable
-from llmtrace.providers.jsongate import BadJson, JsonLimits
+from llmtrace.providers.jsongate import BadJson, JsonLimits, Reason
 from llmtrace.providers.media import CREDENTIAL
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.registry import dialect as dialect_named
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 THREAD_FROM_BYTES: Final = 64 * 1024
 """Bodies from this size on are read in a thread, so that the loop never waits for one."""
+MAX_NAME: Final = 1024
+"""Characters of a model's name that are kept."""
 RECORD_ERROR: Final = (
     "LLMTrace cannot record this call now and is set to refuse what it cannot record."
 )
@@ -87,13 +89,14 @@ class Pipeline:
         repeated: set[str] = set()
         for name, value in head.headers:
             name = name.lower()
-            if headers.setdefault(name, value) is not value:
+            if name in headers:
                 repeated.add(name)
-        credentials = Credentials(head.headers, head.query)
+            headers.setdefault(name, value)
         target = _target(head, headers)
         found = route(target, provider_hint=head.provider_hint, body=None, hosts=self._hosts)
         dialect = dialect_named(found.dialect)
         try:
+            credentials = Credentials(head.headers, head.query)
             caller = self._identifier.caller(
                 headers=headers,
                 repeated=frozenset(repeated),
@@ -101,9 +104,11 @@ class Pipeline:
                 run=head.run,
                 credentials=credentials,
             )
-        except BadIdentity as error:
-            body = dialect.refusal(status=400, code="bad_identity", message=str(error))
-            return Refusal(status=400, code="bad_identity", message=str(error), body=body)
+        except (BadIdentity, TooManyCredentials) as error:
+            status, code, message = _fault(error)
+            self._counters.count("refused", code)
+            body = dialect.refusal(status=status, code=code, message=message)
+            return Refusal(status=status, code=code, message=message, body=body)
         trace = Trace(
             trace_id=new_trace_id(),
             started_at=head.started_at,
@@ -120,7 +125,7 @@ class Pipeline:
             method=head.method,
             host=head.host,
             path=credentials.scrub(head.path),
-            model=found.model or _named_model(head.query),
+            model=(found.model or _named_model(head.query))[:MAX_NAME],
         )
         return Call(head=head, trace=trace, credentials=credentials, dialect=dialect, route=found)
 
@@ -134,7 +139,7 @@ class Pipeline:
                 await asyncio.to_thread(self._read, call, body)
             else:
                 self._read(call, body)
-        except (UndecodableBody, BodyTooLarge, BadJson) as error:
+        except (UndecodableBody, BodyTooLarge, BadJson, TooManyCredentials) as error:
             return await self.refuse(call, *_fault(error))
         call.span("inspect", began, time.monotonic())
         return await self._begin(call)
@@ -222,8 +227,8 @@ class Pipeline:
             try:
                 return jsongate.parse(content, self._bounds.json)
             except BadJson as error:
-                if error.reason in ("duplicate_key", "too_deep"):
-                    raise
+                if error.reason is not Reason.INVALID:
+                    raise  # it is JSON, and not one that can be judged
                 call.gap("bad_json", len(content))
                 return None
         return jsongate.parse(content, self._bounds.json)
@@ -236,7 +241,7 @@ class Pipeline:
         call.thread = self._conversations.begin(call.trace.tenant, session, view)
         self._note_unread(call, view, body)
         call.know(
-            model=view.model or call.trace.model,
+            model=(view.model or call.trace.model)[:MAX_NAME],
             stream=view.stream if call.route.stream is None else call.route.stream,
             session=session[:128],
             conversation=call.thread.conversation,
@@ -373,10 +378,16 @@ def _named_model(query: str) -> str:
     return next((value for name, value in parse_qsl(query) if name == "model"), "")
 
 
-def _fault(error: UndecodableBody | BodyTooLarge | BadJson) -> tuple[int, str, str]:
-    """Return status, code and message for a body that cannot be read."""
-    if isinstance(error, BodyTooLarge):
-        return 413, "body_too_large", f"LLMTrace refused this request: {error}"
-    if isinstance(error, UndecodableBody):
-        return 415, "undecodable_body", f"LLMTrace refused this request: {error}"
-    return 400, "bad_json", f"LLMTrace refused this request: {error}"
+FAULTS: Final[Mapping[type[ValueError], tuple[int, str]]] = {
+    BadIdentity: (400, "bad_identity"),
+    BadJson: (400, "bad_json"),
+    BodyTooLarge: (413, "body_too_large"),
+    UndecodableBody: (415, "undecodable_body"),
+    TooManyCredentials: (431, "too_many_credentials"),
+}
+"""What is answered to a request that cannot be read."""
+
+
+def _fault(error: ValueError) -> tuple[int, str, str]:
+    """Return status, code and message for a request that cannot be read."""
+    return *FAULTS[type(error)], f"LLMTrace refused this request: {error}"
