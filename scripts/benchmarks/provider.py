@@ -29,10 +29,7 @@ WHOLE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-request-id: r\r\n"
     b"Content-Length: %d\r\n\r\n" % len(ANSWER)
 ) + ANSWER
-HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n"
-)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNKS, PAUSE = 100, 0.005
 
 

@@ -1,0 +1,200 @@
+"""Calls per second and latencies, new connections, streams and large bodies."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from machine import ALL_CORES, PROXY_CORE, pin
+from report import Goal, Section, table
+from sampling import Sample, alternate, median, quantile, ratio, sample
+from targets import Ours, Target
+
+PROMPT, AGENT_BODY = 2_048, 300_000
+STREAMS = 16
+NAMES = {"reverse": "base-URL mode, plain HTTP", "tls": "CONNECT, intercepted TLS, kept alive"}
+HEAD = ["connections", "target", "calls/s", "p50 ms", "p99 ms", "CPU ms/call", "beside", "x stock"]
+HEAD += ["foreign CPU", "errors"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    connections: Sequence[int]
+    calls: int
+    kills: int
+
+
+@dataclass(frozen=True)
+class Field:
+    """All targets, by mode, and what is running beside them."""
+
+    direct: Mapping[str, Target]
+    stock: Mapping[str, Target]
+    one: Ours
+    two: Ours
+    others: Sequence[int]
+    effort: Effort
+
+    def pinned(self, mode: str) -> list[Target]:
+        """Return the three targets of a mode, the proxies with all they need on one core."""
+        mine = self.one.targets("LLMTrace")[mode]
+        pin([*self.stock[mode].pids, *mine.pids], PROXY_CORE)
+        return [self.direct[mode], self.stock[mode], mine]
+
+    def taker(self, *, pinned: bool = True, **plan: object) -> Callable[[Target], Sample]:
+        """Return what takes one sample, after the recorders have caught up."""
+
+        def take(target: Target) -> Sample:
+            for gateway in (self.one, self.two):
+                if gateway.gateway:
+                    gateway.settle()
+            full: dict[str, Any] = {"seconds": self.effort.seconds, "body": PROMPT, **plan}
+            return sample(target, others=self.others, pinned=pinned, **full)
+
+        return take
+
+
+def rate_rows(taken: Mapping[str, Sequence[Sample]], lead: str, base: str) -> list[list[str]]:
+    """Return a row for each target, with the medians of its samples."""
+    return [
+        [
+            lead,
+            name,
+            f"{median(samples, lambda s: s.per_second):,.0f}",
+            f"{median(samples, lambda s: s.quantile(0.5)):.2f}",
+            f"{median(samples, lambda s: s.quantile(0.99)):.2f}",
+            f"{median(samples, lambda s: s.cpu):.2f}" if median(samples, lambda s: s.cpu) else "-",
+            f"{median(samples, lambda s: s.cpu_beside):.2f}" if "LLMTrace" in name else "-",
+            f"{ratio(samples, taken[base]):.2f}" if name != "direct" else "-",
+            " ".join(f"{s.foreign:.0%}" for s in samples),
+            str(sum(s.errors for s in samples)),
+        ]
+        for name, samples in taken.items()
+    ]
+
+
+def throughput(at: Field) -> Section:
+    """Calls per second at several numbers of connections, everything pinned."""
+    section = Section("Calls per second, 2 KB prompts", PINNED)
+    for mode, name in NAMES.items():
+        rows, ratios = [], []
+        for connections in at.effort.connections:
+            taken = alternate(at.pinned(mode), at.taker(connections=connections), at.effort.rounds)
+            rows += rate_rows(taken, str(connections), "mitmdump -q")
+            if connections > 1:
+                ratios.append(ratio(taken["LLMTrace"], taken["mitmdump -q"]))
+        section.text += f"\n{name[0].upper()}{name[1:]}:\n\n{table(HEAD, rows)}"
+        got = min(ratios)
+        section.goals.append(
+            Goal(f"{name}: ≥ 1.2 x mitmdump's calls/s", f"{got:.2f} x", got >= 1.2)
+        )
+    return section
+
+
+def handshakes(at: Field) -> Section:
+    """A new tunnel and TLS connection for each call."""
+    taken = alternate(at.pinned("tls"), at.taker(connections=16, fresh=True), at.effort.rounds)
+    got = ratio(taken["LLMTrace"], taken["mitmdump -q"])
+    text = "\n" + table(HEAD, rate_rows(taken, "16", "mitmdump -q"))
+    goal = Goal("new CONNECT + TLS for each call: ≥ 1.5 x mitmdump's", f"{got:.2f} x", got >= 1.5)
+    return Section("A new CONNECT and TLS handshake for each call", PINNED, text, [goal])
+
+
+def scaling(at: Field) -> Section:
+    """One worker, two workers and mitmdump, nothing pinned."""
+    rows, ratios = [], []
+    for mode, name in NAMES.items():
+        one, two = at.one.targets("LLMTrace, 1 worker"), at.two.targets("LLMTrace, 2 workers")
+        targets = [at.stock[mode], one[mode], two[mode]]
+        for target in targets:
+            pin(target.pids, ALL_CORES)
+        pin(at.others, ALL_CORES)
+        take = at.taker(pinned=False, connections=32)
+        taken = alternate(targets, take, at.effort.rounds)
+        rows += rate_rows(taken, f"32, {name}", "mitmdump -q")
+        ratios.append(ratio(taken["LLMTrace, 2 workers"], taken["LLMTrace, 1 worker"]))
+    got = min(ratios)
+    goal = Goal("two workers ≥ 1.25 x one, cores shared with the load", f"{got:.2f} x", got >= 1.25)
+    text = "\n" + table(HEAD, rows)
+    return Section(
+        "Two workers, nothing pinned", "Load and provider share the cores.", text, [goal]
+    )
+
+
+def streams(at: Field) -> Section:
+    """Sixteen streams of a hundred events, 5 ms apart."""
+    section = Section(
+        f"Streams: {STREAMS} at once, 100 events at 5 ms",
+        "*Delay* is from the provider's sending to the client's reading, for each event; *reads* "
+        "are reads that brought an event, so that fewer reads than events are events merged on "
+        "their way. The streams begin at different moments, as they would. " + PINNED,
+    )
+    rows = []
+    for mode, name in NAMES.items():
+        take = at.taker(
+            connections=STREAMS, stream=True, seconds=2 * at.effort.seconds, stagger=0.5
+        )
+        taken = alternate(at.pinned(mode), take, at.effort.rounds)
+        first = {
+            n: [t for s in samples for t in s.raw["first_bytes"]] for n, samples in taken.items()
+        }
+        base, mine = first["direct"], first["LLMTrace"]
+        added = [quantile(mine, q) - quantile(base, q) for q in (0.5, 0.99)]
+        rows += [[name, *_stream_row(n, samples, first[n])] for n, samples in taken.items()]
+        section.goals += [
+            Goal(f"{name}: first byte +≤ 3 ms at p50", f"{added[0]:+.2f} ms", added[0] <= 3),
+            Goal(f"{name}: first byte +≤ 15 ms at p99", f"{added[1]:+.2f} ms", added[1] <= 15),
+            _whole(name, taken["direct"], taken["LLMTrace"]),
+        ]
+    head = ["mode", "target", "streams", "first byte p50 ms", "p99", "delay p50 ms", "p99", "max"]
+    section.text = "\n" + table([*head, "events", "reads", "foreign CPU"], rows)
+    return section
+
+
+def _stream_row(name: str, samples: Sequence[Sample], first: Sequence[float]) -> list[str]:
+    delays = [d for s in samples for d in s.raw["delays"]]
+    return [
+        name,
+        str(sum(s.calls for s in samples)),
+        *(f"{quantile(first, q):.2f}" for q in (0.5, 0.99)),
+        *(f"{quantile(delays, q):.2f}" for q in (0.5, 0.99, 1.0)),
+        f"{_each(samples, 'chunks'):.1f}",
+        f"{_each(samples, 'reads'):.1f}",
+        " ".join(f"{s.foreign:.0%}" for s in samples),
+    ]
+
+
+def _each(samples: Sequence[Sample], what: str) -> float:
+    return statistics.mean([n for s in samples for n in s.raw[what]] or [0])
+
+
+def _whole(name: str, direct: Sequence[Sample], mine: Sequence[Sample]) -> Goal:
+    """All events came, and no more of them in one read than without a gateway (within 2 %)."""
+    events, reads = _each(mine, "chunks"), _each(mine, "reads")
+    merged = _each(direct, "reads") - reads
+    said = f"{events:.1f} events in {reads:.1f} reads"
+    return Goal(f"{name}: no event held back or merged", said, events == 100 and merged <= 2)
+
+
+def bodies(at: Field) -> Section:
+    """Agents' request bodies of 300 KB, one connection."""
+    rows, goals = [], []
+    for mode, name in NAMES.items():
+        take = at.taker(connections=1, body=AGENT_BODY)
+        taken = alternate(at.pinned(mode), take, at.effort.rounds)
+        rows += rate_rows(taken, f"1, {name}", "mitmdump -q")
+        mine, base = (median(taken[n], lambda s: s.quantile(0.5)) for n in ("LLMTrace", "direct"))
+        said = f"{mine - base:+.1f} ms"
+        goals.append(Goal(f"{name}: 300 KB bodies +≤ 15 ms at the median", said, mine - base <= 15))
+    note = "An agent's history: many messages, tool calls and results, 20 tools. " + PINNED
+    return Section("Request bodies of 300 KB", note, "\n" + table(HEAD, rows), goals)
+
+
+PINNED = (
+    "The proxy with all it needs (for LLMTrace the worker, the recorder and the supervisor) is "
+    "pinned to one core, the load and the provider to the other."
+)
