@@ -16,9 +16,10 @@ from llmtrace.addons.closing import (
 from llmtrace.addons.gateway import CALL, INTERNAL
 from llmtrace.addons.guard import guarded
 from llmtrace.domain.traces import Outcome
-from llmtrace.pipeline import Call, Pipeline, Refusal
+from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.answer import MessageTap
 from llmtrace.pipeline.counters import Counters
+from llmtrace.providers.base import Json
 from llmtrace.providers.registry import SESSIONS
 from llmtrace.providers.websocket import (
     CallEnded,
@@ -31,6 +32,10 @@ from llmtrace.providers.websocket import (
 )
 
 SESSION: Final = "llmtrace.session"
+MAX_CARRIED: Final = 4 << 20
+"""Bytes of messages of no call that are kept to be read with the next call."""
+MAX_MESSAGES: Final = 1000
+"""How many of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,26 @@ class Connection:
         self.session = session
         self.calls: dict[int, Running] = {}
         self.closing = False
+        self._carried: list[tuple[Json, int]] = []
+        self._carried_bytes = 0
+
+    def carry(self, chatter: Chatter) -> None:
+        """Keep a message of no call for the next one, which it may be about; bounded."""
+        body = chatter.body if self._carried_bytes + chatter.size <= MAX_CARRIED else None
+        if body is not None:
+            self._carried_bytes += chatter.size
+        self._carried.append((body, 0 if body is not None else chatter.size))
+        if len(self._carried) > MAX_MESSAGES:
+            sizes = sum(size for _, size in self._carried)
+            self._carried, self._carried_bytes = [(None, sizes + self._carried_bytes)], 0
+
+    def hand_over(self, pipeline: Pipeline, call: Call) -> None:
+        """Make what was kept part of a call."""
+        for body, unread in self._carried:
+            if body is not None:
+                pipeline.more_input(call, body)
+            call.gap("websocket_messages", unread)
+        self._carried, self._carried_bytes = [], 0
 
 
 class WebSockets:
@@ -114,6 +139,10 @@ class WebSockets:
             return
         data = message.text if message.is_text else message.content
         if message.from_client:
+            head = _message_head(connection)
+            if refusal := await self._pipeline.gate_message(head, message.content):
+                _close(flow, connection, message, refusal)
+                return
             events = connection.session.from_client(data)
         else:
             events = connection.session.from_server(data)
@@ -121,9 +150,7 @@ class WebSockets:
         for event in events:
             refusal = await self._follow(connection, event, message.content)
             if refusal:
-                message.drop()
-                connection.closing = True
-                close_websocket(flow, POLICY_VIOLATION, refusal.message)
+                _close(flow, connection, message, refusal)
                 return
 
     async def _follow(
@@ -141,6 +168,8 @@ class WebSockets:
                 await self._pipeline.finish(running.call, outcome=outcome)
             case Chatter():
                 self._counters.count("websocket_chatter", event.reason)
+                if event.body is not None:
+                    connection.carry(event)
             case _:
                 self._counters.count("websocket_chatter", "no_call")
         return None
@@ -148,13 +177,7 @@ class WebSockets:
     async def _begin(
         self, connection: Connection, event: CallStarted, content: bytes
     ) -> Refusal | None:
-        head = replace(
-            connection.upgrade.head,
-            mode="websocket",
-            started_at=datetime.now(UTC),
-            started=time.monotonic(),
-        )
-        call = self._pipeline.identify(head)
+        call = self._pipeline.identify(_message_head(connection))
         if isinstance(call, Refusal):
             return call
         for unread in event.unread:
@@ -162,6 +185,7 @@ class WebSockets:
         refusal, tap = await self._pipeline.inspect_message(call, content, event.request)
         if refusal is None:
             connection.calls[event.call] = Running(call, tap)
+            connection.hand_over(self._pipeline, call)
         return refusal
 
     @guarded("websocket_end", _failed)
@@ -176,6 +200,35 @@ class WebSockets:
             await self._follow(connection, event, b"")
         for running in connection.calls.values():
             await self._pipeline.finish(running.call, outcome=outcome, code="websocket_closed")
+        await self._end(connection)
+
+    async def _end(self, connection: Connection) -> None:
+        """Put on record what was said in no call at all."""
+        upgrade = connection.upgrade
+        upgrade.status = 101
+        connection.hand_over(self._pipeline, upgrade)
+        if upgrade.view.parts or upgrade.gaps:
+            await self._pipeline.finish(upgrade)
+
+
+def _message_head(connection: Connection) -> RequestHead:
+    return replace(
+        connection.upgrade.head,
+        mode="websocket",
+        started_at=datetime.now(UTC),
+        started=time.monotonic(),
+    )
+
+
+def _close(
+    flow: http.HTTPFlow,
+    connection: Connection,
+    message: websocket.WebSocketMessage,
+    refusal: Refusal,
+) -> None:
+    message.drop()
+    connection.closing = True
+    close_websocket(flow, POLICY_VIOLATION, refusal.message)
 
 
 def _received(connection: Connection, events: list[SessionEvent], content: bytes) -> None:

@@ -1,12 +1,10 @@
 """The order of a call's stages. The only code that knows all of them."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import parse_qsl
 
 from llmtrace.domain.findings import Verdict
 from llmtrace.domain.ids import new_trace_id
@@ -20,8 +18,10 @@ from llmtrace.pipeline.credentials import Credentials, TooManyCredentials, value
 from llmtrace.pipeline.deferred import Deferred
 from llmtrace.pipeline.identity import BadIdentity, Identifier
 from llmtrace.pipeline.journal import Journal, JournalUnavailable
+from llmtrace.pipeline.requests import FREE_FORM, fault, is_coded, named_model, target_of
+from llmtrace.pipeline.threads import LARGE, off_loop
 from llmtrace.providers import jsongate
-from llmtrace.providers.base import Json, RequestView, Route, Target
+from llmtrace.providers.base import Json, RequestView, Route
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody, decode_request
 from llmtrace.providers.detect import route
 from llmtrace.providers.hosts import HostTable
@@ -32,8 +32,6 @@ from llmtrace.providers.registry import dialect as dialect_named
 
 logger = logging.getLogger(__name__)
 
-THREAD_FROM_BYTES: Final = 64 * 1024
-"""Bodies from this size on are read in a thread, so that the loop never waits for one."""
 MAX_NAME: Final = 1024
 """Characters of a model's name that are kept."""
 RECORD_ERROR: Final = (
@@ -92,7 +90,7 @@ class Pipeline:
             if name in headers:
                 repeated.add(name)
             headers.setdefault(name, value)
-        target = _target(head, headers)
+        target = target_of(head, headers)
         found = route(target, provider_hint=head.provider_hint, body=None, hosts=self._hosts)
         dialect = dialect_named(found.dialect)
         try:
@@ -105,7 +103,7 @@ class Pipeline:
                 credentials=credentials,
             )
         except (BadIdentity, TooManyCredentials) as error:
-            status, code, message = _fault(error)
+            status, code, message = fault(error)
             self._counters.count("refused", code)
             body = dialect.refusal(status=status, code=code, message=message)
             return Refusal(status=status, code=code, message=message, body=body)
@@ -125,7 +123,7 @@ class Pipeline:
             method=head.method,
             host=head.host,
             path=credentials.scrub(head.path),
-            model=(found.model or _named_model(head.query))[:MAX_NAME],
+            model=(found.model or named_model(head.query))[:MAX_NAME],
         )
         return Call(head=head, trace=trace, credentials=credentials, dialect=dialect, route=found)
 
@@ -135,19 +133,38 @@ class Pipeline:
         """Read a request and put it on record; return the refusal if it must not go on."""
         began = time.monotonic()
         try:
-            if len(body) > THREAD_FROM_BYTES:
-                await asyncio.to_thread(self._read, call, body)
-            else:
-                self._read(call, body)
+            await off_loop(LARGE if is_coded(call.head) else len(body), self._read, call, body)
         except (UndecodableBody, BodyTooLarge, BadJson, TooManyCredentials) as error:
-            return await self.refuse(call, *_fault(error))
+            return await self.refuse(call, *fault(error))
         call.span("inspect", began, time.monotonic())
         return await self._begin(call)
+
+    async def gate_message(self, head: RequestHead, content: bytes) -> Refusal | None:
+        """Judge whether any parser reads a client's WebSocket message as it is read here.
+
+        A message that is refused leaves a trace; one without content says nothing.
+        """
+        if not content.strip():
+            return None
+        try:
+            await off_loop(len(content), jsongate.parse, content, self._bounds.json)
+        except BadJson as error:
+            call = self.identify(head)
+            if isinstance(call, Refusal):
+                return call
+            call.request_bytes = len(content)
+            if self._keep_bodies:
+                call.request_body = Body(content=content, media_type="application/json")
+            return await self.refuse(call, *fault(error))
+        return None
 
     async def inspect_message(
         self, call: Call, content: bytes, body: Json
     ) -> tuple[Refusal | None, MessageTap]:
-        """Read the WebSocket message that begins a call; return what reads its answer."""
+        """Read the WebSocket message that begins a call; return what reads its answer.
+
+        It has passed ``gate_message``.
+        """
         bounds = self._bounds
         tap = call.tap = MessageTap(
             max_bytes=bounds.answer_bytes, keep=self._keep_bodies, on_events=call.said
@@ -157,10 +174,9 @@ class Pipeline:
             call.request_body = Body(content=content, media_type="application/json")
         began = time.monotonic()
         try:
-            jsongate.parse(content, bounds.json)
-        except BadJson as error:
-            return await self.refuse(call, *_fault(error)), tap
-        self._understand(call, body)
+            await off_loop(len(content), self._understand, call, body)
+        except TooManyCredentials as error:
+            return await self.refuse(call, *fault(error)), tap
         call.know(stream=True)
         call.status = 101
         call.span("inspect", began, time.monotonic())
@@ -265,7 +281,7 @@ class Pipeline:
         """Look again with the body: an unknown path may speak a known dialect."""
         head = call.head
         headers = {name.lower(): value for name, value in reversed(head.headers)}
-        target = _target(head, headers)
+        target = target_of(head, headers)
         found = route(target, provider_hint=head.provider_hint, body=body, hosts=self._hosts)
         self._follow(call, found)
 
@@ -275,7 +291,9 @@ class Pipeline:
         call.know(provider=found.provider, dialect=found.dialect, operation=found.operation)
 
     async def _begin(self, call: Call) -> Refusal | None:
-        body = self._scrubbed(call, call.request_body)
+        body = call.request_body
+        if body is not None:
+            body = await off_loop(len(body.content), self._scrubbed, call, body)
         try:
             await self._journal.begin(call.trace, body)
             call.recorded = True
@@ -354,40 +372,9 @@ class Pipeline:
         logger.error("the end of call %s cannot be recorded: %s", call.id, error)
         self._counters.count("audit_failures")
 
-    def _scrubbed(self, call: Call, body: Body | None) -> Body | None:
-        if body is None:
-            return None
+    @staticmethod
+    def _scrubbed(call: Call, body: Body) -> Body:
         content = call.credentials.scrub_bytes(body.content)
         return (
             body if content is body.content else Body(content=content, media_type=body.media_type)
         )
-
-
-FREE_FORM: Final = frozenset({"files", "images", "audio", "telemetry", "other", "models"})
-"""Operations whose bodies need not be JSON."""
-
-
-def _target(head: RequestHead, headers: Mapping[str, str]) -> Target:
-    return Target(
-        method=head.method, host=head.host, port=head.port, path=head.path, headers=headers
-    )
-
-
-def _named_model(query: str) -> str:
-    """Return the model that a query names, as Realtime connections do."""
-    return next((value for name, value in parse_qsl(query) if name == "model"), "")
-
-
-FAULTS: Final[Mapping[type[ValueError], tuple[int, str]]] = {
-    BadIdentity: (400, "bad_identity"),
-    BadJson: (400, "bad_json"),
-    BodyTooLarge: (413, "body_too_large"),
-    UndecodableBody: (415, "undecodable_body"),
-    TooManyCredentials: (431, "too_many_credentials"),
-}
-"""What is answered to a request that cannot be read."""
-
-
-def _fault(error: ValueError) -> tuple[int, str, str]:
-    """Return status, code and message for a request that cannot be read."""
-    return *FAULTS[type(error)], f"LLMTrace refused this request: {error}"

@@ -1,0 +1,45 @@
+"""What a request's head tells of it, and what is answered to one that cannot be read."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+from llmtrace.pipeline.call import RequestHead
+from llmtrace.pipeline.credentials import TooManyCredentials
+from llmtrace.pipeline.identity import BadIdentity
+from llmtrace.providers.base import Target
+from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody
+from llmtrace.providers.jsongate import BadJson
+
+FREE_FORM: Final = frozenset({"files", "images", "audio", "telemetry", "other", "models"})
+"""Operations whose bodies need not be JSON."""
+FAULTS: Final[Mapping[type[ValueError], tuple[int, str]]] = {
+    BadIdentity: (400, "bad_identity"),
+    BadJson: (400, "bad_json"),
+    BodyTooLarge: (413, "body_too_large"),
+    UndecodableBody: (415, "undecodable_body"),
+    TooManyCredentials: (431, "too_many_credentials"),
+}
+"""Status and code of each reason not to read a request."""
+
+
+def target_of(head: RequestHead, headers: Mapping[str, str]) -> Target:
+    """Return where a request goes, as routes are told by."""
+    return Target(
+        method=head.method, host=head.host, port=head.port, path=head.path, headers=headers
+    )
+
+
+def named_model(query: str) -> str:
+    """Return the model that a query names, as Realtime connections do."""
+    return next((value for name, value in parse_qsl(query) if name == "model"), "")
+
+
+def is_coded(head: RequestHead) -> bool:
+    """Whether the body may be much larger than its bytes."""
+    return any(value.strip().lower() != "identity" for value in head.values("content-encoding"))
+
+
+def fault(error: ValueError) -> tuple[int, str, str]:
+    """Return status, code and message for a request that cannot be read."""
+    return *FAULTS[type(error)], f"LLMTrace refused this request: {error}"

@@ -1,0 +1,59 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from llmtrace.pipeline.call import RequestHead
+from llmtrace.pipeline.credentials import TooManyCredentials
+from llmtrace.pipeline.requests import fault, is_coded, named_model, target_of
+from llmtrace.providers.decoding import BodyTooLarge
+
+
+def head(*headers: tuple[str, str]) -> RequestHead:
+    return RequestHead(
+        method="POST",
+        host="api.openai.com",
+        port=443,
+        path="/v1/responses",
+        headers=headers,
+        peer="127.0.0.1",
+        mode="forward",
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        started=0.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "coded"),
+    [
+        ([], False),
+        ([("Content-Encoding", "Identity")], False),
+        ([("content-encoding", "gzip")], True),
+        ([("content-encoding", "identity"), ("content-encoding", "br")], True),
+    ],
+)
+def test_a_coding_makes_a_body_of_unknown_size(headers: list[tuple[str, str]], coded: bool) -> None:
+    assert is_coded(head(*headers)) is coded
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (BodyTooLarge(5), 413, "body_too_large"),
+        (TooManyCredentials(), 431, "too_many_credentials"),
+    ],
+)
+def test_each_fault_has_its_status(error: ValueError, status: int, code: str) -> None:
+    assert fault(error)[:2] == (status, code)
+
+
+def test_a_query_may_name_the_model() -> None:
+    assert (named_model("a=b&model=m"), named_model("a=b")) == ("m", "")
+
+
+def test_a_target_is_what_the_head_says() -> None:
+    target = target_of(head(), {"a": "b"})
+    assert (target.host, target.path, target.headers) == (
+        "api.openai.com",
+        "/v1/responses",
+        {"a": "b"},
+    )
