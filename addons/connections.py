@@ -14,7 +14,7 @@ from mitmproxy.proxy import commands, events, layer, server_hooks
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 
-from llmtrace.addons.hooks import HookTable, Rest
+from llmtrace.addons.hooks import HookTable
 from llmtrace.addons.limits import Limits
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -34,11 +34,11 @@ REFUSED_GREETING = "No TLS context was provided"
 """How mitmproxy calls it an error that a greeting was refused; the refusal is counted."""
 
 
-class PromptHooks:
-    """Stands before a connection's layers, and runs hooks on the spot as long as none waits.
+class PlainHooksNow:
+    """Stands before a connection's layers, and runs hooks that need not wait on the spot.
 
     mitmproxy makes a task for every hook, also for those that nobody handles: a fifth of what
-    a new connection costs, a seventh of a call. The layers see the same events in the same order.
+    a new connection costs. The layers see the same events in the same order.
     """
 
     def __init__(self, top: layer.Layer, run_now: Callable[[commands.StartHook], bool]) -> None:
@@ -74,7 +74,6 @@ class GatewayConnection(ProxyConnectionHandler):
         self._dial = dial
         self._connect_seconds = limits.connect_seconds
         self._open_flows: set[str] = set()
-        self._begun: dict[int, Rest | None] = {}
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -122,30 +121,25 @@ class GatewayConnection(ProxyConnectionHandler):
             io.handler.cancel("gateway shuts down")
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
-        """Run a hook's handlers, or what is left of them, with the idle timer stopped."""
+        """Run a hook's handlers, with the idle timer stopped."""
         with self.timeout_watchdog.disarm():
             (data,) = hook.args()
-            if id(hook) in self._begun:
-                rest = self._begun.pop(id(hook))
-            else:
-                self._note_begin(hook, data)
-                rest = self._hooks.begin(hook)
-            if rest:
-                await rest
+            self._note_begin(hook, data)
+            await self._hooks.trigger_event(hook)
             self._note_end(hook, data)
             if isinstance(data, flow.Flow) and data.intercepted:
                 await data.wait_for_resume()
 
     def _run_now(self, hook: commands.StartHook) -> bool:
-        """Run a hook's handlers; False if one waits, and ``handle_hook`` is to end them."""
+        """Run a hook's handlers at once if none of them waits."""
         (data,) = hook.args()
-        self._note_begin(hook, data)
-        rest = self._hooks.begin(hook)
-        if rest or (isinstance(data, flow.Flow) and data.intercepted):
-            self._begun[id(hook)] = rest  # its task is made, and takes this, before it goes
+        if isinstance(data, flow.Flow) and data.intercepted:
             return False
-        self._note_end(hook, data)
-        return True
+        self._note_begin(hook, data)
+        done = self._hooks.trigger_now(hook)
+        if done:
+            self._note_end(hook, data)
+        return done
 
     def _note_begin(self, hook: commands.StartHook, data: object) -> None:
         if hook.name in OPENS and isinstance(data, http.HTTPFlow):
@@ -159,7 +153,7 @@ class GatewayConnection(ProxyConnectionHandler):
 
     def serve_with(self, top: layer.Layer) -> None:
         """Set the layer that the client's bytes go to."""
-        self.layer = PromptHooks(top, self._run_now)  # type: ignore[assignment]  # all of it that is used
+        self.layer = PlainHooksNow(top, self._run_now)  # type: ignore[assignment]  # all of it that is used
 
     def log(
         self,

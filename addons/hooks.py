@@ -2,9 +2,8 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Generator
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from mitmproxy import exceptions, flow, hooks
 from mitmproxy.addonmanager import AddonManager
@@ -12,30 +11,11 @@ from mitmproxy.addonmanager import AddonManager
 logger = logging.getLogger(__name__)
 
 
-class Rest:
-    """What is left of a coroutine that was begun without a task; to be awaited once, in one."""
+class Handlers(NamedTuple):
+    """What is called for an event; ``plain`` if nothing of it is ``async``."""
 
-    def __init__(self, running: Coroutine[Any, Any, None], waits_for: object) -> None:
-        self._running = running
-        self._waits_for = waits_for
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        """Wait for what the coroutine waits for, and run it to its end."""
-        waits_for = self._waits_for
-        while True:
-            try:
-                told = yield waits_for
-            except GeneratorExit:
-                self._running.close()
-                raise
-            except BaseException as error:  # noqa: BLE001  # the coroutine's own affair
-                step = partial(self._running.throw, error)
-            else:
-                step = partial(self._running.send, told)
-            try:
-                waits_for = step()
-            except StopIteration:
-                return
+    calls: tuple[Callable[..., Any], ...]
+    plain: bool
 
 
 class HookTable(AddonManager):
@@ -48,7 +28,7 @@ class HookTable(AddonManager):
 
     def __init__(self, master: Any) -> None:  # Any: mitmproxy leaves it untyped
         super().__init__(master)  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
-        self._found: dict[str, tuple[Callable[..., Any], ...]] = {}
+        self._found: dict[str, Handlers] = {}
 
     def add(self, *addons: object) -> None:
         """Add addons to the end of the chain and have them load."""
@@ -71,18 +51,20 @@ class HookTable(AddonManager):
         self._found.clear()
         super().clear()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
 
-    def _handlers(self, event: hooks.Hook) -> tuple[Callable[..., Any], ...]:
+    def _handlers(self, event: hooks.Hook) -> Handlers:
         found = self._found.get(event.name)
         if found is None:
-            found = self._found[event.name] = tuple(
+            calls = tuple(
                 call for addon in self.chain for _, call in self._iter_hooks(addon, event)
             )
+            plain = not any(map(inspect.iscoroutinefunction, calls))
+            found = self._found[event.name] = Handlers(calls, plain)
         return found
 
     async def trigger_event(self, event: hooks.Hook) -> None:
         """Call every addon's handler of an event, in their order."""
         args = event.args()
-        for handler in self._handlers(event):
+        for handler in self._handlers(event).calls:
             try:
                 result = handler(*args)
                 if result is not None and inspect.isawaitable(result):
@@ -94,19 +76,20 @@ class HookTable(AddonManager):
             except Exception:  # noqa: BLE001  # logged there, and the flow is closed
                 _failed(event, args)
 
-    def begin(self, event: hooks.Hook) -> Rest | None:
-        """Call every addon's handler as far as none has to wait; return what is left then.
-
-        Nothing here may depend on the current task before it first waits.
-        """
-        if not self._handlers(event):
-            return None
-        running = self.trigger_event(event)
-        try:
-            waits_for = running.send(None)
-        except StopIteration:
-            return None
-        return Rest(running, waits_for)
+    def trigger_now(self, event: hooks.Hook) -> bool:
+        """Do the same without waiting, and return True; False if a handler is ``async``."""
+        handlers = self._handlers(event)
+        if not handlers.plain:
+            return False
+        args = event.args() if handlers.calls else []
+        for handler in handlers.calls:
+            try:
+                handler(*args)
+            except exceptions.AddonHalt:
+                break
+            except Exception:  # noqa: BLE001  # logged there, and the flow is closed
+                _failed(event, args)
+        return True
 
 
 def _failed(event: hooks.Hook, args: list[Any]) -> None:
