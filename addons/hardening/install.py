@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import mitmproxy.version
+from mitmproxy import http
 from mitmproxy.addons import next_layer
 from mitmproxy.proxy import layers
 from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.proxy.layers import tcp
 from mitmproxy.proxy.layers import websocket as websocket_layers
 from mitmproxy.proxy.layers.http import _http1
+from mitmproxy.utils import asyncio_utils
 
 from llmtrace.addons.closing import ClosableWebsocketLayer
 from llmtrace.addons.errors import ShapedHttpStream
@@ -43,6 +45,18 @@ _GUARDED: Final[tuple[tuple[object, str, type], ...]] = (
     (tcp, "TCPLayer", CountedTCPLayer),
 )
 """Where mitmproxy looks a layer up, and what it shall find."""
+
+
+def _pass(*_args: object, **_kwargs: object) -> None:
+    """Do nothing."""
+
+
+_UNNEEDED: Final[tuple[tuple[object, str, object], ...]] = (
+    (http.MessageData, "__post_init__", _pass),
+    (asyncio_utils, "set_task_debug_info", _pass),
+)
+"""Help for mitmproxy's own developers: types of the fields of each head, names of tasks. An
+eighth of what a call costs."""
 
 
 def check_version(version: str = mitmproxy.version.VERSION) -> None:
@@ -74,6 +88,7 @@ def hardened(guards: Guards) -> Iterator[None]:
         for place, name, cls in _GUARDED
     ]
     changes.append((_http1, "make_body_reader", make_body_reader))
+    changes += _UNNEEDED
     before = [(place, name, getattr(place, name)) for place, name, _ in changes]
     for place, name, value in changes:
         setattr(place, name, value)

@@ -1,4 +1,5 @@
 import pytest
+from mitmproxy import http
 from mitmproxy.proxy import layers
 from mitmproxy.proxy.layers import http as http_layers
 
@@ -15,6 +16,14 @@ def test_layers_are_ours_within_the_block_alone() -> None:
         assert server is not before[0]
         assert server.guards is guards
     assert (vars(http_layers)["Http1Server"], layers.ClientTLSLayer) == before
+
+
+def test_help_for_developers_is_off_within_the_block_alone() -> None:
+    help_of = http.MessageData.__post_init__
+    with hardened(Guards()):
+        http.Request.make("GET", "http://example.com/").data.__post_init__()
+        assert http.MessageData.__post_init__ is not help_of
+    assert http.MessageData.__post_init__ is help_of
 
 
 def test_installed_mitmproxy_is_a_supported_one() -> None:
