@@ -100,7 +100,7 @@ def test_the_record_is_with_the_system_when_the_call_returns(tmp_path: Path) -> 
 
 def test_large_bodies_are_compressed(tmp_path: Path) -> None:
     writer = opened(tmp_path)
-    writer.start(pending(), Body(content=b"the same again " * 1000))
+    writer.start(pending(), Body(content=b"the same again " * 2000))
     assert writer.counters.bytes < 2000
     writer.close()
 
