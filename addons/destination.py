@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from mitmproxy import http
@@ -10,6 +10,8 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from llmtrace.providers.detect import BadPath, canonical_path, split_reverse
 from llmtrace.providers.hosts import HostTable
+
+UTF8: Final = ("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ class Destinations:
         )
 
     def _reverse(self, request: http.Request) -> Destination:
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = folded(request.headers)
         provider, target = split_reverse(
             request.path, hosts=self._hosts, method=request.method, headers=headers
         )
@@ -99,6 +101,15 @@ class Destinations:
         if not provider:
             return ""
         return self._bases.get(provider) or self._hosts.base_url(provider)
+
+
+def folded(headers: http.Headers) -> dict[str, str]:
+    """Return headers by lower-case name; the values of repeated ones joined by commas."""
+    found: dict[str, str] = {}
+    for raw, value in headers.fields:
+        name, text = raw.lower().decode(*UTF8), value.decode(*UTF8)
+        found[name] = f"{found[name]}, {text}" if name in found else text
+    return found
 
 
 def _bracketed(host: str) -> str:

@@ -51,9 +51,11 @@ def record(
     ending, code, message = _ending(call, answer, outcome, code, message)
     if _comes_later(call, answer):
         deferred.begin(answer.response_id)
-    trace = _with_usage(call, answer, _sent(call, ending))
+    usage, source = _usage(call, answer, _sent(call, ending))
     trace = replace(
-        trace,
+        call.trace,
+        usage=usage,
+        usage_source=source,
         outcome=ending,
         status=call.status,
         error_code=code,
@@ -132,20 +134,19 @@ def _charged(call: Call, answer: Answer, trace: Trace, deferred: Deferred) -> bo
     return call.route.billable and call.view.billable
 
 
-def _with_usage(call: Call, answer: Answer, sent: bool) -> Trace:
+def _usage(call: Call, answer: Answer, sent: bool) -> tuple[Usage, UsageSource]:
     trace = call.trace
-    model = answer.model or trace.model
-    usage = read_usage(trace.provider, trace.dialect, answer.usage, model)
-    if usage is not None:
-        return replace(trace, usage=usage, usage_source=UsageSource.PROVIDER)
+    told = read_usage(trace.provider, trace.dialect, answer.usage, answer.model or trace.model)
+    if told is not None:
+        return told, UsageSource.PROVIDER
     guess = call.route.billable and call.view.billable and not call.route.generic
     if not sent or not guess or _comes_later(call, answer):
-        return trace
-    usage = Usage(
+        return trace.usage, trace.usage_source
+    guessed = Usage(
         input_tokens=sum(estimate_tokens(part.text) for part in call.view.parts),
         output_tokens=sum(map(estimate_tokens, _written(answer))),
     )
-    return replace(trace, usage=usage, usage_source=UsageSource.ESTIMATED)
+    return guessed, UsageSource.ESTIMATED
 
 
 def _written(answer: Answer) -> Iterator[str]:

@@ -10,12 +10,14 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 MAX_IDENTITY: Final = 128
 """Characters of a name, a version or a session that are kept."""
 _MAX_HEADER: Final = 8192
 _MAX_USERINFO: Final = 1024
+_MAX_SEARCHED: Final = 1024
 _ODD: Final = re.compile(r"[^A-Za-z0-9._:/-]+")
 
 CREDENTIAL_HEADERS: Final = frozenset(
@@ -265,8 +267,13 @@ PROGRAM_HINTS: Final[tuple[Callable[[Mapping[str, str]], tuple[str, str] | None]
 
 
 def _match(text: str) -> tuple[str, str] | None:
+    return _searched(text[:_MAX_SEARCHED])
+
+
+@lru_cache(maxsize=1024)  # a few programs send nearly all calls
+def _searched(text: str) -> tuple[str, str] | None:
     for pattern, program in USER_AGENTS:
-        if found := pattern.search(text[:1024]):
+        if found := pattern.search(text):
             return program, found[1] or ""
     return None
 
