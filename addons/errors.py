@@ -23,6 +23,7 @@ from llmtrace.addons.abort import AbortableHttpStream
 
 INSTEAD: Final = "llmtrace.instead"
 REFUSED: Final = "llmtrace.refused"
+LAST_BYTE: Final = "llmtrace.last_byte"
 
 
 @dataclass
@@ -48,6 +49,15 @@ def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
     flow.metadata[INSTEAD] = response
 
 
+def hold_last_byte(flow: http.HTTPFlow, chunk: bytes) -> bytes:
+    """Return a streamed answer's last chunk less its last byte, sent after the ``response`` hook.
+
+    Where an answer has a length, its last byte is its end: nothing may be pending by then.
+    """
+    flow.metadata[LAST_BYTE] = chunk[-1:]
+    return chunk[:-1]
+
+
 class ShapedHttpStream(AbortableHttpStream):
     """mitmproxy's stream of one request and answer, whose failures have a shape of ours."""
 
@@ -66,6 +76,14 @@ class ShapedHttpStream(AbortableHttpStream):
                 yield from self._answer(instead)
             else:
                 yield command
+
+    def send_response(self, already_streamed: bool = False) -> CommandGenerator[None]:
+        """End an answer, with the byte that was held back."""
+        for command in super().send_response(already_streamed):
+            ends = isinstance(command, SendHttp) and isinstance(command.event, ResponseEndOfMessage)
+            if ends and (last := self.flow.metadata.pop(LAST_BYTE, b"")):
+                yield SendHttp(ResponseData(self.stream_id, last), self.context.client)
+            yield command
 
     def check_killed(self, emit_error_hook: bool) -> CommandGenerator[bool]:
         """Tell whether the request was given up while a hook ran."""

@@ -12,12 +12,13 @@ from mitmproxy import connection, http
 from llmtrace.addons.abort import abort_stream
 from llmtrace.addons.connections import PROVIDER_IDLE
 from llmtrace.addons.destination import Destination
-from llmtrace.addons.errors import answer_instead, refused_below
+from llmtrace.addons.errors import answer_instead, hold_last_byte, refused_below
 from llmtrace.addons.guard import guarded, guarded_stream
 from llmtrace.domain.traces import Outcome
 from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.answer import AnswerTap
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.threads import off_loop
 from llmtrace.providers.clients import proxy_userinfo
 from llmtrace.providers.detect import BadPath, canonical_path
 from llmtrace.providers.generic import GenericDialect
@@ -33,6 +34,8 @@ TRACE_HEADER: Final = "X-LLMTrace-Trace-ID"
 INTERNAL: Final = "LLMTrace could not judge this call because of a fault of its own; it refused it."
 HOLD_SIZED_UP_TO: Final = 1 << 20
 """Sized answers that are no streams are held up to this size, and sent in one piece."""
+USUAL_RATIO: Final = 16
+"""How much larger an answer may be once it is decoded: to guess what it costs to read it."""
 STREAMING: Final = (
     "text/event-stream",
     "application/x-ndjson",
@@ -212,7 +215,7 @@ class Gateway:
             if chunk:
                 tap.receive(chunk)
                 if tap.received == sized:  # with a length, the last byte is the end
-                    self._pipeline.finish_now(call)
+                    return hold_last_byte(flow, chunk)
             return chunk
 
         def rescue(chunk: bytes) -> bytes:
@@ -246,7 +249,11 @@ class Gateway:
             flow.response = http.Response.make(503, body, {"content-type": "application/json"})
             return
         if call.tap and not flow.response.stream:
-            call.tap.receive(flow.response.raw_content or b"")
+            content = flow.response.raw_content or b""
+            size = len(content) * (
+                USUAL_RATIO if flow.response.headers.get("content-encoding") else 1
+            )
+            await off_loop(size, call.tap.receive, content)
         await self._pipeline.finish(call)
 
     def _error_failed(self, flow: http.HTTPFlow) -> None:

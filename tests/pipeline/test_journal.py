@@ -43,8 +43,6 @@ async def test_a_spool_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         await journal.begin(TRACE, None)
     with pytest.raises(JournalUnavailable):
         await journal.end(Record(trace=TRACE))
-    with pytest.raises(JournalUnavailable):
-        journal.end_now(Record(trace=TRACE))
 
 
 async def test_the_direct_journal_keeps_calls_in_memory() -> None:

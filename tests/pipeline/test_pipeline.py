@@ -134,7 +134,6 @@ async def test_a_call_is_settled_once(pipeline: Pipeline, journal: RememberingJo
     call = begun(pipeline, head())
     await pipeline.finish(call, outcome=Outcome.CLIENT_LEFT)
     await pipeline.finish(call)
-    pipeline.finish_now(call, outcome=Outcome.BROKEN)
     assert journal.outcomes() == [Outcome.CLIENT_LEFT]
 
 

@@ -4,6 +4,7 @@ import llmtrace.addons.slim  # noqa: F401  # before anything of mitmproxy: see t
 
 # isort: split
 import asyncio
+import gc
 import json
 import logging
 import math
@@ -279,6 +280,8 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     _when_orphaned(lambda: loop.call_soon_threadsafe(stop.set))
     running = asyncio.create_task(master.run())
     bound = await _ready(master, running)
+    gc.collect()
+    gc.freeze()  # what is here by now stays; to walk it again and again would hold the loop 40 ms
     sys.stdout.write(json.dumps({"ready": [f"{b.host}:{b.port}" for b in bound]}) + "\n")
     sys.stdout.flush()
     telling = asyncio.create_task(_tell(counters, policy.ledger))

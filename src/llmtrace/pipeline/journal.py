@@ -26,10 +26,6 @@ class Journal(Protocol):
         """Append the END of a call. Raises: JournalUnavailable."""
         ...
 
-    def end_now(self, record: Record) -> None:
-        """The same where nothing can be awaited."""
-        ...
-
     def close(self) -> None:
         """Let go of what it holds. It is of no more use then."""
         ...
@@ -63,13 +59,6 @@ class SpoolJournal:
         except SpoolUnavailable as error:
             raise JournalUnavailable(str(error)) from error
 
-    def end_now(self, record: Record) -> None:
-        """Append END from where nothing can be awaited."""
-        try:
-            self._writer.end(record)
-        except SpoolUnavailable as error:
-            raise JournalUnavailable(str(error)) from error
-
     def close(self) -> None:
         """Sync, and let the recorder know that nothing more comes."""
         self._writer.close()
@@ -86,10 +75,6 @@ class DirectJournal:
         self._traces.put([Record(trace=trace, request=body)])
 
     async def end(self, record: Record) -> None:
-        """Keep the call."""
-        self.end_now(record)
-
-    def end_now(self, record: Record) -> None:
         """Keep the call."""
         self._traces.put([record])
 

@@ -328,33 +328,19 @@ class Pipeline:
         self, call: Call, *, outcome: Outcome | None = None, code: str = "", message: str = ""
     ) -> None:
         """End a call: price it and hand its END record to the journal. Once; then nothing."""
-        record = self._settle(call, outcome, code, message)
-        if record is None:
+        if call.ended:
             return
+        call.ended = True
+        size = max(call.request_bytes, call.tap.decoded if call.tap else 0)
+        record = await off_loop(size, self._settled, call, outcome, code, message)
+        self._counters.count("calls", record.trace.outcome)
         try:
             await self._journal.end(record)
         except JournalUnavailable as error:
             self._lost(call, error)
 
-    def finish_now(
-        self, call: Call, *, outcome: Outcome | None = None, code: str = "", message: str = ""
-    ) -> None:
-        """The same where nothing can be awaited: before the last byte of a sized answer."""
-        record = self._settle(call, outcome, code, message)
-        if record is None:
-            return
-        try:
-            self._journal.end_now(record)
-        except JournalUnavailable as error:
-            self._lost(call, error)
-
-    def _settle(
-        self, call: Call, outcome: Outcome | None, code: str, message: str
-    ) -> Record | None:
-        if call.ended:
-            return None
-        call.ended = True
-        record = settle.record(
+    def _settled(self, call: Call, outcome: Outcome | None, code: str, message: str) -> Record:
+        return settle.record(
             call,
             outcome=outcome,
             code=code,
@@ -365,8 +351,6 @@ class Pipeline:
             now=time.monotonic(),
             keep_bodies=self._keep_bodies,
         )
-        self._counters.count("calls", record.trace.outcome)
-        return record
 
     def _lost(self, call: Call, error: JournalUnavailable) -> None:
         logger.error("the end of call %s cannot be recorded: %s", call.id, error)

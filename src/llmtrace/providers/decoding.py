@@ -14,6 +14,9 @@ from typing import Final, Protocol
 import brotli  # type: ignore[import-untyped]  # no stubs exist
 import zstandard
 
+MAX_RATIO: Final = 100
+"""Most bytes that a byte of an answer may decode to, beyond ``RATIO_AFTER`` in all."""
+RATIO_AFTER: Final = 1 << 20
 PIECE: Final = 256 << 10
 """Most bytes that are decoded at once, except by zstd (8 MiB)."""
 
@@ -252,9 +255,10 @@ def _only_coding(content_encoding: str | Sequence[str]) -> str:
 class IncrementalDecoder:
     """Undoes the content coding of an answer while it passes. Never raises on data.
 
-    At most ``max_size`` bytes are decoded in all; then ``overflowed`` is True and nothing
-    more is. Where the bytes are not of the coding, ``broken`` says why (a ``Reason``) and
-    nothing more is decoded; how much of the chunk that broke it was, is not certain.
+    At most ``max_size`` bytes are decoded in all, and past ``RATIO_AFTER`` at most ``MAX_RATIO``
+    for each byte that came; then ``overflowed`` is True and nothing more is. Where the bytes are
+    not of the coding, ``broken`` says why (a ``Reason``) and nothing more is decoded; how much of
+    the chunk that broke it was, is not certain.
     """
 
     def __init__(self, coding: str, *, max_size: int) -> None:
@@ -262,6 +266,7 @@ class IncrementalDecoder:
         self._most_units = _MAX_UNITS if coding in _SEVERAL_UNITS else 1
         self._unit: _Unit | None = None
         self._left = max_size
+        self._credit = RATIO_AFTER
         self._units = 0
         self.overflowed = False
         self.broken: Reason | None = None
@@ -270,6 +275,7 @@ class IncrementalDecoder:
         """Return what ``chunk`` decodes to."""
         if self._new is None:
             return self._bounded(chunk)
+        self._credit += MAX_RATIO * len(chunk)
         pieces: list[bytes] = []
         try:
             for at in range(0, len(chunk), _SLICE):
@@ -299,6 +305,8 @@ class IncrementalDecoder:
                 self._unit = new()
                 self._units += 1
             for piece in self._unit.feed(data):
+                self._credit -= len(piece)
+                self.overflowed = self._credit < 0
                 yield self._bounded(piece)
                 if self.overflowed:
                     return

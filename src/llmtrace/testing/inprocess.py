@@ -48,10 +48,6 @@ class RememberingJournal:
 
     async def end(self, record: Record) -> None:
         """Keep an END."""
-        self.end_now(record)
-
-    def end_now(self, record: Record) -> None:
-        """Keep an END."""
         if self.broken:
             raise JournalUnavailable("the disk is full, says the test")
         self.ended.append(record)
