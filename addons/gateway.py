@@ -11,7 +11,7 @@ from mitmproxy import connection, http
 
 from llmtrace.addons.abort import abort_stream
 from llmtrace.addons.connections import PROVIDER_IDLE
-from llmtrace.addons.destination import Destination
+from llmtrace.addons.destination import Destination, folded
 from llmtrace.addons.errors import answer_instead, hold_last_byte, refused_below
 from llmtrace.addons.guard import guarded, guarded_stream
 from llmtrace.domain.traces import Outcome
@@ -28,7 +28,7 @@ CALL: Final = "llmtrace.call"
 FAILED: Final = "llmtrace.failed"
 CANARY_PATH: Final = "/.well-known/llmtrace-canary"
 UPLOAD_PATHS: Final = re.compile(r".*/(files|uploads|audio|images)(/.*)?|/upload/.*", re.IGNORECASE)
-OWN_PREFIX: Final = "x-llmtrace-"
+OWN_PREFIX: Final = b"x-llmtrace-"
 PROVIDER_HEADER: Final = "x-llmtrace-provider"
 TRACE_HEADER: Final = "X-LLMTrace-Trace-ID"
 INTERNAL: Final = "LLMTrace could not judge this call because of a fault of its own; it refused it."
@@ -200,7 +200,7 @@ class Gateway:
         response = flow.response
         if response.status_code == 101:
             return
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        headers = folded(response.headers)
         response.headers[TRACE_HEADER] = call.id
         tap = self._pipeline.answer(call, status=response.status_code, headers=headers)
         length = headers.get("content-length", "")
@@ -310,9 +310,10 @@ def _text(raw: bytes) -> str:
 
 def _strip_own(flow: http.HTTPFlow) -> None:
     """Take out what is said to LLMTrace alone, in every spelling that a server may fold."""
-    for name in list(flow.request.headers.keys()):
-        if name.lower().replace("_", "-").startswith(OWN_PREFIX):
-            flow.request.headers.pop(name, None)
+    fields = flow.request.headers.fields
+    kept = tuple(f for f in fields if not f[0].lower().replace(b"_", b"-").startswith(OWN_PREFIX))
+    if len(kept) < len(fields):
+        flow.request.headers.fields = kept
 
 
 def _asks_for_websocket(flow: http.HTTPFlow) -> bool:

@@ -130,7 +130,8 @@ CONVERSATION_HEADERS: Final = (
 
 
 def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((value for name in names if (value := plain(headers.get(name, "")))), "")
+    said = (headers[name] for name in names if name in headers)
+    return next((value for raw in said if (value := plain(raw))), "")
 
 
 def _turn_metadata(header: str) -> ClientIdentity:
