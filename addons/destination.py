@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -9,8 +10,9 @@ from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from llmtrace.providers.detect import BadPath, canonical_path, split_reverse
-from llmtrace.providers.hosts import HostTable
+from llmtrace.providers.hosts import HostDecision, HostTable
 
+MEMORY: Final = 1024
 UTF8: Final = ("utf-8", "surrogateescape")
 
 
@@ -44,6 +46,8 @@ class Destinations:
     def __init__(self, *, hosts: HostTable, bases: Mapping[str, str] | None = None) -> None:
         self._hosts = hosts
         self._bases = dict(bases or {})
+        # One connection asks the same with every call.
+        self._classify = lru_cache(maxsize=MEMORY)(self._judge)
 
     def of(self, flow: http.HTTPFlow) -> Destination:
         """Return where the flow's request goes."""
@@ -54,15 +58,16 @@ class Destinations:
         except BadPath as error:
             return Destination(kind="refused", reason=f"bad path: {error}")
 
+    def _judge(self, connect: str, sni: str | None, said: str | None) -> HostDecision:
+        return self._hosts.classify(connect=connect, sni=sni, host_header=said)
+
     def _forward(self, flow: http.HTTPFlow) -> Destination:
         request = flow.request
         connect = f"{_bracketed(request.host)}:{request.port}"
         said = request.host_header or ""
         if said and ":" not in said.rpartition("]")[2]:
             said = f"{said}:{request.port}"  # a port that is left out is the one connected to
-        decision = self._hosts.classify(
-            connect=connect, sni=flow.client_conn.sni, host_header=said or None
-        )
+        decision = self._classify(connect, flow.client_conn.sni, said or None)
         if decision.kind != "governed":
             return Destination(kind=decision.kind, host=decision.host, reason=decision.reason)
         return Destination(
