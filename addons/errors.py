@@ -66,13 +66,30 @@ class ShapedHttpStream(AbortableHttpStream):
     ) -> CommandGenerator[None]:
         """Tell both sides of a failure."""
         self._note_refusal(event)
-        silent = self.server_state == self.state_wait_for_response_headers
-        for command in super().handle_protocol_error(event):
+        waiting = (self.state_wait_for_response_headers, self.state_consume_response_body)
+        failing = super().handle_protocol_error(event)
+        if self.server_state in waiting:
+            yield from self._shaped(failing)
+        else:
+            yield from failing
+
+    def check_invalid(self, request: bool) -> CommandGenerator[bool]:
+        """Refuse a head that means different things to different servers."""
+        return (yield from self._shaped(super().check_invalid(request)))
+
+    def _shaped[T](self, failing: CommandGenerator[T]) -> CommandGenerator[T]:
+        """Put our answer, if there is one, in the place of the error that the client is sent."""
+        while True:
+            try:
+                command = next(failing)
+            except StopIteration as end:
+                result: T = end.value
+                return result
             instead = self.flow.metadata.get(INSTEAD)
             to_client = isinstance(command, SendHttp) and isinstance(
                 command.event, ResponseProtocolError
             )
-            if silent and to_client and isinstance(instead, http.Response):
+            if to_client and isinstance(instead, http.Response):
                 yield from self._answer(instead)
             else:
                 yield command

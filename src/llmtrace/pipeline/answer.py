@@ -12,6 +12,7 @@ from llmtrace.providers.base import AnswerReader, Dialect, FrameTooLarge, Framin
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.decoding import Reason, decoder_for
 from llmtrace.providers.framing.registry import framing_for
+from llmtrace.providers.framing.sse import SseFraming
 
 STREAM_LINE: Final = re.compile(rb"^(?:data|event):", re.MULTILINE)
 SNIFFED: Final = 4096
@@ -175,6 +176,8 @@ class AnswerTap:
             return
         for frame in framing.close():
             self._emit(reader.receive(frame))
+        if isinstance(framing, SseFraming):
+            self._gap("comment", framing.ignored)
         if framing.pending:
             self._gap("cut_frame", framing.pending)
 

@@ -4,6 +4,11 @@ from typing import Final
 
 from llmtrace.providers.base import Frame, FrameTooLarge
 
+KEEPALIVES: Final = frozenset(
+    {b"", b"ping", b"keep-alive", b"keepalive", b"heartbeat", b"openrouter processing"}
+)
+"""Comments that say nothing."""
+MAX_ID: Final = 256
 BOM: Final = b"\xef\xbb\xbf"
 MAX_LINE: Final = 1 << 20
 MAX_EVENT: Final = 4 << 20
@@ -31,6 +36,8 @@ class SseFraming:
         self._event = b""
         self._held = 0  # raw bytes of the lines of the open event
         self._error: FrameTooLarge | None = None
+        self.ignored = 0
+        """Bytes of comments and of fields that clients leave aside, though they may hold text."""
 
     def receive(self, chunk: bytes) -> list[Frame]:
         """Return the events that ``chunk`` completes."""
@@ -99,10 +106,17 @@ class SseFraming:
         elif line == b"event":
             self._event = b""
         else:
+            self._ignore(line)
             return
         self._held += len(line) + 1
         if self._held > self._max_event:
             raise _too_large("event", self._max_event)
+
+    def _ignore(self, line: bytes) -> None:
+        name, _, text = line.partition(b":")
+        plain = name in (b"id", b"retry") and len(text) <= MAX_ID
+        if not plain and not (name == b"" and text.strip().lower() in KEEPALIVES):
+            self.ignored += len(line)
 
     def _dispatch(self, frames: list[Frame]) -> None:
         if data := self._data:
