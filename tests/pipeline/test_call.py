@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from llmtrace.domain.traces import Outcome, Trace
+from llmtrace.domain.traces import Outcome
 from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.credentials import Credentials
 from llmtrace.providers.base import Route
@@ -26,7 +26,7 @@ def call() -> Call:
     )
     return Call(
         head=head,
-        trace=Trace(trace_id="t", started_at=NOON, tenant="t", agent="a"),
+        known={"trace_id": "t", "started_at": NOON, "tenant": "t", "agent": "a"},
         credentials=Credentials([]),
         dialect=GENERIC,
         route=Route(provider="p", dialect="generic", operation="other"),
@@ -60,3 +60,9 @@ def test_an_empty_gap_is_none(call: Call) -> None:
 def test_a_status_alone_says_how_it_went(call: Call, status: int | None, outcome: Outcome) -> None:
     call.status = status
     assert call.outcome_of_status is outcome
+
+
+def test_a_trace_is_made_of_what_is_known(call: Call) -> None:
+    assert call.trace.model == ""
+    call.know(model="m", status=200)
+    assert (call.id, call.trace.model, call.trace.status) == ("t", "m", 200)

@@ -16,7 +16,7 @@ from llmtrace.domain.answers import (
     UsageSeen,
 )
 from llmtrace.domain.parts import ORIGIN_OF, Part, Role
-from llmtrace.domain.traces import Outcome, Record, Trace
+from llmtrace.domain.traces import Outcome, Record
 from llmtrace.domain.usage import UsageSource
 from llmtrace.pipeline import settle
 from llmtrace.pipeline.answer import MessageTap
@@ -58,7 +58,7 @@ def call(
         started_at=NOON,
         started=100.0,
     )
-    trace = Trace(
+    known: dict[str, object] = dict(  # noqa: C408
         trace_id="01a1fc45-1af2-7453-9fdd-2df106a332b7",
         started_at=NOON,
         tenant="t",
@@ -70,7 +70,7 @@ def call(
     )
     made = Call(
         head=head,
-        trace=trace,
+        known=known,
         credentials=Credentials([("x-api-key", "sk-planted-0000")]),
         dialect=dialect("openai.chat"),
         route=Route(provider="openai", dialect="openai.chat", operation="chat", billable=billable),
@@ -165,7 +165,7 @@ def test_an_unbilled_route_costs_nothing(prices: PriceBook) -> None:
 
 def test_an_unknown_model_has_no_cost(prices: PriceBook) -> None:
     made = call(SAID + USED + DONE)
-    made.trace = replace(made.trace, model="nobody-knows-this")
+    made.know(model="nobody-knows-this")
     assert settled(made, prices).trace.cost_nano_usd is None
 
 

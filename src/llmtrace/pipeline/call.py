@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from llmtrace.domain.answers import AnswerEvent, TextDelta, ToolCallOpened
 from llmtrace.domain.traces import Body, Gap, Outcome, Span, Trace
@@ -59,7 +59,8 @@ class Call:
     """A call and all that is known of it. One task at a time works on it."""
 
     head: RequestHead
-    trace: Trace
+    known: dict[str, Any]
+    """Fields of its trace, as far as they were learned."""
     credentials: Credentials
     dialect: Dialect
     route: Route
@@ -79,14 +80,24 @@ class Call:
     ended: bool = False
     """Whether it was settled; what comes later changes nothing."""
 
+    _trace: Trace | None = None
+
     @property
     def id(self) -> str:
         """The trace id."""
-        return self.trace.trace_id
+        return str(self.known["trace_id"])
+
+    @property
+    def trace(self) -> Trace:
+        """What is known by now, as a trace. Made when it is asked for: that takes 25 µs."""
+        if self._trace is None:
+            self._trace = Trace(**self.known)
+        return self._trace
 
     def know(self, **values: object) -> None:
         """Add to the trace what was learned."""
-        self.trace = replace(self.trace, **values)  # type: ignore[arg-type]  # fields by name
+        self.known.update(values)
+        self._trace = None
 
     def said(self, events: Sequence[AnswerEvent]) -> None:
         """Note when the answer first says something."""

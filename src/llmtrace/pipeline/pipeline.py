@@ -4,11 +4,11 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from llmtrace.domain.findings import Verdict
 from llmtrace.domain.ids import new_trace_id
-from llmtrace.domain.traces import Body, Outcome, Record, Trace
+from llmtrace.domain.traces import Body, Outcome, Record
 from llmtrace.pipeline import settle
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.call import Call, Refusal, RequestHead
@@ -107,7 +107,7 @@ class Pipeline:
             self._counters.count("refused", code)
             body = dialect.refusal(status=status, code=code, message=message)
             return Refusal(status=status, code=code, message=message, body=body)
-        trace = Trace(
+        known: dict[str, Any] = dict(  # noqa: C408  # fields by name, as a trace has them
             trace_id=new_trace_id(),
             started_at=head.started_at,
             tenant=caller.tenant,
@@ -125,7 +125,7 @@ class Pipeline:
             path=credentials.scrub(head.path),
             model=(found.model or named_model(head.query))[:MAX_NAME],
         )
-        return Call(head=head, trace=trace, credentials=credentials, dialect=dialect, route=found)
+        return Call(head=head, known=known, credentials=credentials, dialect=dialect, route=found)
 
     # --- inspect the request ----------------------------------------------------------------
 
@@ -253,11 +253,11 @@ class Pipeline:
         if call.route.generic:
             self._reroute(call, body)
         view = call.view = call.dialect.request(body, call.route)
-        session = call.trace.session or view.conversation_hint
-        call.thread = self._conversations.begin(call.trace.tenant, session, view)
+        session = call.known["session"] or view.conversation_hint
+        call.thread = self._conversations.begin(call.known["tenant"], session, view)
         self._note_unread(call, view, body)
         call.know(
-            model=(view.model or call.trace.model)[:MAX_NAME],
+            model=(view.model or call.known["model"])[:MAX_NAME],
             stream=view.stream if call.route.stream is None else call.route.stream,
             session=session[:128],
             conversation=call.thread.conversation,

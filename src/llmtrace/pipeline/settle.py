@@ -1,7 +1,6 @@
 """Makes the END record of a call: what it said, used and cost, and what was not read."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Final
 
 from llmtrace.domain.answers import Answer, ChannelKind, Failed
@@ -15,7 +14,6 @@ from llmtrace.domain.traces import (
     Record,
     Span,
     Texts,
-    Trace,
 )
 from llmtrace.domain.usage import Usage, UsageSource
 from llmtrace.pipeline.call import Call
@@ -52,8 +50,7 @@ def record(
     if _comes_later(call, answer):
         deferred.begin(answer.response_id)
     usage, source = _usage(call, answer, _sent(call, ending))
-    trace = replace(
-        call.trace,
+    call.know(
         usage=usage,
         usage_source=source,
         outcome=ending,
@@ -71,11 +68,10 @@ def record(
         ttft_ms=_first_token_ms(call),
         spans=_spans(call, now),
     )
-    if prices is not None and _charged(call, answer, trace, deferred):
-        trace = _priced(trace, prices, answer.usage)
-    call.trace = trace
+    if prices is not None and _charged(call, answer, source, deferred):
+        _price(call, prices, answer, usage)
     return Record(
-        trace=trace,
+        trace=call.trace,
         request=None if call.recorded else call.request_body,
         answer=_kept(call) if keep_bodies else None,
         texts=_texts(call, answer) if keep_bodies else Texts(),
@@ -84,7 +80,7 @@ def record(
 
 def _first_token_ms(call: Call) -> float | None:
     """Return when the first token was there: of a whole answer, when its first byte was."""
-    first = call.first_token if call.trace.stream else call.first_byte
+    first = call.first_token if call.known.get("stream") else call.first_byte
     return (first - call.head.started) * 1000 if first else None
 
 
@@ -101,7 +97,7 @@ def _ending(
     if call.outcome_of_status is Outcome.PROVIDER_ERROR:
         return Outcome.PROVIDER_ERROR, f"http_{call.status}", ""
     if (
-        call.trace.stream
+        call.known.get("stream")
         and not answer.complete
         and not answer.stop_reasons
         and call.route.billable
@@ -123,25 +119,25 @@ def _sent(call: Call, ending: Outcome) -> bool:
 def _comes_later(call: Call, answer: Answer) -> bool:
     """Whether this answer only says that there will be one (``queued``, ``in_progress``)."""
     begun = bool(answer.response_id) and not (answer.complete or answer.stop_reasons)
-    return begun and not call.trace.stream and call.route.billable and answer.error is None
+    return begun and not call.known.get("stream") and call.route.billable and answer.error is None
 
 
-def _charged(call: Call, answer: Answer, trace: Trace, deferred: Deferred) -> bool:
+def _charged(call: Call, answer: Answer, source: UsageSource, deferred: Deferred) -> bool:
     """Whether this call is where its tokens are paid for."""
     if call.route.operation == "retrieve":
-        told = trace.usage_source is UsageSource.PROVIDER
-        return told and deferred.charge(answer.response_id)
-    return call.route.billable and call.view.billable
+        return source is UsageSource.PROVIDER and deferred.charge(answer.response_id)
+    billable = call.route.billable and call.view.billable
+    return billable and source is not UsageSource.NONE
 
 
 def _usage(call: Call, answer: Answer, sent: bool) -> tuple[Usage, UsageSource]:
-    trace = call.trace
-    told = read_usage(trace.provider, trace.dialect, answer.usage, answer.model or trace.model)
+    model = answer.model or call.known.get("model", "")
+    told = read_usage(call.route.provider, call.route.dialect, answer.usage, model)
     if told is not None:
         return told, UsageSource.PROVIDER
     guess = call.route.billable and call.view.billable and not call.route.generic
     if not sent or not guess or _comes_later(call, answer):
-        return trace.usage, trace.usage_source
+        return Usage(), UsageSource.NONE
     guessed = Usage(
         input_tokens=sum(estimate_tokens(part.text) for part in call.view.parts),
         output_tokens=sum(map(estimate_tokens, _written(answer))),
@@ -157,22 +153,20 @@ def _written(answer: Answer) -> Iterator[str]:
         yield tool.arguments
 
 
-def _priced(trace: Trace, prices: PriceBook, raw: Mapping[str, object] | None) -> Trace:
-    if trace.usage_source is UsageSource.NONE:
-        return trace
-    cost = reported_cost(trace.provider, raw) if raw else None
-    for model in filter(None, (trace.model_answered, trace.model)):
+def _price(call: Call, prices: PriceBook, answer: Answer, usage: Usage) -> None:
+    provider, raw = call.route.provider, answer.usage
+    cost = reported_cost(provider, raw) if raw else None
+    for model in filter(None, (answer.model, call.known.get("model", ""))):
         cost = cost or prices.price(
-            trace.provider,
+            provider,
             model,
-            trace.usage,
-            at=trace.started_at,
-            service_tier=trace.service_tier or _said(raw, "trafficType"),
+            usage,
+            at=call.head.started_at,
+            service_tier=answer.service_tier or _said(raw, "trafficType"),
             speed=_said(raw, "speed"),
         )
-    if cost is None:
-        return trace
-    return replace(trace, cost_nano_usd=cost.nano_usd, price_version=cost.price_version)
+    if cost is not None:
+        call.know(cost_nano_usd=cost.nano_usd, price_version=cost.price_version)
 
 
 def _said(raw: Mapping[str, object] | None, key: str) -> str:
@@ -182,7 +176,7 @@ def _said(raw: Mapping[str, object] | None, key: str) -> str:
 
 def _conversation(call: Call, answer: Answer, conversations: Conversations) -> str:
     if not call.view.parts:
-        return call.trace.conversation
+        return str(call.known.get("conversation", ""))
     return conversations.finish(call.thread, answer)
 
 
