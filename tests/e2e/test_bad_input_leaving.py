@@ -1,11 +1,13 @@
 """Clients that leave, and slow ones: at every stage each call ends once, and as what it was."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import h2.events
+import h2.exceptions
 import pytest
 
 from llmtrace.domain.traces import Outcome
@@ -79,7 +81,8 @@ class Client:
 
     def leave(self, how: str) -> None:
         if how == "reset" and self.protocol == "h2":
-            self.h2.conn.reset_stream(self.stream_id)
+            with contextlib.suppress(h2.exceptions.StreamClosedError):  # the end came meanwhile
+                self.h2.conn.reset_stream(self.stream_id)
             self.h2.flush()
         elif how == "reset":
             self.writer.transport.abort()
@@ -97,7 +100,7 @@ async def ended(worker: Worker, outcome: Outcome) -> None:
     (trace,) = await worker.journal.traces(1)
     worker.provider.release()
     assert trace.outcome is outcome, trace.error_code
-    await worker.master.drain(5)
+    await asyncio.sleep(0.05)  # for a second end to come, which would be wrong
     assert worker.journal.outcomes() == [outcome]
     assert len(worker.journal.begun) <= 1
 
