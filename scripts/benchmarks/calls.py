@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from machine import ALL_CORES, PROXY_CORE, pin
+from machine import ALL_CORES, PROXY_CORE, pin, rss_mb
 from report import Goal, Section, table
 from sampling import Sample, alternate, median, quantile, ratio, sample
 from targets import Ours, Target
@@ -190,7 +190,11 @@ def bodies(at: Field) -> Section:
         mine, base = (median(taken[n], lambda s: s.quantile(0.5)) for n in ("LLMTrace", "direct"))
         said = f"{mine - base:+.1f} ms"
         goals.append(Goal(f"{name}: 300 KB bodies +≤ 15 ms at the median", said, mine - base <= 15))
-    note = "An agent's history: many messages, tool calls and results, 20 tools. " + PINNED
+    most = max(map(rss_mb, at.one.targets("")["tls"].proxy))
+    note = (
+        "An agent's history: many messages, tool calls and results, 20 tools. The worker has "
+        f"{most:.0f} MB resident after them. {PINNED}"
+    )
     return Section("Request bodies of 300 KB", note, "\n" + table(HEAD, rows), goals)
 
 

@@ -23,9 +23,9 @@ PARTS = {
     "calls": calls.throughput,
     "handshakes": calls.handshakes,
     "streams": calls.streams,
+    "memory": endurance.memory,
     "bodies": calls.bodies,
     "scaling": calls.scaling,
-    "memory": endurance.memory,
 }
 TITLE = "Gateway"
 
@@ -70,11 +70,7 @@ def main() -> None:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     began = time.monotonic()
     sections = measure(QUICK if arguments.quick else WHOLE, parts, arguments.seed)
-    text = report.render(TITLE, sections, (time.monotonic() - began) / 60)
-    print(f"\n{text}")
-    if not arguments.quick and not arguments.only:
-        report.write(TITLE, text)
-        print(f"written to {report.PAGE}")
+    report.publish(TITLE, sections, began, keep=not arguments.quick and not arguments.only)
 
 
 if __name__ == "__main__":

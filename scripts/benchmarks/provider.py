@@ -67,6 +67,8 @@ class Provider(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         began = loop.time()
         for number in range(CHUNKS):
+            if self.transport.is_closing():
+                return
             chunk = json.dumps(
                 {
                     "id": "chatcmpl-1",

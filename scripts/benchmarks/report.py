@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,18 @@ def render(title: str, sections: Sequence[Section], minutes: float) -> str:
     for section in sections:
         text += f"\n### {section.title}\n\n{section.note}\n{section.text}"
     return text
+
+
+def publish(title: str, sections: Sequence[Section], began: float, *, keep: bool) -> None:
+    """Print a benchmark's part of the page, and put it there if it is to be kept.
+
+    ``began`` is the monotonic clock in seconds when measuring began.
+    """
+    text = render(title, sections, (time.monotonic() - began) / 60)
+    print(f"\n{text}")
+    if keep:
+        write(title, text)
+        print(f"written to {PAGE}")
 
 
 def write(title: str, part: str) -> None:
