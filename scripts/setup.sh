@@ -76,6 +76,7 @@ set_up() {  # LOCK: requirements.lock or requirements-dev.lock
     fi
     say "installing pinned dependencies ($lock); this takes half a minute the first time"
     install "$lock"
+    "$venv/bin/python" -m compileall -q "$root"/{src,addons,analyzers,certs,storage} || true
     printf '%s' "$want" > "$stamp"
     [ "$lock" = requirements-dev.lock ] && printf '%s' "$(cat "$root/requirements.lock" "$root/pyproject.toml" | cksum)" > "$venv/.llmtrace-requirements.lock"
     say "ready"

@@ -23,10 +23,10 @@ from llmtrace import logs
 from llmtrace.addons.destination import Destinations
 from llmtrace.addons.dialing import Dialer
 from llmtrace.addons.gateway import Gateway
-from llmtrace.addons.limits import Limits
+from llmtrace.addons.limits import Count, Limits
 from llmtrace.addons.listening import Bound, Listen
 from llmtrace.addons.master import GatewayMaster, MasterOptions, build_master
-from llmtrace.addons.tls import GatewayTls
+from llmtrace.addons.tls import GatewayTls, MayMint
 from llmtrace.addons.tunnels import HostPolicy, TunnelLedger
 from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
@@ -200,6 +200,17 @@ def listens_of(settings: Settings, ports: Ports, proxy: ProxyUrl | None) -> list
     return listens
 
 
+def _tls_of(settings: Settings, *, may_mint: MayMint, count: Count) -> GatewayTls:
+    extra = settings.config.upstream_ca
+    return GatewayTls(
+        ca_dir=settings.home.ca,
+        may_mint=may_mint,
+        upstream_ca=[extra] if extra else [],
+        client_failed=TlsFailures(settings.home.tls_failures).note,
+        count=count,
+    )
+
+
 def master_of(
     settings: Settings,
     ports: Ports,
@@ -242,13 +253,7 @@ def master_of(
         max_message=config.limits.websocket_message_bytes,
         fail_open=fail_open,
     )
-    tls = GatewayTls(
-        ca_dir=settings.home.ca,
-        may_mint=policy.may_mint,
-        upstream_ca=[config.upstream_ca] if config.upstream_ca else [],
-        client_failed=TlsFailures(settings.home.tls_failures).note,
-        count=limit_met,
-    )
+    tls = _tls_of(settings, may_mint=policy.may_mint, count=limit_met)
     master = build_master(
         options=MasterOptions(
             listens=listens_of(settings, ports, proxy),

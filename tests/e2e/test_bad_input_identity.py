@@ -1,0 +1,119 @@
+"""Names that callers give themselves, and what in a body claims to be one."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from llmtrace.domain.traces import Outcome, Trace
+from llmtrace.testing.inprocess import Worker, running_worker
+from llmtrace.testing.oracles import ask, post
+from llmtrace.testing.provider import ScriptedProvider
+
+CANARY = b"the-canary-078-05-1120"
+HOST = "api.openai.com"
+PATH = "/v1/chat/completions"
+JSON = "content-type: application/json"
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider() as running:
+        yield running
+
+
+@pytest.fixture
+async def worker(provider: ScriptedProvider, tmp_path: Path) -> AsyncIterator[Worker]:
+    provider.clear()
+    async with running_worker(tmp_path, provider) as running:
+        yield running
+
+
+def chat(text: bytes = b"hi") -> bytes:
+    return b'{"model":"gpt-4o","messages":[{"role":"user","content":"%s"}]}' % text
+
+
+PLAIN, HIDDEN = chat(), chat(CANARY)
+
+
+async def send(
+    worker: Worker, body: bytes, *headers: str, path: str = PATH, host: str = HOST
+) -> tuple[int, bytes]:
+    """Send a body; return the status and the answer's body."""
+    fields = [header.encode("latin-1") for header in headers]
+    answer = await ask(worker, host, post(path, body, *fields, host=host))
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), rest
+
+
+def assert_refused(worker: Worker, status: int, answer: bytes, code: str = "") -> None:
+    """A clear error, a trace, and nothing at the provider."""
+    assert 400 <= status < 500, (status, answer[:200])
+    assert json.loads(answer)["error"]["message"]
+    assert worker.provider.calls == []
+    (record,) = worker.journal.ended
+    assert (record.trace.outcome, record.trace.status) == (Outcome.REFUSED, status)
+    assert not code or record.trace.error_code == code
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["X-LLMTrace-Tenant-ID: a", "X-LLMTrace-Tenant-ID: b"],
+        ["X-LLMTrace-Tenant-ID: a", "x-llmtrace-tenant-id: a"],
+        ["X-LLMTrace-Tenant-ID: " + "a" * 10_000],
+        ["X-LLMTrace-Agent-ID: ../../etc/passwd"],
+        ["X-LLMTrace-Agent-ID: \xf0\x9f\x98\x80"],
+        ["X-LLMTrace-Agent-ID: a b"],
+    ],
+    ids=["twice", "twice-the-same", "10000-characters", "path", "emoji", "blank"],
+)
+async def test_a_name_that_is_none_is_refused(worker: Worker, headers: list[str]) -> None:
+    status, answer = await send(worker, PLAIN, JSON, *headers)
+    assert (status, worker.provider.calls) == (400, [])
+    assert json.loads(answer)["error"]["code"] == "bad_identity"
+
+
+async def test_no_spelling_of_our_headers_reaches_the_provider(worker: Worker) -> None:
+    spellings = [
+        "X-LLMTrace-Tenant-ID: acme",
+        "X_LLMTrace_Tenant_ID: evil",
+        "x-llmtrace_tenant-id: evil",
+        "X-LLMTRACE-Token: t",
+        "X-LLMTrace-: t",
+        "X-LLMTrace-Anything: t",
+    ]
+    assert (await send(worker, PLAIN, JSON, *spellings))[0] == 200
+    (call,) = worker.provider.calls
+    assert [name for name, _ in call.headers if "llmtrace" in name.lower()] == []
+    assert worker.journal.ended[0].trace.tenant == "acme"
+
+
+async def test_an_untrusted_peer_names_nobody(provider: ScriptedProvider, tmp_path: Path) -> None:
+    provider.clear()
+    async with running_worker(tmp_path, provider, identity__trusted_proxies=[]) as worker:
+        key = "authorization: Bearer sk-somebody-0001"
+        await send(worker, PLAIN, key, "X-LLMTrace-Tenant-ID: b", "X-Forwarded-For: 127.0.0.1")
+        trace = await worker.journal.trace()
+        assert trace.tenant.startswith("key-")
+
+
+async def test_fields_of_a_body_change_neither_destination_nor_tenant(worker: Worker) -> None:
+    body = json.dumps(
+        {
+            **json.loads(PLAIN),
+            "api_base": "http://169.254.169.254/",
+            "base_url": "http://127.0.0.1:1/",
+            "custom_llm_provider": "anthropic",
+            "extra_headers": {"x-llmtrace-tenant-id": "b"},
+            "user": "b",
+        }
+    ).encode()
+    assert (await send(worker, body, JSON, "X-LLMTrace-Tenant-ID: a"))[0] == 200
+    trace: Trace = worker.journal.ended[0].trace
+    assert (trace.tenant, trace.provider, trace.host) == ("a", "openai", HOST)
+    assert len(worker.provider.calls) == 1
+
+
+# --- limits --------------------------------------------------------------------------------------
