@@ -6,7 +6,7 @@ Each body carries a canary where a careless reader would not look.
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import brotli  # type: ignore[import-untyped]  # no stubs exist
@@ -130,9 +130,8 @@ async def test_two_headers_of_codings_reach_nobody(worker: Worker) -> None:
     ],
 )
 async def test_a_known_coding_is_read_and_its_bytes_go_on(
-    worker: Worker, coding: str, encode: object
+    worker: Worker, coding: str, encode: Callable[[bytes], bytes]
 ) -> None:
-    assert callable(encode)
     body = encode(HIDDEN)
     status, _ = await send(worker, body, JSON, f"Content-Encoding: {coding}")
     assert status == 200

@@ -42,4 +42,5 @@ def is_coded(head: RequestHead) -> bool:
 
 def fault(error: ValueError) -> tuple[int, str, str]:
     """Return status, code and message for a request that cannot be read."""
-    return *FAULTS[type(error)], f"LLMTrace refused this request: {error}"
+    status, code = FAULTS[type(error)]
+    return status, code, f"LLMTrace refused this request: {error}"
