@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmtrace.environment.render import SHELLS, USAGE, render
@@ -23,6 +23,8 @@ INSTALLED = [shell for shell, program in PROGRAMS.items() if shutil.which(progra
 @pytest.mark.parametrize("shell", INSTALLED)
 @settings(max_examples=25, deadline=None)
 @given(block=BLOCKS)
+@example(block={"V": "=0"})  # zsh takes a bare "=0" for a program's path
+@example(block={"V": "~'\"$(id)`"})
 def test_any_value_comes_through_a_real_shell(shell: str, block: dict[str, str]) -> None:
     names = " ".join(block)
     script = f"{render(block, shell)}exec '{sys.executable}' -S -E -c \"$PROGRAM\" {names}\n"

@@ -28,7 +28,9 @@ def render(block: Mapping[str, str], shell: str) -> str:
 
 
 def _posix(name: str, value: str) -> str:
-    return f"export {name}={shlex.quote(value)}"
+    # shlex.quote leaves a leading "=" bare, which zsh expands to the path of a program.
+    quoted = value.replace("'", "'\"'\"'")
+    return f"export {name}='{quoted}'"
 
 
 def _fish(name: str, value: str) -> str:
