@@ -133,7 +133,10 @@ def kills(at: Field, seed: int) -> Section:
     chance = random.Random(seed)  # noqa: S311  # moments, not secrets
     gateway, tally, died = at.two, Tally(), {"worker": 0, "recorder": 0, "all": 0}
     names = list(gateway.processes())
+    gateway.stop()  # what was measured before is in the store by then
     before = _rows(gateway)
+    gateway.start()
+    await_children(gateway, names)
     for number in range(at.effort.kills):
         pids = gateway.processes()
         kind = {3: "recorder", 4: "all"}.get(number % 5, "worker")
