@@ -199,7 +199,7 @@ def test_a_gateway_that_does_not_start_is_one_line(gateway: FakeGateway) -> None
 def test_print_shows_the_block_and_runs_nothing(gateway: FakeGateway) -> None:
     result = invoke(gateway, "--print", "--no-java")
     assert result.exit_code == 0
-    assert "export HTTPS_PROXY=http://" in result.stdout
+    assert "export HTTPS_PROXY='http://" in result.stdout
     assert gateway.upstream == []
 
 
