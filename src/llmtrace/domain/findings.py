@@ -29,7 +29,8 @@ class Finding:
     """One thing a detector saw in one part or channel. Never a copy of what it found.
 
     ``start`` and ``end`` count code points of the text at ``location``, half-open as in
-    slicing. ``confidence`` is the probability, 0 to 1, that the finding is real.
+    slicing. ``confidence`` is the probability, 0 to 1, that the finding is real. ``detector`` is
+    the id of what saw it, ``verdict`` what the policy made of it, by its rule ``rule``.
     """
 
     kind: str
@@ -39,6 +40,8 @@ class Finding:
     start: int
     end: int
     detector: str
+    verdict: Verdict = Verdict.ALLOW
+    rule: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:

@@ -1,0 +1,1 @@
+"""Findings to verdicts, and what a verdict does to a text."""
