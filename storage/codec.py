@@ -219,7 +219,7 @@ _KNOWN: Final[Mapping[object, frozenset[str]]] = {
 }
 _GAP: Final[_Fields] = {"size": _whole}
 _SPAN: Final[_Fields] = {"offset_ms": _number, "duration_ms": _number}
-_FINDING: Final[_Fields] = {"severity": Severity}
+_FINDING: Final[_Fields] = {"severity": Severity, "verdict": Verdict}
 _ACTION: Final[_Fields] = {"action_type": ActionType}
 _MEDIA: Final[_Fields] = {"role": Role, "origin": Origin, "path": tuple, "kind": MediaKind}
 _USAGE: Final[_Fields] = {field.name: _whole for field in fields(Usage)}

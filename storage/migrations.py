@@ -191,3 +191,11 @@ def m003_metadata(db: Database) -> None:
         """
     )
     db.execute("CREATE INDEX audit_events_by_time ON audit_events (timestamp)")
+
+
+@migrations()
+def m004_decisions(db: Database) -> None:
+    """What the policy made of each finding, and the few calls that have any, newest first."""
+    db.execute("ALTER TABLE findings ADD COLUMN verdict TEXT NOT NULL DEFAULT 'allow'")
+    db.execute("ALTER TABLE findings ADD COLUMN rule TEXT NOT NULL DEFAULT ''")
+    db.execute("CREATE INDEX traces_with_findings ON traces (trace_id) WHERE finding_count > 0")

@@ -97,6 +97,8 @@ _FINDING: Final[Mapping[str, _Column]] = {
     "start": _COUNT,
     "end": _COUNT,
     "detector": _TEXT,
+    "verdict": _word(Verdict),
+    "rule": _TEXT,
 }
 _ACTION: Final[Mapping[str, _Column]] = {
     "action_type": _word(ActionType),

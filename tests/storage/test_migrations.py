@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 import pytest
+from sqlite_utils import Database
 
 from llmtrace.domain.findings import Finding
 from llmtrace.domain.traces import AgentAction, AuditEvent, Tenant
@@ -42,6 +43,8 @@ TABLES = {
         "start": "INTEGER!",
         "end": "INTEGER!",
         "detector": "TEXT!",
+        "verdict": "TEXT!",
+        "rule": "TEXT!",
     },
     "actions": {
         "trace": "INTEGER!",
@@ -96,6 +99,7 @@ INDEXES = {
     "traces_by_run",
     "traces_by_tenant",
     "traces_by_time",
+    "traces_with_findings",
 }
 
 
@@ -139,6 +143,15 @@ def test_migrating_again_changes_nothing(db: sqlite3.Connection) -> None:
     before = db.execute("SELECT sql FROM sqlite_schema").fetchall()
     migrate(db)
     assert db.execute("SELECT sql FROM sqlite_schema").fetchall() == before
+
+
+def test_findings_of_before_have_been_allowed_by_no_rule() -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrations.apply(Database(connection), stop_before="m004_decisions")
+    connection.execute("INSERT INTO findings VALUES (1, 0, 'k', 'high', 0.5, 'l', 0, 1, 'd')")
+    migrate(connection)
+    assert connection.execute("SELECT verdict, rule FROM findings").fetchall() == [("allow", "")]
+    connection.close()
 
 
 def test_rows_are_written_to_columns_that_are_there() -> None:

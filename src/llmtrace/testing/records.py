@@ -170,6 +170,8 @@ _FINDINGS: Final = st.builds(
     confidence=st.floats(0, 1),
     location=TEXTS,
     detector=TEXTS,
+    verdict=st.sampled_from(Verdict),
+    rule=TEXTS,
 )
 _ACTIONS: Final = st.builds(
     AgentAction,
