@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.traces import AuditEvent, Body, Record, Tenant, Trace
 
 
@@ -57,6 +58,40 @@ class TraceQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FindingQuery:
+    """Which findings, of the newest call first. Times are of the call: ``since <= t < until``."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    tenant: str | None = None
+    agent: str | None = None
+    trace_id: str | None = None
+    kind: str | None = None
+    """A kind, or a pattern in which ``*`` stands for anything: ``pii.*``."""
+    severity: Severity | None = None
+    """The mildest that is meant."""
+    verdict: Verdict | None = None
+    limit: int = 50
+
+    @property
+    def severities(self) -> tuple[Severity, ...]:
+        """The severities that are meant, worst first."""
+        ranked = tuple(Severity)
+        return ranked if self.severity is None else ranked[: ranked.index(self.severity) + 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A finding, and the call in which it was seen."""
+
+    trace_id: str
+    started_at: datetime
+    tenant: str
+    agent: str
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TraceTotals:
     """Sums over the traces of a query (its limit does not count)."""
 
@@ -105,6 +140,10 @@ class TraceRepository(Protocol):
 
     def totals(self, query: TraceQuery) -> TraceTotals:
         """Return the sums over all traces that match."""
+        ...
+
+    def findings(self, query: FindingQuery) -> Sequence[Sighting]:
+        """Return the findings that match, newest call first, those of a call in its order."""
         ...
 
     def export(self, query: TraceQuery) -> Iterator[Record]:

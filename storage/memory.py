@@ -6,13 +6,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from llmtrace.domain.traces import AuditEvent, Body, Record, Tenant, Trace
 from llmtrace.domain.usage import UsageSource
-from llmtrace.storage.base import TenantNotFound, TraceNotFound, TraceQuery, TraceTotals
+from llmtrace.storage.base import (
+    FindingQuery,
+    Sighting,
+    TenantNotFound,
+    TraceNotFound,
+    TraceQuery,
+    TraceTotals,
+)
 from llmtrace.storage.merge import by_id, merged, require_aware
-from llmtrace.storage.search import Phrase, found_in, phrases
+from llmtrace.storage.search import Phrase, found_in, phrases, wildcard
 
 MAX_TRACES: Final = 10_000
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -82,6 +90,19 @@ class MemoryTraceRepository:
             unpriced_calls=sum(map(_unpriced, traces)),
             findings=sum(len(trace.findings) for trace in traces),
         )
+
+    def findings(self, query: FindingQuery) -> Sequence[Sighting]:
+        """Return the findings that match, newest call first."""
+        calls = TraceQuery(
+            since=query.since, until=query.until, tenant=query.tenant, agent=query.agent
+        )
+        found = (
+            sighting
+            for record in reversed(self._matching(calls))
+            if query.trace_id in (None, record.trace.trace_id)
+            for sighting in _sightings(record.trace, query)
+        )
+        return list(islice(found, max(0, query.limit)))
 
     def export(self, query: TraceQuery) -> Iterator[Record]:
         """Go through all that match, oldest first."""
@@ -283,6 +304,23 @@ def _matches(query: TraceQuery, search: Sequence[Phrase] | None, record: Record)
         and (query.before_id is None or trace.trace_id < query.before_id)
         and (search is None or found_in(search, record.texts.prompt, record.texts.answer))
     )
+
+
+def _sightings(trace: Trace, query: FindingQuery) -> Iterator[Sighting]:
+    is_kind = wildcard("*" if query.kind is None else query.kind)
+    for finding in trace.findings:
+        if (
+            is_kind(finding.kind)
+            and finding.severity in query.severities
+            and query.verdict in (None, finding.verdict)
+        ):
+            yield Sighting(
+                trace_id=trace.trace_id,
+                started_at=trace.started_at,
+                tenant=trace.tenant,
+                agent=trace.agent,
+                finding=finding,
+            )
 
 
 def _unpriced(trace: Trace) -> bool:

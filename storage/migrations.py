@@ -198,4 +198,6 @@ def m004_decisions(db: Database) -> None:
     """What the policy made of each finding, and the few calls that have any, newest first."""
     db.execute("ALTER TABLE findings ADD COLUMN verdict TEXT NOT NULL DEFAULT 'allow'")
     db.execute("ALTER TABLE findings ADD COLUMN rule TEXT NOT NULL DEFAULT ''")
-    db.execute("CREATE INDEX traces_with_findings ON traces (trace_id) WHERE finding_count > 0")
+    db.execute(
+        "CREATE UNIQUE INDEX traces_with_findings ON traces (trace_id) WHERE finding_count > 0"
+    )

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 MAX_WORDS: Final = 32
@@ -51,3 +51,15 @@ def _folded(text: str) -> Sequence[str]:
 def _follows(phrase: Sequence[str], tokens: Sequence[str]) -> bool:
     size = len(phrase)
     return any(tokens[at : at + size] == phrase for at in range(len(tokens) - size + 1))
+
+
+def wildcard(pattern: str) -> Callable[[str], bool]:
+    """Return what tells whether a whole word fits a pattern in which ``*`` stands for anything."""
+    pieces = (re.escape(piece) for piece in re.split(r"\*+", pattern))
+    fits = re.compile(".*?".join(pieces), re.DOTALL).fullmatch
+    return lambda word: fits(word) is not None
+
+
+def glob(pattern: str) -> str:
+    """Return the pattern for SQLite's GLOB, in which more than ``*`` has a meaning."""
+    return re.sub(r"[?\[]", r"[\g<0>]", re.sub(r"\*+", "*", pattern))

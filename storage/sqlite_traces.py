@@ -7,10 +7,18 @@ from datetime import datetime
 from typing import Final
 
 from llmtrace.domain.traces import Body, Outcome, Record, Trace
-from llmtrace.storage.base import StorageError, TraceNotFound, TraceQuery, TraceTotals
+from llmtrace.storage.base import (
+    FindingQuery,
+    Sighting,
+    StorageError,
+    TraceNotFound,
+    TraceQuery,
+    TraceTotals,
+)
 from llmtrace.storage.bodies import cut_answer, cut_request
 from llmtrace.storage.merge import by_id, merged_texts, progress, require_aware
 from llmtrace.storage.sqlite_file import SqliteFile
+from llmtrace.storage.sqlite_findings import findings_sql, sightings
 from llmtrace.storage.sqlite_pieces import (
     HOUR,
     Packer,
@@ -166,6 +174,12 @@ class SqliteTraceRepository:
             unpriced_calls=unpriced,
             findings=findings,
         )
+
+    def findings(self, query: FindingQuery) -> Sequence[Sighting]:
+        """Return the findings that match, newest call first."""
+        sql, values = findings_sql(query)
+        with self._file.reading() as db:
+            return list(sightings(db.execute(sql, values)))
 
     def export(self, query: TraceQuery) -> Iterator[Record]:
         """Go through all that match, oldest first; what is purged meanwhile is left out.

@@ -1,6 +1,8 @@
 import pytest
 
+from llmtrace.domain.findings import Severity
 from llmtrace.storage.base import (
+    FindingQuery,
     SchemaMismatch,
     StorageCorrupt,
     StorageError,
@@ -26,3 +28,8 @@ def test_whoever_cannot_tell_failures_apart_catches_one(kind: type[Exception]) -
 def test_what_is_not_there_is_no_failure_of_the_store(kind: type[Exception]) -> None:
     assert issubclass(kind, LookupError)
     assert not issubclass(kind, StorageError)
+
+
+def test_a_severity_means_itself_and_what_is_worse() -> None:
+    assert FindingQuery(severity=Severity.HIGH).severities == (Severity.CRITICAL, Severity.HIGH)
+    assert FindingQuery().severities == tuple(Severity)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtrace.storage.search import MAX_WORDS, found_in, fts_query, phrases
+from llmtrace.storage.search import MAX_WORDS, found_in, fts_query, glob, phrases, wildcard
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,9 @@ def test_each_phrase_may_be_in_another_text() -> None:
     assert found_in(phrases("alpha beta"), "Alpha", "beta!")
     assert not found_in(phrases("alpha-beta"), "alpha", "beta")
     assert not found_in(phrases("?"), "anything?")
+
+
+def test_a_star_alone_is_special_in_a_pattern() -> None:
+    assert glob("a***b?[c]") == "a*b[?][[]c]"
+    assert wildcard("a*b")("a.\nb")
+    assert not wildcard("a.b")("axb")
