@@ -1,0 +1,114 @@
+"""Patterns as RE2 gets them: exact to find a span, weakened to be matched all at once.
+
+A set of patterns is one automaton; a counted gap such as ``.{0,200}`` makes it remember how far
+it is in each gap, hundreds of states for each pattern and their products for all. Without the
+count it only remembers that the gap is open. What the weaker pattern lets through, the exact one
+decides.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Protocol, cast
+
+import re2  # type: ignore[import-untyped] # Google's binding ships no types; ours are below
+
+WIDEST: Final = 8
+"""Counted repetitions up to this many stay as they are."""
+_SET_MEMORY: Final = 64 << 20
+"""Bytes that the automaton of a set may take; over it, RE2 starts its cache anew."""
+
+_PIECE: Final = re.compile(
+    r"\\Q.*?(?:\\E|$)|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]|\{(\d+)(,?)(\d*)\}", re.S
+)
+
+
+def weaken(pattern: str) -> str:
+    """Return a pattern that matches wherever ``pattern`` does, with wide counts left out."""
+    return _PIECE.sub(_open_count, pattern)
+
+
+def _open_count(found: re.Match[str]) -> str:
+    low, comma, high = found[1], found[2], found[3]
+    if low is None or not comma or (high and int(high) <= WIDEST) or int(low) > int(high or low):
+        return found[0]
+    least = min(int(low), WIDEST)
+    return ("*", "+")[least] if least < 2 else f"{{{least},}}"
+
+
+type Span = tuple[int, int]
+
+
+class BadPattern(ValueError):
+    """RE2 does not take a pattern: it is wrong, or it could not be matched in linear time."""
+
+
+class Match(Protocol):
+    """Where a pattern matched, in bytes."""
+
+    def span(self, group: int = 0) -> Span:
+        """Return where a group begins and ends; (-1, -1) if it took no part."""
+        ...
+
+
+class Matcher(Protocol):
+    """A pattern compiled for UTF-8 bytes. Linear in the text; safe to share between threads."""
+
+    @property
+    def groupindex(self) -> Mapping[bytes, int]:
+        """The numbers of the named groups."""
+        ...
+
+    def search(self, text: bytes, pos: int = 0) -> Match | None:
+        """Return the first match from ``pos`` on; what stands before it is seen as context."""
+        ...
+
+    def finditer(self, text: bytes, pos: int = 0) -> Iterator[Match]:
+        """Yield the matches from ``pos`` on, without overlaps."""
+        ...
+
+
+class Together(Protocol):
+    """Patterns matched in one pass. Releases the interpreter lock; safe to share."""
+
+    def Match(self, text: bytes) -> Sequence[int] | None:  # noqa: N802 - RE2's name
+        """Return the numbers of the patterns that match anywhere."""
+        ...
+
+
+def _options(*, max_mem: int = 8 << 20, captures: bool = True) -> re2.Options:
+    made = re2.Options()
+    made.max_mem = max_mem
+    made.log_errors = False
+    made.never_capture = not captures
+    return made
+
+
+_PLAIN: Final = _options(captures=False)
+_CAPTURING: Final = _options()
+_SET: Final = _options(max_mem=_SET_MEMORY, captures=False)
+
+
+def matcher(pattern: str) -> Matcher:
+    """Compile a pattern. Only one with named groups captures. Raises: BadPattern."""
+    try:
+        found = re2.compile(pattern.encode(), _CAPTURING if "(?P<" in pattern else _PLAIN)
+    except re2.error as error:
+        raise BadPattern(_said(error)) from error
+    return cast("Matcher", found)
+
+
+def together(patterns: Sequence[str]) -> Together:
+    """Compile patterns to be matched all at once, each weakened. Raises: BadPattern."""
+    made = re2.Set.SearchSet(_SET)
+    try:
+        for pattern in patterns:
+            made.Add(weaken(pattern).encode())
+        made.Compile()
+    except re2.error as error:
+        raise BadPattern(_said(error)) from error
+    return cast("Together", made)
+
+
+def _said(error: Exception) -> str:
+    said = error.args[0] if error.args else ""
+    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
