@@ -1,7 +1,7 @@
-"""Ends a WebSocket connection cleanly, on both sides, and bounds what a message may hold.
+"""Ends a WebSocket connection cleanly, on both sides, bounds what a message may hold, and speaks.
 
-mitmproxy has no way for an addon to close a WebSocket, and gathers a message of any length
-before a hook sees it.
+mitmproxy has no way for an addon to close a WebSocket, gathers a message of any length before a
+hook sees it, and lets a hook say nothing but what it was given.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer
 from wsproto.connection import ConnectionState
 
 CLOSE: Final = "llmtrace.websocket.close"
+SAY: Final = "llmtrace.websocket.say"
 MAX_MESSAGE: Final = "llmtrace.websocket.max_message"
 POLICY_VIOLATION: Final = 1008
 TOO_BIG: Final = 1009
@@ -41,12 +42,22 @@ def bound_messages(flow: http.HTTPFlow, max_bytes: int) -> None:
     flow.metadata[MAX_MESSAGE] = max_bytes
 
 
+def say_to_client(flow: http.HTTPFlow, message: bytes, *, is_text: bool = True) -> None:
+    """Send a client a message once the running hook is done, in its order with others.
+
+    They stand before the message that the hook was called for, unless that is dropped.
+    """
+    flow.metadata.setdefault(SAY, []).append((message, is_text))
+
+
 class ClosableWebsocketLayer(WebsocketLayer):
     """mitmproxy's relay of messages, which can be closed from within."""
 
     def relay_messages(self, event: events.Event) -> CommandGenerator[None]:
         """Pass messages on, until the connection is to be closed."""
-        yield from super().relay_messages(event)
+        for command in super().relay_messages(event):
+            yield command
+            yield from self._say()
         if self._too_big():
             close_websocket(self.flow, TOO_BIG, "message over limits.websocket_message_bytes")
         close = self.flow.metadata.pop(CLOSE, None)
@@ -58,6 +69,13 @@ class ClosableWebsocketLayer(WebsocketLayer):
         if not isinstance(limit, int):
             return False
         return any(sum(map(len, ws.frame_buf)) > limit for ws in (self.client_ws, self.server_ws))
+
+    def _say(self) -> CommandGenerator[None]:
+        for message, is_text in self.flow.metadata.pop(SAY, ()):
+            if self.client_ws.state is not ConnectionState.OPEN:
+                return
+            text = wsproto.events.TextMessage(message.decode(errors="replace"))
+            yield self.client_ws.send2(text if is_text else wsproto.events.BytesMessage(message))
 
     def _close(self, close: Close) -> CommandGenerator[None]:
         assert self.flow.websocket is not None  # noqa: S101  # as mitmproxy's own layer
