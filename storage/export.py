@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from llmtrace.domain.traces import Body, Record, Trace
+from llmtrace.storage.base import Sighting
 from llmtrace.storage.codec import to_json
 
 CSV_FIELDS: Final = (
@@ -76,6 +77,17 @@ _PLAIN: Final = (
     "error_code",
     "error",
 )
+_FINDING: Final = (
+    "kind",
+    "severity",
+    "confidence",
+    "location",
+    "start",
+    "end",
+    "verdict",
+    "rule",
+    "detector",
+)
 _AFTER: Final = (
     "service_tier",
     "price_version",
@@ -113,6 +125,22 @@ def trace_row(trace: Trace) -> dict[str, object]:
         "actions": trace.actions,
         "spans": trace.spans,
         "attributes": trace.attributes,
+    }
+
+
+def finding_row(sighting: Sighting) -> dict[str, object]:
+    """Return a finding as one flat JSON object, as ``findings list --json`` shows it.
+
+    ``start`` and ``end`` count code points of the text at ``location``, half-open. The text is
+    not in it.
+    """
+    finding = sighting.finding
+    return {
+        "trace_id": sighting.trace_id,
+        "started_at": sighting.started_at.isoformat(),
+        "tenant": sighting.tenant,
+        "agent": sighting.agent,
+        **{name: getattr(finding, name) for name in _FINDING},
     }
 
 

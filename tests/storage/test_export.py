@@ -4,13 +4,16 @@ import json
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 
+from llmtrace.domain.findings import Verdict
 from llmtrace.domain.traces import Body, Record, Trace
-from llmtrace.storage.export import CSV_FIELDS, csv_lines, jsonl_lines, trace_row
-from llmtrace.testing.records import TEXTS, a_finding, a_record, a_trace, records, traces
+from llmtrace.storage.base import Sighting
+from llmtrace.storage.export import CSV_FIELDS, csv_lines, finding_row, jsonl_lines, trace_row
+from llmtrace.testing.records import NOON, TEXTS, a_finding, a_record, a_trace, records, traces
 
 CONTRACT = (
     "trace_id", "started_at", "tenant", "agent", "provider", "dialect", "model", "status",
@@ -36,6 +39,32 @@ def test_a_line_has_the_names_that_others_script_against() -> None:
     assert values["cost_usd"] == 0.00125
     assert values["started_at"] == "2026-03-04T12:00:00+00:00"
     assert values["input_tokens"] == 900
+
+
+def test_a_finding_says_where_and_why_and_never_what() -> None:
+    finding = replace(a_finding("pii.email"), verdict=Verdict.REDACT, rule="r")
+    sighting = Sighting(trace_id="t", started_at=NOON, tenant="", agent="a", finding=finding)
+    assert finding_row(sighting) == {
+        "trace_id": "t",
+        "started_at": "2026-03-04T12:00:00+00:00",
+        "tenant": "",
+        "agent": "a",
+        "kind": "pii.email",
+        "severity": "high",
+        "confidence": 0.75,
+        "location": "messages[0].content",
+        "start": 3,
+        "end": 9,
+        "verdict": "redact",
+        "rule": "r",
+        "detector": "rules",
+    }
+
+
+def test_a_line_tells_what_became_of_its_findings() -> None:
+    finding = replace(a_finding("pii.email"), verdict=Verdict.REDACT, rule="r")
+    (told,) = cast("list[dict[str, object]]", line_of(a_record(findings=(finding,)))["findings"])
+    assert (told["verdict"], told["rule"]) == ("redact", "r")
 
 
 def test_no_price_is_no_cost() -> None:

@@ -28,6 +28,7 @@ def facts(trace: Trace) -> Mapping[str, str]:
         "dialect": f"{trace.provider} / {trace.dialect} {trace.operation}",
         "model": trace.model + (f" (answered: {answered})" if answered else ""),
         "ended": f"{trace.outcome} {trace.status or ''} {trace.error_code} {trace.error}".strip(),
+        "verdict": trace.verdict,
         "took": took,
         "tokens": f"{trace.usage.input_tokens} in{cached}, {trace.usage.output_tokens} out "
         f"(counted by: {trace.usage_source})",

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "demo": Entry("llmtrace.cli.demo", "See it work: no key, no network."),
     "run": Entry("llmtrace.cli.run", "Run one program behind the gateway."),
     "traces": Entry("llmtrace.cli.traces", "List, show, follow and export recorded calls."),
+    "findings": Entry("llmtrace.cli.findings", "List what was found in calls, and explain it."),
     "proxy": Entry("llmtrace.cli.proxy", "Run the gateway until SIGTERM or Ctrl-C."),
     "env": Entry("llmtrace.cli.env", "Print the variables that put programs behind it."),
     "doctor": Entry("llmtrace.cli.doctor", "Find what stands in the way, and the fix."),

@@ -12,7 +12,7 @@ import click
 
 from llmtrace.app.recorder import open_storage
 from llmtrace.app.settings import Settings
-from llmtrace.cli.columns import header, print_traces, row_text
+from llmtrace.cli.columns import CALLS
 from llmtrace.cli.common import (
     config_option,
     json_option,
@@ -24,6 +24,7 @@ from llmtrace.cli.common import (
 from llmtrace.cli.details import facts
 from llmtrace.cli.filters import filters
 from llmtrace.cli.following import Following
+from llmtrace.cli.rows import header, print_rows, row_text
 from llmtrace.cli.transcript import INDENT, answer_lines, laid_out, request_lines
 from llmtrace.domain.traces import Body, Trace
 from llmtrace.environment.home import Home, home
@@ -37,6 +38,7 @@ MAX_ROWS: Final = 10_000
 POLL_SECONDS: Final = 0.5
 LAY_OUT_SECONDS: Final = 5.0
 SHOWN_ACTION: Final = 300
+SHOWN_FINDINGS: Final = 20
 
 
 @contextmanager
@@ -102,6 +104,14 @@ def _opened(settings: Settings) -> Storage:
     return open_storage(settings, read_only=True)
 
 
+def no_such_trace(trace_id: str) -> click.ClickException:
+    """Return the error that says so, and where to look."""
+    return click.ClickException(
+        f"there is no trace '{visible(trace_id)[:64]}'; "
+        f"'{program()} traces list' has those that are kept"
+    )
+
+
 @click.group()
 def traces() -> None:
     """List, show, follow and export recorded calls."""
@@ -137,7 +147,7 @@ def list_(config: Path | None, as_json: bool, **wanted: Any) -> None:
     if not found:
         click.echo("no calls match", err=True)
         return
-    print_traces(found, terminal_width())
+    print_rows(CALLS, found, terminal_width())
     if len(found) == wanted["limit"]:
         click.echo(f"older ones: --before-id {visible(found[-1].trace_id)}", err=True)
 
@@ -162,10 +172,7 @@ def show(config: Path | None, trace_id: str, body: str | None, as_json: bool) ->
                 which: storage.traces.body(trace_id, which) for which in ("request", "answer")
             }
         except TraceNotFound:
-            raise click.ClickException(
-                f"there is no trace '{visible(trace_id)[:64]}'; "
-                f"'{program()} traces list' has those that are kept"
-            ) from None
+            raise no_such_trace(trace_id) from None
     if body:
         content = bodies[body]
         if content is None:
@@ -194,7 +201,7 @@ def tail(config: Path | None, seconds: float | None, as_json: bool, **wanted: An
     with suppress(KeyboardInterrupt), stores(config, wait_until=until) as storage:
         following = Following(storage.traces, TraceQuery(**wanted))
         if not as_json and sys.stdout.isatty():
-            click.secho(header(terminal_width()), bold=True)
+            click.secho(header(CALLS, terminal_width()), bold=True)
         while True:
             for trace in following.new():
                 _tell(trace, as_json=as_json)
@@ -264,13 +271,19 @@ def _tell(trace: Trace, *, as_json: bool) -> None:
     if as_json:
         _write(to_json(trace_row(trace)) + b"\n")
     else:
-        click.echo(row_text(trace, terminal_width()))
+        click.echo(row_text(CALLS, trace, terminal_width()))
 
 
 def _show(trace: Trace, bodies: Mapping[str, Body | None]) -> None:
     label = INDENT - 2
     for name, value in facts(trace).items():
         click.echo(f"{click.style(f'{name:>{label}}', dim=True)}  {visible(value)}")
+    for finding in trace.findings[:SHOWN_FINDINGS]:
+        text = visible(f"{finding.kind}, {finding.severity}, at {finding.location}")
+        click.echo(f"{click.style(f'{finding.verdict:>{label}}', fg='red')}  {text}")
+    if trace.findings:
+        told = f"'{program()} findings show {visible(trace.trace_id)}' explains"
+        click.secho(f"{'':>{label}}  {told} {len(trace.findings)} finding(s)", dim=True)
     for action in trace.actions:
         text = visible(f"{action.name} {action.arguments}")[:SHOWN_ACTION]
         click.echo(f"{click.style(f'{action.action_type:>{label}}', fg='yellow')}  {text}")
