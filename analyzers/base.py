@@ -45,6 +45,22 @@ class Hit:
     stable: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What a detector left out on a text and why: ``timeout``, ``too_many`` or ``over_limit``."""
+
+    detector: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a detector says of a text. Without ``skipped``, it looked at all of it."""
+
+    hits: Sequence[Hit]
+    skipped: tuple[Skipped, ...] = ()
+
+
 class Analyzer(Protocol):
     """Finds one family of things in a text.
 

@@ -43,6 +43,11 @@ def _kind(name: str, row: Mapping[str, object]) -> Kind:
     )
 
 
+def severity_of(kind: str) -> Severity:
+    """Return how bad a kind is by itself. Raises: KeyError."""
+    return kinds()[kind].severity
+
+
 def __getattr__(name: str) -> Mapping[str, Kind]:
     """Give ``KINDS``, read when it is first asked for."""
     if name == "KINDS":

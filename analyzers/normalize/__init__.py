@@ -1,5 +1,19 @@
 """What a text says once nothing is hidden: its canonical view, and what is encoded in it."""
 
 from llmtrace.analyzers.normalize.folding import Folded, fold, fold_pattern
+from llmtrace.analyzers.normalize.hidden import Concealment, concealed
+from llmtrace.analyzers.normalize.view import Aligned, Seen, View
+from llmtrace.analyzers.normalize.views import Views, views
 
-__all__ = ["Folded", "fold", "fold_pattern"]
+__all__ = [
+    "Aligned",
+    "Concealment",
+    "Folded",
+    "Seen",
+    "View",
+    "Views",
+    "concealed",
+    "fold",
+    "fold_pattern",
+    "views",
+]

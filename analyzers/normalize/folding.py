@@ -81,6 +81,16 @@ class Folded:
             return index
         return self._place(index) if index < len(self.text) else len(self.original)
 
+    def at(self, index: int) -> int:
+        """Return where in the view the character ``index`` of the original begins."""
+        if self.text is self.original or index <= 0:
+            return max(index, 0)
+        return len(fold(self.original[:index]).text)
+
+    def back(self, index: int, count: int) -> int:
+        """Return where the original begins ``count`` characters of the view before ``index``."""
+        return self.cut(max(0, self.at(index) - count))
+
 
 def fold(text: str) -> Folded:
     """Return the canonical view of ``text``. Of any prefix, it is a prefix."""

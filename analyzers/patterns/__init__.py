@@ -1,6 +1,7 @@
 """Rules as data, matched all at once."""
 
-from llmtrace.analyzers.patterns.engine import Inspection, PatternAnalyzer, Skipped
+from llmtrace.analyzers.base import Inspection, Skipped
+from llmtrace.analyzers.patterns.engine import PatternAnalyzer, Settled
 from llmtrace.analyzers.patterns.packs import BadPack, load_packs, shipped_packs
 from llmtrace.analyzers.patterns.rules import Rule
 
@@ -9,6 +10,7 @@ __all__ = [
     "Inspection",
     "PatternAnalyzer",
     "Rule",
+    "Settled",
     "Skipped",
     "load_packs",
     "shipped_packs",

@@ -4,14 +4,17 @@
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import cached_property
+from threading import Lock
+from typing import Final
 
-from llmtrace.analyzers.automata import together
-from llmtrace.analyzers.base import Context, Hit
-from llmtrace.analyzers.normalize import fold
-from llmtrace.analyzers.patterns.finding import Finder, Found, Scanned, TookTooLong
+from llmtrace.analyzers.automata import Together, together
+from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
+from llmtrace.analyzers.normalize import Aligned, Folded, Seen, View, fold, views
+from llmtrace.analyzers.patterns.finding import Finder, Found, Scanned, Unfinished
 from llmtrace.analyzers.patterns.holds import Hold, fits, holds_of, undecided
 from llmtrace.analyzers.patterns.overlaps import resolve
 from llmtrace.analyzers.patterns.rules import Rule
@@ -19,46 +22,29 @@ from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Origin
 
 MAX_HITS: Final = 10_000
-"""Hits of one rule in one text; past that the rest is reported as skipped."""
+"""Hits of one rule in one window; past that the rest is reported as skipped."""
+WINDOW: Final = 1 << 20
+"""Code points after which a longer text is cut; every rule sees what is around a cut."""
+BEFORE: Final = 1_024
+AFTER: Final = 65_536 + 1_024
 ENGINE: Final = "1"
 """Changes when the same rules could find something else."""
 
 
-class Seen(Protocol):
-    """A view: a text, and where its characters came from."""
-
-    @property
-    def text(self) -> str:
-        """What is searched."""
-        ...
-
-    def span(self, start: int, end: int) -> tuple[int, int]:
-        """Return the span of the original text that ``start:end`` stands for."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A rule that could not be taken to its end on a text: ``timeout`` or ``too_many``."""
-
-    detector: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """All that rules say of a text. Without ``skipped``, every rule looked at all of it."""
-
-    hits: Sequence[Hit]
-    skipped: tuple[Skipped, ...] = ()
-
-
 class _Group:
-    """The rules of one kind of view, matched at once."""
+    """Rules that look at the same view, matched at once. Compiled when first needed."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.finders = [Finder(rule) for rule in rules]
-        self._set = together([f.rule.anchor or f.rule.pattern for f in self.finders])
+        self.holds = holds_of(
+            Hold(f.rule.hold, f.rule.max_length, f.rule.begin, f.rule.end)
+            for f in self.finders
+            if f.rule.hold
+        )
+
+    @cached_property
+    def _set(self) -> Together:
+        return together([f.rule.anchor or f.rule.pattern for f in self.finders])
 
     def candidates(self, scanned: Scanned, context: Context) -> Iterator[Finder]:
         """Yield the rules that could match and that apply to such a text."""
@@ -70,21 +56,37 @@ class _Group:
                 yield self.finders[index]
 
 
+class _Groups:
+    """Some rules by the view that they look at."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.canonical = _Group(rule for rule in rules if rule.view == "canonical")
+        self.original = _Group(rule for rule in rules if rule.view == "original")
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What is certain of a growing text.
+
+    ``hits`` are the stable hits that lie wholly before ``cut``; nothing that is appended changes
+    them. The next search starts at ``cut``, and must see the text from ``keep`` on.
+    """
+
+    hits: Sequence[Hit]
+    cut: int
+    keep: int
+
+
 class PatternAnalyzer:
-    """Matches the rules of packs. Immutable once built; safe to share between threads."""
+    """Matches the rules of packs. Immutable but for its counters; safe to share."""
 
     def __init__(self, rules: Iterable[Rule], *, name: str = "patterns") -> None:
         self._rules = tuple(rules)
         self._name = name
-        self._canonical = _Group(rule for rule in self._rules if rule.view == "canonical")
-        self._original = _Group(rule for rule in self._rules if rule.view == "original")
-        held = [rule for rule in self._rules if rule.hold]
-        self._holds = {
-            view: holds_of(
-                Hold(r.hold, r.max_length, r.begin, r.end) for r in held if r.view == view
-            )
-            for view in ("canonical", "original")
-        }
+        self._all = _Groups(self._rules)
+        self._held = _Groups([rule for rule in self._rules if rule.hold])
+        self._skips: Counter[Skipped] = Counter()
+        self._lock = Lock()
         seal = hashlib.blake2b(ENGINE.encode(), digest_size=12)
         for rule in self._rules:
             seal.update(f"\n{rule.name} {rule.version}".encode())
@@ -97,13 +99,25 @@ class PatternAnalyzer:
 
     @property
     def version(self) -> str:
-        """A seal over the packs."""
+        """A seal over the packs and the engine."""
         return self._version
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules it matches."""
         return self._rules
+
+    @property
+    def skips(self) -> Mapping[Skipped, int]:
+        """How often what was left out, since it was built."""
+        with self._lock:
+            return dict(self._skips)
+
+    def warm(self) -> None:
+        """Compile all that is compiled when first needed, so that no call waits for it."""
+        for text in ("a", "\u0430"):
+            self.inspect(text, Context())
+            self.settled(text, Context(), 0)
 
     def analyze(self, text: str, context: Context) -> Sequence[Hit]:
         """Return the hits, ordered by start. An empty text has none."""
@@ -114,18 +128,50 @@ class PatternAnalyzer:
         if not text:
             return Inspection(())
         search = _Search(context)
-        folded = fold(text)
-        scanned = Scanned.of(folded.text)
-        search.view(self._canonical, folded, scanned)
-        same = folded.text is text
-        search.view(self._original, _Itself(text), scanned if same else Scanned.of(text))
-        return Inspection(resolve(search.hits, search.known), tuple(search.skipped))
+        for start in range(0, len(text), WINDOW):
+            low, high = max(0, start - BEFORE), start + WINDOW + AFTER
+            window = text if len(text) <= WINDOW else text[low:high]
+            search.window(self._all, window, low, start - low, start - low + WINDOW)
+        return self._closed(search)
 
     def undecided(self, text: str) -> int:
         """Return where the undecided tail of ``text`` begins, ``len(text)`` if there is none."""
+        return self._undecided(fold(text))
+
+    def settled(self, text: str, context: Context, start: int, *, ended: bool = False) -> Settled:
+        """Return the stable hits that begin at or after ``start`` and are certain.
+
+        Whatever is appended later, call after call gives the hits that the whole text has, if
+        each starts at the last ``cut`` and still sees the text from ``keep`` on. With ``ended``
+        nothing is appended any more and all is certain.
+        """
         folded = fold(text)
-        canonical = folded.cut(undecided(folded.text, self._holds["canonical"]))
-        return min(canonical, undecided(text, self._holds["original"]))
+        search = _Search(context)
+        search.window(self._held, text, 0, start, len(text) + 1, further=False)
+        cut = len(text) if ended else max(start, self._undecided(folded))
+        cut = max(start, _before_crossing(search.hits, cut))
+        hits = resolve([hit for hit in search.hits if hit.end <= cut], search.known)
+        self._closed(search)
+        return Settled(hits, cut, max(0, folded.back(cut, BEFORE)))
+
+    def _undecided(self, folded: Folded) -> int:
+        canonical = folded.cut(undecided(folded.text, self._held.canonical.holds))
+        return min(canonical, undecided(folded.original, self._held.original.holds))
+
+    def _closed(self, search: "_Search") -> Inspection:
+        skipped = tuple(sorted(search.skipped, key=lambda skip: (skip.detector, skip.reason)))
+        if skipped:
+            with self._lock:
+                self._skips.update(skipped)
+        return Inspection(resolve(search.hits, search.known), skipped)
+
+
+def _before_crossing(hits: Sequence[Hit], cut: int) -> int:
+    """Return the last place up to ``cut`` that lies within no hit."""
+    for hit in sorted(hits, key=lambda hit: hit.end, reverse=True):
+        if hit.start < cut < hit.end:
+            cut = hit.start
+    return cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,46 +185,104 @@ class _Itself:
 
 
 class _Search:
-    """What is gathered while one text is searched."""
+    """What is gathered while one text is searched, window by window."""
 
     def __init__(self, context: Context) -> None:
         self.hits: list[Hit] = []
         self.known: list[tuple[int, int]] = []
-        self.skipped: list[Skipped] = []
+        self.skipped: set[Skipped] = set()
         self._context = context
+        self._offset = self._start = self._stop = 0
 
-    def view(self, group: _Group, view: Seen, scanned: Scanned) -> None:
-        """Search one view for all rules of a group."""
+    def window(
+        self,
+        groups: _Groups,
+        text: str,
+        offset: int,
+        start: int,
+        stop: int,
+        *,
+        further: bool = True,
+    ) -> None:
+        """Search a window for what begins in ``start:stop`` of it.
+
+        ``offset`` is where the window begins in the text; ``further`` includes further views.
+        """
+        self._offset, self._start, self._stop = offset, start, stop
+        folded = fold(text)
+        scanned = Scanned.of(folded.text)
+        self._view(groups.canonical, folded, scanned, folded.at(start))
+        same = folded.text is text
+        original = scanned if same else Scanned.of(text)
+        self._view(groups.original, _Itself(text), original, start)
+        if not further:
+            return
+        made = views(folded)
+        if not made.complete:
+            self.skipped.add(Skipped("decoding", "over_limit"))
+        for view in made.views:
+            other = Scanned.of(view.text)
+            self._view(groups.canonical, view, other, 0)
+            if view.decoded:
+                self._view(groups.original, view, other, 0)
+
+    def _view(self, group: _Group, view: Seen, scanned: Scanned, start: int) -> None:
+        further = view if isinstance(view, View | Aligned) else None
         for finder in group.candidates(scanned, self._context):
-            hits: list[Hit] = []
-            try:
-                for found in finder.search(scanned):
-                    if len(hits) >= MAX_HITS:
-                        self.skipped.append(Skipped(finder.rule.name, "too_many"))
-                        break
-                    hits.append(self._hit(finder.rule, found, view))
-            except TookTooLong:
-                self.skipped.append(Skipped(finder.rule.name, "timeout"))
+            if further and finder.rule.value and not further.decoded:
                 continue
-            self.hits += hits
+            self._rule(finder, view, further, scanned, start)
 
-    def _hit(self, rule: Rule, found: Found, view: Seen) -> Hit:
-        value = view.text[found.value_start : found.value_end]
-        start, end = view.span(found.value_start, found.value_end)
+    def _rule(
+        self,
+        finder: Finder,
+        view: Seen,
+        further: View | Aligned | None,
+        scanned: Scanned,
+        start: int,
+    ) -> None:
+        count = 0
+        try:
+            for found in finder.search(scanned, start):
+                if further and not further.changed(found.start, found.end):
+                    continue
+                low, high = view.span(found.value_start, found.value_end)
+                if not self._start <= low < self._stop:
+                    continue
+                count += 1
+                if count > MAX_HITS:
+                    raise Unfinished("too_many")
+                self._add(finder.rule, found, view, further, low, high)
+        except Unfinished as error:
+            self.skipped.add(Skipped(finder.rule.name, error.reason))
+
+    def _add(
+        self,
+        rule: Rule,
+        found: Found,
+        view: Seen,
+        further: View | Aligned | None,
+        low: int,
+        high: int,
+    ) -> None:
+        start, end = self._offset + low, self._offset + high
         severity = rule.severity
-        if value in rule.tests_values:
+        if view.text[found.value_start : found.value_end] in rule.tests_values:
             severity = Severity.INFO
             self.known.append((start, end))
-        return Hit(
-            kind=rule.kind,
-            severity=severity,
-            confidence=self._confidence(rule, found),
-            start=start,
-            end=end,
-            detector=rule.name,
-            value=rule.value,
-            stable=bool(rule.hold)
-            and fits(view.text[found.start : found.end], rule.hold, rule.max_length),
+        self.hits.append(
+            Hit(
+                kind=rule.kind,
+                severity=severity,
+                confidence=self._confidence(rule, found),
+                start=start,
+                end=end,
+                detector=f"{rule.name}~{further.name}" if further else rule.name,
+                value=rule.value,
+                stable=not further
+                and bool(rule.hold)
+                and fits(view.text[found.start : found.end], rule.hold, rule.max_length),
+            )
         )
 
     def _confidence(self, rule: Rule, found: Found) -> float:

@@ -1,25 +1,31 @@
-"""Finds the spans of one rule in one view: RE2 says where, ``regex`` whether."""
+"""Finds the spans of one rule in one view: RE2 says where, ``regex`` and checks say whether."""
 
 import re
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 import regex
 
-from llmtrace.analyzers.automata import Matcher, matcher
+from llmtrace.analyzers.automata import Match, Matcher, matcher
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
 """Time that the ``confirm`` pattern of one rule has for one view."""
 AROUND: Final = 200
 """Code points on each side of what ``pattern`` found in which ``confirm`` looks."""
+MAX_REJECTED: Final = 2_000
+"""Matches of one rule in one view that may be rejected (a wrong check digit, say)."""
 
 
-class TookTooLong(Exception):
-    """A confirming pattern ran out of time; its rule has no hits in this text."""
+class Unfinished(Exception):
+    """A rule cannot be taken to its end on a text; ``reason`` is timeout or too_many."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,40 @@ class Found:
     in_context: bool = False
 
 
+class _Cursor:
+    """A place in a text, in bytes and in code points; it only moves on."""
+
+    __slots__ = ("_data", "_plain", "byte", "char")
+
+    def __init__(self, scanned: Scanned, char: int) -> None:
+        self._data = scanned.data
+        self._plain = len(scanned.data) == len(scanned.text)
+        self.char = char
+        self.byte = char if self._plain else len(scanned.text[:char].encode("utf-8", "replace"))
+
+    def to(self, byte: int) -> int:
+        """Move on to a byte; return the code point there."""
+        if self._plain:
+            self.char = byte
+        else:
+            self.char += len(self._data[self.byte : byte].decode())
+        self.byte = byte
+        return self.char
+
+    def ahead(self, byte: int) -> int:
+        """Return the code point at a byte further on, without moving."""
+        return byte if self._plain else self.char + len(self._data[self.byte : byte].decode())
+
+    def step(self) -> bool:
+        """Move on by one code point; false at the end."""
+        if self.byte >= len(self._data):
+            return False
+        lead = self._data[self.byte]
+        self.byte += 1 if lead < 0xC0 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+        self.char += 1
+        return True
+
+
 class Finder:
     """One rule, ready to search. Compiled when it is first needed; safe to share."""
 
@@ -56,18 +96,29 @@ class Finder:
         self.rule = rule
 
     def search(self, scanned: Scanned, start: int = 0) -> Iterator[Found]:
-        """Yield what the rule finds from ``start`` on, in order.
+        """Yield what the rule finds from ``start`` on, in order and apart.
+
+        What is rejected takes no characters with it: the search goes on right behind its start.
 
         Raises:
-            TookTooLong: The confirming pattern did not come to an end in time.
+            Unfinished: Confirming took too long, or too much was rejected.
         """
-        spans = self._matches(scanned, start)
-        if self.rule.confirm:
-            spans = self._confirmed(scanned.text, spans, start)
-        for found in spans:
-            in_context = self._in_context(scanned.text, found.value_start)
-            if (in_context or not self.rule.context_required) and self._valid(scanned.text, found):
-                yield Found(found.start, found.end, found.value_start, found.value_end, in_context)
+        cursor = _Cursor(scanned, start)
+        until = time.monotonic() + CONFIRM_SECONDS
+        done, rejected = start, 0
+        while (match := self._re2.search(scanned.data, cursor.byte)) is not None:
+            found = self._accepted(scanned.text, self._found(match, cursor), done, until)
+            if found:
+                yield found
+                done = found.end
+                first, last = match.span()
+                cursor.to(last)
+                if first < last:
+                    continue
+            elif (rejected := rejected + 1) > MAX_REJECTED:
+                raise Unfinished("too_many")
+            if not cursor.step():
+                return
 
     @cached_property
     def _re2(self) -> Matcher:
@@ -82,77 +133,51 @@ class Finder:
         return regex.compile(self.rule.confirm)
 
     @cached_property
-    def _words(self) -> "re.Pattern[str] | None":
-        if not self.rule.context:
-            return None
+    def _words(self) -> "re.Pattern[str]":
         words = "|".join(re.escape(word) for word in self.rule.context)
         return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
 
-    def _matches(self, scanned: Scanned, start: int) -> Iterator[Found]:
-        data, group = scanned.data, self._value_group
-        plain = len(data) == len(scanned.text)
-        begin = start if plain else len(scanned.text[:start].encode("utf-8", "replace"))
-        at, chars = begin, start
-        for match in self._re2.finditer(data, begin):
-            first, last = match.span()
-            value = match.span(group) if group else (first, last)
-            if value[0] < 0:
-                value = (first, last)
-            if first == last or value[0] == value[1]:
-                continue
-            if plain:
-                yield Found(first, last, *value)
-                continue
-            places = {}
-            for place in sorted({first, last, *value}):
-                chars += len(data[at:place].decode())
-                at = places[place] = place
-                places[place] = chars
-            yield Found(places[first], places[last], places[value[0]], places[value[1]])
+    def _found(self, match: Match, cursor: _Cursor) -> Found:
+        """Return a match in code points; the cursor moves to where it begins."""
+        places = [*match.span(), *match.span(self._value_group)]
+        if places[2] < 0:
+            places[2:] = places[:2]
+        start = cursor.to(places[0])
+        last, value_start, value_end = (cursor.ahead(place) for place in places[1:])
+        return Found(start, last, value_start, value_end)
 
-    def _confirmed(self, text: str, spans: Iterable[Found], start: int) -> Iterator[Found]:
-        """Search the confirming pattern around each span; all of them within one time limit."""
-        until = time.monotonic() + CONFIRM_SECONDS
-        grouped = "value" in self._confirm.groupindex
-        done = start
-        for low, high, cores in _windows(spans, len(text), start):
-            left = until - time.monotonic()
-            if left <= 0:
-                raise TookTooLong(self.rule.name)
-            try:
-                for match in self._confirm.finditer(
-                    text, max(low, done), high, concurrent=True, timeout=left
-                ):
-                    first, last = match.span()
-                    if first < last and any(a < last and first < b for a, b in cores):
-                        value = match.span("value") if grouped else (first, last)
-                        yield Found(first, last, *(value if value[0] >= 0 else (first, last)))
-                        done = last
-            except TimeoutError as error:
-                raise TookTooLong(self.rule.name) from error
+    def _accepted(self, text: str, found: Found, done: int, until: float) -> Found | None:
+        """Return the match if all that the rule asks for holds, perhaps narrowed."""
+        rule = self.rule
+        if rule.confirm:
+            confirmed = self._confirmed(text, found, done, until)
+            if confirmed is None:
+                return None
+            found = confirmed
+        if found.value_start == found.value_end:
+            return None
+        if rule.validator and not rule.validator(text[found.value_start : found.value_end]):
+            return None
+        if not rule.context:
+            return found
+        left = max(0, found.value_start - LEFT)
+        if self._words.search(text, left, found.value_start):
+            return replace(found, in_context=True)
+        return None if rule.context_required else found
 
-    def _in_context(self, text: str, start: int) -> bool:
-        words = self._words
-        return words is not None and words.search(text, max(0, start - LEFT), start) is not None
-
-    def _valid(self, text: str, found: Found) -> bool:
-        validator = self.rule.validator
-        return validator is None or validator(text[found.value_start : found.value_end])
-
-
-def _windows(
-    spans: Iterable[Found], length: int, start: int
-) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Join the surroundings of spans, so that no text is searched twice."""
-    low = high = -1
-    cores: list[tuple[int, int]] = []
-    for span in spans:
-        if cores and span.start - AROUND > high:
-            yield low, high, cores
-            cores = []
-        if not cores:
-            low = max(start, span.start - AROUND)
-        high = min(length, span.end + AROUND)
-        cores.append((span.start, span.end))
-    if cores:
-        yield low, high, cores
+    def _confirmed(self, text: str, found: Found, done: int, until: float) -> Found | None:
+        """Return the first match of the confirming pattern that touches ``found``."""
+        low, high = max(done, found.start - AROUND), min(len(text), found.end + AROUND)
+        left = until - time.monotonic()
+        if left <= 0:
+            raise Unfinished("timeout")
+        try:
+            for match in self._confirm.finditer(text, low, high, concurrent=True, timeout=left):
+                first, last = match.span()
+                if first < found.end and found.start < last:
+                    named = match.span("value") if "value" in self._confirm.groupindex else (-1, 0)
+                    value = named if named[0] >= 0 else (first, last)
+                    return Found(first, last, *value)
+        except TimeoutError as error:
+            raise Unfinished("timeout") from error
+        return None

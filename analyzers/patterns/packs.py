@@ -1,6 +1,7 @@
 """Reads packs of rules from YAML and says exactly what is wrong with one that cannot be used."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
@@ -24,7 +25,10 @@ from llmtrace.domain.parts import Role
 MAX_BYTES: Final = 4 << 20
 MAX_RULES: Final = 5_000
 SHIPPED: Final = ("rules", "pii", "secrets")
-_PACK_KEYS: Final = ("family", "version", "rules")
+MAX_PATTERN: Final = 32_768
+"""Characters of one pattern once its fragments are in place."""
+_PACK_KEYS: Final = ("family", "version", "fragments", "rules")
+_FRAGMENT: Final = re.compile(r"%\{(\w+)\}")
 _KEYS: Final = (
     *("id", "kind", "severity", "confidence", "pattern", "anchor", "confirm", "view", "roles"),
     *("directions", "untrusted_confidence", "validator", "context", "context_required"),
@@ -92,6 +96,7 @@ def read_pack(text: str, source: str) -> Iterator[Rule]:
     family, version = str(pack.get("family") or ""), str(pack.get("version") or "")
     if not family or not version:
         raise BadPack(f"{source}: family and version are missing or empty; add them")
+    fragments = _fragments(pack.get("fragments", {}), source)
     seal = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     seen: set[str] = set()
     for number, row in enumerate(pack["rules"], 1):
@@ -100,7 +105,32 @@ def read_pack(text: str, source: str) -> Iterator[Rule]:
         if row["id"] in seen:
             raise BadPack(f"{source}: rule {row['id']!r} stands twice; rename or remove one")
         seen.add(row["id"])
-        yield _Row(source, row).rule(family, f"{version}.{seal}")
+        yield _Row(source, row, fragments).rule(family, f"{version}.{seal}")
+
+
+def _fragments(rows: object, source: str) -> Mapping[str, str]:
+    """Return the pieces that patterns are made of; each may use those before it."""
+    if not isinstance(rows, dict) or not all(isinstance(v, str) for v in rows.values()):
+        raise BadPack(f"{source}: fragments are no mapping of names to texts; correct them")
+    done: dict[str, str] = {}
+    for name, piece in rows.items():
+        done[str(name)] = _filled(piece, done, f"{source}: fragment {str(name)!r}")
+    return done
+
+
+def _filled(pattern: str, fragments: Mapping[str, str], where: str) -> str:
+    """Put fragments where a pattern names them: ``%{name}``."""
+
+    def piece(found: re.Match[str]) -> str:
+        if found[1] not in fragments:
+            known = ", ".join(fragments) or "none"
+            raise BadPack(f"{where}: no fragment {found[1]!r} before it; known are {known}")
+        return fragments[found[1]]
+
+    filled = _FRAGMENT.sub(piece, pattern)
+    if len(filled) > MAX_PATTERN:
+        raise BadPack(f"{where}: {len(filled)} characters; a pattern has at most {MAX_PATTERN}")
+    return filled
 
 
 def _known(row: Mapping[str, object], keys: Iterable[str], where: str) -> None:
@@ -114,8 +144,9 @@ def _known(row: Mapping[str, object], keys: Iterable[str], where: str) -> None:
 class _Row:
     """One rule as written, with what its errors must say."""
 
-    def __init__(self, source: str, row: Mapping[str, Any]) -> None:
+    def __init__(self, source: str, row: Mapping[str, Any], fragments: Mapping[str, str]) -> None:
         self._row = row
+        self._fragments = fragments
         self._source = source
         self._where = f"{source}: rule {row['id']!r}"
 
@@ -209,6 +240,7 @@ class _Row:
         pattern = self._row.get(key, "")
         if not isinstance(pattern, str):
             raise self._bad(f"{key} is no text", "quote it")
+        pattern = _filled(pattern, self._fragments, f"{self._where}: {key}")
         folded = fold_pattern(pattern) if view == "canonical" else pattern
         if folded:
             try:
@@ -225,6 +257,7 @@ class _Row:
         pattern = self._row.get("confirm", "")
         if not isinstance(pattern, str):
             raise self._bad("confirm is no text", "quote it")
+        pattern = _filled(pattern, self._fragments, f"{self._where}: confirm")
         folded = fold_pattern(pattern) if view == "canonical" else pattern
         try:
             regex.compile(folded)

@@ -1,0 +1,160 @@
+"""Reads what is written in another way: base64, hexadecimal, URL-, HTML- and string escapes.
+
+Bounded: ``MAX_DEPTH`` writings within each other, ``MAX_DECODED`` bytes of them all.
+"""
+
+import base64
+import html
+import re
+from binascii import Error, unhexlify
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from llmtrace.analyzers.automata import Matcher, matcher
+from llmtrace.analyzers.normalize.folding import fold
+from llmtrace.analyzers.normalize.view import Piece, Seen, View, joined, replaced
+
+MAX_DEPTH: Final = 2
+MAX_DECODED: Final = 65_536
+"""Code points of decoded text in all views of one text."""
+MAX_RUNS: Final = 2_000
+"""Encoded runs that are tried in one text."""
+SHORTEST: Final = 8
+"""Decoded text below this length says nothing."""
+_READABLE: Final = re.compile(rb"[\x20-\x7e\t\n\r]{16,}")
+_TEXTUAL: Final = bytes(range(0x20, 0x7F)) + b"\t\n\r"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A way of writing: how to see that text is written so, and how to read it.
+
+    What stands alone (base64) is read by itself; the other (an escape) within its sentence.
+    """
+
+    name: str
+    run: str
+    read: Callable[[str], str]
+    alone: bool = False
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What may still be decoded for one text. ``spent`` says that something was left out."""
+
+    chars: int = MAX_DECODED
+    runs: int = MAX_RUNS
+    spent: bool = False
+
+
+def _base64(run: str) -> str:
+    letters = re.sub(r"\s+", "", run).rstrip("=").replace("-", "+").replace("_", "/")
+    return _readable(_bytes(letters))
+
+
+def _bytes(letters: str) -> bytes:
+    letters = letters[: len(letters) - (len(letters) % 4 == 1)]
+    try:
+        return base64.b64decode(letters + "=" * (-len(letters) % 4))
+    except Error:
+        return b""
+
+
+def _hexadecimal(run: str) -> str:
+    digits = re.sub(r"0[xX]|[\s:,\\xX]", "", run)
+    return _readable(unhexlify(digits[: len(digits) & ~1]))
+
+
+def _readable(data: bytes) -> str:
+    """Return the text in some bytes, empty where there is none."""
+    if len(data.translate(None, _TEXTUAL)) * 5 <= len(data):
+        return data.decode(errors="replace")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return "\n".join(part.decode() for part in _READABLE.findall(data))
+    readable = sum(char.isprintable() or char.isspace() for char in text)
+    return text if readable * 5 >= len(text) * 4 else ""
+
+
+def _escapes(run: str) -> str:
+    return re.sub(r"\\(?:u\{?|x)([0-9A-Fa-f]{2,6})\}?", lambda m: _char(int(m[1], 16)), run)
+
+
+def _char(point: int) -> str:
+    return chr(point) if point <= 0x10FFFF else "\ufffd"
+
+
+_ASCII_IN_BASE64: Final = (
+    r"(?:[A-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]){5,}"
+)
+"""Four letters whose three bytes have no high bit: one in eight of any four, all of ASCII text."""
+_ASCII_IN_HEX: Final = r"(?:(?:0[xX]|\\x)?(?:[2-7][0-9A-Fa-f]|0[9AaDd])[ :,]?){12,}"
+
+ENCODINGS: Final[tuple[Encoding, ...]] = (
+    Encoding(
+        "base64",
+        rf"(?:[A-Za-z0-9+/_-]{{4}})*?{_ASCII_IN_BASE64}[A-Za-z0-9+/_-]*"
+        r"(?:\r?\n[A-Za-z0-9+/_-]{4,})*={0,2}",
+        _base64,
+        alone=True,
+    ),
+    Encoding("hex", _ASCII_IN_HEX, _hexadecimal, alone=True),
+    Encoding("escapes", r"(?:%[0-9A-Fa-f]{2})+", unquote),
+    Encoding("escapes", r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});", html.unescape),
+    Encoding("escapes", r"(?:\\u\{?[0-9A-Fa-f]{4,6}\}?|\\x[0-9A-Fa-f]{2})+", _escapes),
+)
+_RUNS: Final[dict[str, Matcher]] = {}
+
+
+def decoded(below: Seen, cues: frozenset[int], left: Allowance) -> Iterator[View]:
+    """Yield the views of what is encoded in ``below``, by the encodings that ``cues`` number."""
+    inline: list[Piece] = []
+    for index in sorted(cues):
+        encoding = ENCODINGS[index]
+        runs = list(_read(below.text, encoding, left))
+        if encoding.alone and runs:
+            yield View.of(encoding.name, below, joined(runs), decoded=True)
+        elif runs:
+            inline += runs
+    if inline:
+        inline.sort(key=lambda piece: piece.start)
+        yield View.of("escapes", below, replaced(below.text, _apart(inline)), decoded=True)
+
+
+def _read(text: str, encoding: Encoding, left: Allowance) -> Iterator[Piece]:
+    for start, end in _runs(text, encoding.run):
+        if left.runs <= 0 or left.chars <= 0:
+            left.spent = True
+            return
+        left.runs -= 1
+        run = text[start : min(end, start + 2 * left.chars)]
+        said = fold(encoding.read(run)).text
+        if not said or (encoding.alone and len(said) < SHORTEST) or said == run:
+            continue
+        left.spent = left.spent or len(said) > left.chars
+        said = said[: left.chars]
+        left.chars -= len(said)
+        yield Piece(said, start, end)
+
+
+def _runs(text: str, pattern: str) -> Iterator[tuple[int, int]]:
+    if pattern not in _RUNS:
+        _RUNS[pattern] = matcher(pattern)
+    data = text.encode("utf-8", "replace")
+    at = chars = 0
+    for found in _RUNS[pattern].finditer(data):
+        start, end = found.span()
+        chars += len(data[at:start].decode())
+        yield chars, chars + end - start  # a run is ASCII
+        at, chars = end, chars + end - start
+
+
+def _apart(runs: list[Piece]) -> Iterator[Piece]:
+    end = 0
+    for run in runs:
+        if run.start >= end:
+            yield run
+            end = run.end

@@ -1,0 +1,143 @@
+"""Repairs words that are written to be read by a model and missed by a filter.
+
+Spaced letters, digits for letters, backwards, upside down, ROT13: looked for only where a word
+that attacks use (``words.yaml``) shows through.
+"""
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+import yaml
+
+from llmtrace.analyzers.automata import Matcher, matcher
+from llmtrace.analyzers.normalize.view import Aligned, Piece, Seen, View, replaced
+
+SPACED: Final = r"\b[A-Za-z0-9](?:[ ._*|~/-]{1,3}[A-Za-z0-9]){5,}\b"
+"""Single letters with separators between them, at least six."""
+
+_LEET: Final = str.maketrans("013456789@$", "oieasgtbgas")
+_LEET_CLASSES: Final = {
+    "a": "[a4@]",
+    "b": "[b8]",
+    "e": "[e3]",
+    "g": "[g69]",
+    "i": "[i1!|]",
+    "l": "[l1|]",
+    "o": "[o0]",
+    "s": "[s5$]",
+    "t": "[t7]",
+}
+_BETWEEN: Final = re.compile(r"(?<=\w)[!|](?=\w)|(?<!\w)[!|](?=\w{3})")
+_LETTER: Final = re.compile(r"[A-Za-z0-9]")
+_UPSIDE_DOWN: Final = str.maketrans(
+    "\u0250q\u0254p\u01dd\u025f\u0183\u0265\u0131\u1d09\u027e\u029e\u05dfl\u026fuodb\u0279s\u0287n\u028c\u028dx\u028ez",
+    "abcdefghiijkllmnopqrstuvwxyz",
+)
+_TURNED: Final = re.compile(
+    "[\u0250\u0254\u01dd\u025f\u0183\u0265\u1d09\u027e\u029e\u026f\u0279\u0287\u028c\u028d\u028e]"
+)
+TURNED_LETTERS: Final = 4
+"""Turned letters from which a text is read upside down."""
+
+
+@cache
+def words() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the telling words, and those that stand beside them."""
+    text = (files("llmtrace.analyzers.normalize") / "words.yaml").read_text(encoding="utf-8")
+    lists = yaml.safe_load(text)
+    return tuple(lists["telling"]), tuple(lists["beside"])
+
+
+def cue_patterns() -> dict[str, str]:
+    """Return, for each repair, the pattern that says it is worth a try."""
+    telling = words()[0]
+    leet = (written for word in telling for written in _leet(word))
+    return {
+        "spaced": SPACED,
+        "leet": f"(?i)(?:{'|'.join(leet)})",
+        "reversed": rf"(?i)\b(?:[a-z]?{'|[a-z]?'.join(word[::-1] for word in telling)})",
+        "rot13": rf"(?i)\b(?:{'|'.join(codecs.encode(word, 'rot13') for word in telling)})",
+    }
+
+
+def repaired(below: Seen, cues: frozenset[str]) -> Iterator[View | Aligned]:
+    """Yield the repaired views of ``below`` that the cues ask for."""
+    if "spaced" in cues and (runs := list(_spaced(below.text))):
+        yield View.of("spaced", below, replaced(below.text, runs), decoded=False)
+    if "leet" in cues:
+        yield Aligned("leet", unleet(below.text), below)
+    if "reversed" in cues:
+        yield Aligned("reversed", below.text[::-1], below, backwards=True)
+    if "rot13" in cues:
+        yield Aligned("rot13", codecs.encode(below.text, "rot13"), below)
+
+
+def upside_down(original: Seen) -> Iterator[Aligned]:
+    """Yield a text read from its end with its letters turned, if enough of them are."""
+    text = original.text
+    if sum(1 for _, _ in zip(_TURNED.finditer(text), range(TURNED_LETTERS), strict=False)) == (
+        TURNED_LETTERS
+    ):
+        turned = text[::-1].translate(_UPSIDE_DOWN)
+        yield Aligned("upside_down", turned, original, backwards=True)
+
+
+def unleet(text: str) -> str:
+    """Return ``text`` with letters for the digits and signs that stand for them."""
+    for pair in ("11", "l1", "L1"):
+        text = text.replace(pair, "ll")
+    return _BETWEEN.sub("i", text.translate(_LEET))
+
+
+@cache
+def _compiled(name: str) -> Matcher:
+    return matcher(cue_patterns()[name])
+
+
+def _leet(word: str) -> Iterator[str]:
+    """Yield patterns of a word with a digit or sign for a letter, by where the first one is."""
+    for at, letter in enumerate(word):
+        if classes := _LEET_CLASSES.get(letter):
+            rest = "".join(_LEET_CLASSES.get(other, other) for other in word[at + 1 :])
+            yield f"{word[:at]}{classes.replace(letter, '', 1)}{rest}"
+
+
+def _spaced(text: str) -> Iterator[Piece]:
+    data = text.encode("utf-8", "replace")
+    at = chars = 0
+    for found in _compiled("spaced").finditer(data):
+        start, end = found.span()
+        chars += len(data[at:start].decode())
+        run = text[chars : chars + end - start]
+        if joined := close_up(run):
+            yield Piece(joined, chars, chars + len(run))
+        at, chars = end, chars + len(run)
+
+
+def close_up(run: str) -> str:
+    """Return spaced letters as words, empty if they are mostly digits.
+
+    The commonest separator stands within words, any other between them; where there is no
+    other, known words are cut apart.
+    """
+    letters, gaps = _LETTER.findall(run), _LETTER.split(run)[1:-1]
+    if sum(letter.isdigit() for letter in letters) * 2 > len(letters):
+        return ""
+    within = Counter(gaps).most_common(1)[0][0]
+    closed = letters[0] + "".join(
+        letter if gap == within else f" {letter}"
+        for gap, letter in zip(gaps, letters[1:], strict=True)
+    )
+    return closed if " " in closed else " ".join(_known().sub(r" \1 ", closed).split())
+
+
+@cache
+def _known() -> "re.Pattern[str]":
+    telling, beside = words()
+    known = sorted((*telling, *beside), key=len, reverse=True)
+    return re.compile(f"({'|'.join(known)})", re.IGNORECASE)

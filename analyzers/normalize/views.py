@@ -1,0 +1,74 @@
+"""All further views of a text, each made only where a cheap cue says that it could differ."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from llmtrace.analyzers.automata import Together, together
+from llmtrace.analyzers.normalize.decoding import ENCODINGS, MAX_DEPTH, Allowance, decoded
+from llmtrace.analyzers.normalize.folding import Folded
+from llmtrace.analyzers.normalize.hidden import hidden_runs
+from llmtrace.analyzers.normalize.repairs import cue_patterns, repaired, upside_down
+from llmtrace.analyzers.normalize.view import Aligned, Seen, View, joined
+
+_HIDDEN_WAYS: Final = ("tags", "variation_selectors")
+
+
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """A text as it came."""
+
+    text: str
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        return start, end
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The further views of a text. ``complete`` is false where a bound left something out."""
+
+    views: tuple[View | Aligned, ...]
+    complete: bool = True
+
+
+def views(folded: Folded) -> Views:
+    """Return the further views of a text, given its canonical one."""
+    made: list[View | Aligned] = []
+    left = Allowance()
+    _encoded(folded, folded.text.encode("utf-8", "replace"), left, made)
+    if not folded.original.isascii():
+        original = _Original(folded.original)
+        for way in _HIDDEN_WAYS:
+            if runs := hidden_runs(folded.original, way):
+                view = View.of(way, original, joined(runs), decoded=True)
+                made.append(view)
+        made += upside_down(original)
+    return Views(tuple(made), not left.spent)
+
+
+def _encoded(canonical: Seen, data: bytes, left: Allowance, made: list[View | Aligned]) -> None:
+    """Add the views of what is encoded, and of what is encoded in those."""
+    cues, names = _cues()
+    seen = cues.Match(data)
+    if not seen:
+        return
+    level: list[Seen] = [canonical]
+    for depth in range(MAX_DEPTH):
+        deeper: list[Seen] = []
+        for below in level:
+            if depth:
+                seen = cues.Match(below.text.encode("utf-8", "replace")) or ()
+            numbers = frozenset(n for n in seen if n < len(ENCODINGS))
+            decodings = list(decoded(below, numbers, left))
+            made += decodings
+            deeper += decodings
+            made += repaired(below, frozenset(names[n] for n in seen if n >= len(ENCODINGS)))
+        level = deeper
+
+
+@cache
+def _cues() -> tuple[Together, tuple[str, ...]]:
+    repairs = cue_patterns()
+    patterns = [*(encoding.run for encoding in ENCODINGS), *repairs.values()]
+    return together(patterns), (*(encoding.name for encoding in ENCODINGS), *repairs)
