@@ -10,6 +10,7 @@ from typing import Final
 import regex
 
 from llmtrace.analyzers.automata import Match, Matcher, matcher
+from llmtrace.analyzers.normalize import fold
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
@@ -134,8 +135,11 @@ class Finder:
 
     @cached_property
     def _words(self) -> "re.Pattern[str]":
-        words = "|".join(re.escape(word) for word in self.rule.context)
-        return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+        folded = self.rule.view == "canonical"
+        words = "|".join(
+            re.escape(fold(word).text if folded else word) for word in self.rule.context
+        )
+        return re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])", re.IGNORECASE)
 
     def _found(self, match: Match, cursor: _Cursor) -> Found:
         """Return a match in code points; the cursor moves to where it begins."""
