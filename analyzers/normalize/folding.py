@@ -147,8 +147,8 @@ def _look(char: str) -> str:
 def _lookalikes() -> Mapping[str, str]:
     """Return the letters and digits of other scripts that look like ASCII ones.
 
-    A small letter without a look-alike of its own takes that of its capital, so that folding a
-    text and ignoring case can be done in either order.
+    A letter without a look-alike of its own takes that of its capital or small letter, so that
+    folding a text and ignoring case can be done in either order.
     """
     text = (files("confusable_homoglyphs") / "confusables.json").read_bytes()
     data = orjson.loads(text)
@@ -159,9 +159,9 @@ def _lookalikes() -> Mapping[str, str]:
             if look := _best(char, [t for t in targets if t.isascii() and t.isalnum()]):
                 found[char] = look
     for char, look in list(found.items()):
-        small = char.lower()
-        if len(small) == 1 and small not in found and small > "\x7f":
-            found[small] = look.lower()
+        for other, as_other in ((char.lower(), look.lower()), (char.upper(), look.upper())):
+            if len(other) == 1 and other > "\x7f":
+                found.setdefault(other, as_other)
     return found
 
 

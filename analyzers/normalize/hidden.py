@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from llmtrace.analyzers.normalize.view import Piece
-
 _TAGS: Final = re.compile(
     "\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f"  # a flag
     "|([\U000e0001\U000e0020-\U000e007f]{3,})"
@@ -56,11 +54,6 @@ def concealed(text: str) -> Iterator[Concealment]:
     ):
         for found in pattern.finditer(text):
             yield Concealment(way=way, start=found.start(), end=found.end())
-
-
-def hidden_runs(text: str, way: str) -> list[Piece]:
-    """Return what is hidden one way as pieces of a view."""
-    return [Piece(c.text, c.start, c.end) for c in concealed(text) if c.way == way and c.text]
 
 
 def _byte(selector: str) -> int:

@@ -1,17 +1,15 @@
 """All further views of a text, each made only where a cheap cue says that it could differ."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
 
 from llmtrace.analyzers.automata import Together, together
 from llmtrace.analyzers.normalize.decoding import ENCODINGS, MAX_DEPTH, Allowance, decoded
 from llmtrace.analyzers.normalize.folding import Folded
-from llmtrace.analyzers.normalize.hidden import hidden_runs
+from llmtrace.analyzers.normalize.hidden import Concealment, concealed
 from llmtrace.analyzers.normalize.repairs import cue_patterns, repaired, upside_down
-from llmtrace.analyzers.normalize.view import Aligned, Seen, View, joined
-
-_HIDDEN_WAYS: Final = ("tags", "variation_selectors")
+from llmtrace.analyzers.normalize.view import Aligned, Piece, Seen, View, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +24,13 @@ class _Original:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """The further views of a text. ``complete`` is false where a bound left something out."""
+    """The further views of a text, and what is hidden in it.
+
+    ``complete`` is false where a bound left something out.
+    """
 
     views: tuple[View | Aligned, ...]
+    hidden: tuple[Concealment, ...] = ()
     complete: bool = True
 
 
@@ -37,14 +39,20 @@ def views(folded: Folded) -> Views:
     made: list[View | Aligned] = []
     left = Allowance()
     _encoded(folded, folded.text.encode("utf-8", "replace"), left, made)
+    hidden: tuple[Concealment, ...] = ()
     if not folded.original.isascii():
         original = _Original(folded.original)
-        for way in _HIDDEN_WAYS:
-            if runs := hidden_runs(folded.original, way):
-                view = View.of(way, original, joined(runs), decoded=True)
-                made.append(view)
+        hidden = tuple(concealed(folded.original))
+        made += _hidden(original, hidden)
         made += upside_down(original)
-    return Views(tuple(made), not left.spent)
+    return Views(tuple(made), hidden, not left.spent)
+
+
+def _hidden(original: Seen, hidden: tuple[Concealment, ...]) -> Iterator[View]:
+    """Yield a view for each way in which something readable is hidden."""
+    for way in sorted({found.way for found in hidden if found.text}):
+        runs = (Piece(c.text, c.start, c.end) for c in hidden if c.way == way)
+        yield View.of(way, original, joined(runs), decoded=True)
 
 
 def _encoded(canonical: Seen, data: bytes, left: Allowance, made: list[View | Aligned]) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from llmtrace.analyzers.automata import Together, together
 from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
-from llmtrace.analyzers.normalize import Aligned, Folded, Seen, View, fold, views
+from llmtrace.analyzers.normalize import Aligned, Concealment, Folded, Seen, View, fold, views
 from llmtrace.analyzers.patterns.finding import Finder, Found, Scanned, Unfinished
 from llmtrace.analyzers.patterns.holds import Hold, fits, holds_of, undecided
 from llmtrace.analyzers.patterns.overlaps import resolve
@@ -27,6 +27,13 @@ WINDOW: Final = 1 << 20
 """Code points after which a longer text is cut; every rule sees what is around a cut."""
 BEFORE: Final = 1_024
 AFTER: Final = 65_536 + 1_024
+CONCEALED: Final[Mapping[str, tuple[Severity, float]]] = {
+    "tags": (Severity.HIGH, 0.95),
+    "variation_selectors": (Severity.HIGH, 0.95),
+    "zero_width": (Severity.MEDIUM, 0.7),
+    "bidi_override": (Severity.LOW, 0.6),
+}
+"""How bad each way of hiding text is, and how sure that it was meant to hide something."""
 ENGINE: Final = "1"
 """Changes when the same rules could find something else."""
 
@@ -218,6 +225,7 @@ class _Search:
         if not further:
             return
         made = views(folded)
+        self._hidden(made.hidden)
         if not made.complete:
             self.skipped.add(Skipped("decoding", "over_limit"))
         for view in made.views:
@@ -225,6 +233,21 @@ class _Search:
             self._view(groups.canonical, view, other, 0)
             if view.decoded:
                 self._view(groups.original, view, other, 0)
+
+    def _hidden(self, hidden: Iterable[Concealment]) -> None:
+        for found in hidden:
+            if self._start <= found.start < self._stop:
+                severity, confidence = CONCEALED[found.way]
+                self.hits.append(
+                    Hit(
+                        kind="encoding_attack",
+                        severity=severity,
+                        confidence=confidence,
+                        start=self._offset + found.start,
+                        end=self._offset + found.end,
+                        detector=f"hidden.{found.way}",
+                    )
+                )
 
     def _view(self, group: _Group, view: Seen, scanned: Scanned, start: int) -> None:
         further = view if isinstance(view, View | Aligned) else None

@@ -19,6 +19,7 @@ AFTER_BLOCK: Final = 80
 CLASSES: Final[Mapping[str, re.Pattern[str]]] = {
     "token": re.compile(r"[\w.+@/:=%~#&?$-]*"),
     "number": re.compile(r"[\d ()+./-]*"),
+    "caps": re.compile(r"[A-Z\d -]*"),
     "word": re.compile(r"[\w-]*"),
     "line": re.compile(r"[^\n]*"),
 }

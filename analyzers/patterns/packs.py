@@ -50,15 +50,20 @@ def shipped_packs() -> tuple[Traversable, ...]:
     return tuple(sorted((p for p in packs if p.name.endswith(".yaml")), key=str))
 
 
-def load_packs(paths: Iterable[Path | Traversable]) -> tuple[Rule, ...]:
+def load_packs(
+    paths: Iterable[Path | Traversable], *, compile_each: bool = True
+) -> tuple[Rule, ...]:
     """Read the rules of packs, in their order.
+
+    Without ``compile_each`` the patterns are taken on trust, which saves most of the time: that
+    is for the packs that come with the package, whose tests compile them.
 
     Raises:
         BadPack: A file cannot be read, or a rule in it cannot be used.
     """
     rules: dict[str, Rule] = {}
     for path in paths:
-        for rule in read_pack(_read(path), str(path)):
+        for rule in read_pack(_read(path), str(path), compile_each=compile_each):
             if other := rules.get(rule.name):
                 raise BadPack(
                     f"{path}: rule {rule.name!r} stands in {other.source} already; "
@@ -82,7 +87,7 @@ def _read(path: Path | Traversable) -> str:
         raise BadPack(f"{path}: byte {error.start} is no UTF-8; save the file as UTF-8") from error
 
 
-def read_pack(text: str, source: str) -> Iterator[Rule]:
+def read_pack(text: str, source: str, *, compile_each: bool = True) -> Iterator[Rule]:
     """Read the rules of one pack. ``source`` names it in errors. Raises: BadPack."""
     try:
         pack = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
@@ -148,6 +153,7 @@ class _Row:
         self._row = row
         self._fragments = fragments
         self._source = source
+        self._compile = compile_each
         self._where = f"{source}: rule {row['id']!r}"
 
     def rule(self, family: str, version: str) -> Rule:
@@ -242,7 +248,7 @@ class _Row:
             raise self._bad(f"{key} is no text", "quote it")
         pattern = _filled(pattern, self._fragments, f"{self._where}: {key}")
         folded = fold_pattern(pattern) if view == "canonical" else pattern
-        if folded:
+        if folded and self._compile:
             try:
                 matcher(folded)
             except BadPattern as error:
@@ -260,7 +266,8 @@ class _Row:
         pattern = _filled(pattern, self._fragments, f"{self._where}: confirm")
         folded = fold_pattern(pattern) if view == "canonical" else pattern
         try:
-            regex.compile(folded)
+            if self._compile:
+                regex.compile(folded)
         except regex.error as error:
             raise self._bad(f"confirm is no pattern ({error})", "correct it") from error
         return folded
