@@ -196,7 +196,7 @@ class _Search:
 
     def __init__(self, context: Context) -> None:
         self.hits: list[Hit] = []
-        self.known: list[tuple[int, int]] = []
+        self.known: list[Hit] = []
         self.skipped: set[Skipped] = set()
         self._context = context
         self._offset = self._start = self._stop = 0
@@ -288,25 +288,22 @@ class _Search:
         low: int,
         high: int,
     ) -> None:
-        start, end = self._offset + low, self._offset + high
-        severity = rule.severity
-        if view.text[found.value_start : found.value_end] in rule.tests_values:
-            severity = Severity.INFO
-            self.known.append((start, end))
-        self.hits.append(
-            Hit(
-                kind=rule.kind,
-                severity=severity,
-                confidence=self._confidence(rule, found),
-                start=start,
-                end=end,
-                detector=f"{rule.name}~{further.name}" if further else rule.name,
-                value=rule.value,
-                stable=not further
-                and bool(rule.hold)
-                and fits(view.text[found.start : found.end], rule.hold, rule.max_length),
-            )
+        known = view.text[found.value_start : found.value_end] in rule.tests_values
+        hit = Hit(
+            kind=rule.kind,
+            severity=Severity.INFO if known else rule.severity,
+            confidence=self._confidence(rule, found),
+            start=self._offset + low,
+            end=self._offset + high,
+            detector=f"{rule.name}~{further.name}" if further else rule.name,
+            value=rule.value,
+            stable=not further
+            and bool(rule.hold)
+            and fits(view.text[found.start : found.end], rule.hold, rule.max_length),
         )
+        self.hits.append(hit)
+        if known:
+            self.known.append(hit)
 
     def _confidence(self, rule: Rule, found: Found) -> float:
         confidence = rule.confidence

@@ -24,32 +24,32 @@ def _order(hit: Hit) -> tuple[object, ...]:
     )
 
 
-def resolve(hits: Iterable[Hit], known_values: Iterable[tuple[int, int]] = ()) -> list[Hit]:
+def resolve(hits: Iterable[Hit], known_values: Iterable[Hit] = ()) -> list[Hit]:
     """Return hits without overlaps, ordered by start.
 
     Values (what can be masked) do not overlap each other: where they would, the better one stays
     and the other keeps what it has beyond it, so that all of both is masked. Other hits do not
     overlap others of their kind. A value and an instruction may overlap: they are not the same
-    thing. ``known_values`` are spans of public test values, on which no other value stands.
+    thing. ``known_values`` are those of the hits that are public test values: they come first.
     """
     values: list[Hit] = []
     others: dict[str, list[Hit]] = {}
     for hit in hits:
         (values if hit.value else others.setdefault(hit.kind, [])).append(hit)
-    kept = _values(values, set(known_values))
+    kept = _values(values, frozenset(known_values))
     for group in others.values():
         kept += _apart(group)
     return sorted(kept, key=lambda hit: (hit.start, hit.end, hit.detector))
 
 
-def _values(hits: list[Hit], known: set[tuple[int, int]]) -> list[Hit]:
+def _values(hits: list[Hit], known: frozenset[Hit]) -> list[Hit]:
     """Settle each bunch of overlapping values by itself."""
     kept: list[Hit] = []
     for bunch in _bunches(hits):
         if len(bunch) == 1:
             kept += bunch
             continue
-        bunch.sort(key=lambda hit: ((hit.start, hit.end) not in known, *_order(hit)))
+        bunch.sort(key=lambda hit: (hit not in known, *_order(hit)))
         taken: list[Hit] = []
         for hit in bunch:
             taken += _rest(hit, taken)

@@ -110,7 +110,7 @@ def read_pack(text: str, source: str, *, compile_each: bool = True) -> Iterator[
         if row["id"] in seen:
             raise BadPack(f"{source}: rule {row['id']!r} stands twice; rename or remove one")
         seen.add(row["id"])
-        yield _Row(source, row, fragments).rule(family, f"{version}.{seal}")
+        yield _Row(source, row, fragments, compile_each).rule(family, f"{version}.{seal}")
 
 
 def _fragments(rows: object, source: str) -> Mapping[str, str]:
@@ -149,7 +149,9 @@ def _known(row: Mapping[str, object], keys: Iterable[str], where: str) -> None:
 class _Row:
     """One rule as written, with what its errors must say."""
 
-    def __init__(self, source: str, row: Mapping[str, Any], fragments: Mapping[str, str]) -> None:
+    def __init__(
+        self, source: str, row: Mapping[str, Any], fragments: Mapping[str, str], compile_each: bool
+    ) -> None:
         self._row = row
         self._fragments = fragments
         self._source = source

@@ -1,0 +1,74 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmtrace.analyzers.patterns.holds import CLASSES, Hold, fits, holds_of, undecided
+
+TOKEN, NUMBER = Hold("token", 20), Hold("number", 12)
+PEM = Hold("block", 60, "-----BEGIN", "-----END")
+
+
+@pytest.mark.parametrize(
+    ("text", "tail"),
+    [
+        ("mail john@ex", "john@ex"),
+        ("mail john@ex ", ""),
+        ("", ""),
+        ("a" * 50, "a" * 20),
+        ("caf\u00e9", "caf\u00e9"),
+    ],
+)
+def test_the_last_word_is_open(text: str, tail: str) -> None:
+    assert text[undecided(text, [TOKEN]) :] == tail
+
+
+def test_the_earliest_of_all_classes_counts() -> None:
+    text = "call +1 (555) 12a"
+    assert text[undecided(text, [NUMBER]) :] == ""
+    assert text[undecided(text, [TOKEN, NUMBER]) :] == "12a"
+    assert text[undecided("call +1 555", [TOKEN, NUMBER]) :].startswith(" +1")
+
+
+@pytest.mark.parametrize(
+    ("text", "tail"),
+    [
+        pytest.param("x -----BEGIN KEY", "-----BEGIN KEY", id="begun"),
+        pytest.param("x ---", "---", id="about-to-begin"),
+        pytest.param("x -----BEGIN K-----END K---", "-----BEGIN K-----END K---", id="ending"),
+        pytest.param("x -----BEGIN K-----END K-----\ny", "", id="ended"),
+        pytest.param("x -----BEGIN " + "k" * 60, "", id="too-long"),
+        pytest.param(f"-----BEGIN K-----END K-----{'y' * 80}", "", id="ended-without-a-line-end"),
+    ],
+)
+def test_a_block_is_open_until_its_end(text: str, tail: str) -> None:
+    assert text[undecided(text, [PEM]) :] == tail
+
+
+def test_without_holds_all_is_decided() -> None:
+    assert undecided("abc", []) == 3
+
+
+def test_the_longest_span_of_a_class_counts() -> None:
+    assert holds_of([Hold("token", 5), Hold("token", 9), PEM]) == (Hold("token", 9), PEM)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "does"),
+    [
+        ("a-b", "word", True),
+        ("a b", "word", False),
+        ("a b\n", "block", True),
+        ("+1 2", "number", True),
+    ],
+)
+def test_a_span_is_of_its_class(text: str, name: str, does: bool) -> None:
+    assert fits(text, name, 9) is does
+    assert not fits(text, name, 2)
+
+
+@settings(max_examples=200)
+@given(st.text("ab1 .\n-", max_size=40), st.text("ab1 .\n-", max_size=10))
+def test_what_is_decided_stays_decided(text: str, more: str) -> None:
+    for name in CLASSES:
+        hold = Hold(name, 10)
+        assert undecided(text + more, [hold]) >= undecided(text, [hold])
