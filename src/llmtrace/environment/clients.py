@@ -54,6 +54,8 @@ class Client(_Row):
         probe: What tells its version; ``KEY --version`` by default.
         tested: The version that the block was verified with.
         silent: What may have happened when no call was seen.
+        run: What a person types behind ``llmtrace run --``.
+        base_url: A line that puts it behind base-URL mode instead.
     """
 
     title: str
@@ -63,6 +65,8 @@ class Client(_Row):
     tested: str = ""
     rules: tuple[Rule, ...] = ()
     silent: tuple[Reason, ...] = ()
+    run: str = ""
+    base_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

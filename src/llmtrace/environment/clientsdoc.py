@@ -1,0 +1,71 @@
+"""The table of clients as a document for people: ``docs/clients.md``."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from llmtrace.environment.clients import Client, Rule, table
+
+_HEAD: Final = """\
+<!-- Rendered by scripts/docs from src/llmtrace/environment/clients.yaml. -->
+# Clients, one by one
+
+All of them are put behind the gateway in the same way, with nothing installed and the settings
+for that one child:
+
+```console
+$ llmtrace run -- COMMAND
+```
+
+It starts a gateway if none runs, sets one block of variables (the proxy, and what each runtime
+asks for to trust a CA), and says at the end what was seen. `llmtrace run --print -- COMMAND`
+shows the block; `eval "$(llmtrace env)"` sets it in a shell, beside a gateway that
+`llmtrace proxy` runs. `llmtrace doctor -- COMMAND` tries it out and says what stands in the way.
+
+For a client that ignores proxies there is base-URL mode: `llmtrace proxy` listens on
+127.0.0.1:8643 too (`reverse.listen`), where `/openai/v1`, `/anthropic`, … are the providers.
+
+| client | tested with |
+|---|---|
+"""
+_HOW: Final[Mapping[str, str]] = {
+    "docker": '```console\n$ eval docker run "$(llmtrace env --shell docker)" IMAGE\n```',
+    "sudo": "```console\n$ sudo llmtrace run -- COMMAND\n```",
+}
+"""What is not ``llmtrace run -- COMMAND``."""
+
+
+def render() -> str:
+    """Return the document."""
+    rows = table()
+    tested = (
+        f"| [{row.title}](#{_anchor(row.title)}) | {row.tested or '-'} |" for row in rows.values()
+    )
+    sections = ("\n".join(_section(key, row)) for key, row in rows.items())
+    return _HEAD + "\n".join(tested) + "\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _anchor(title: str) -> str:
+    """Return the anchor that code hosts make of a heading."""
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
+
+
+def _section(key: str, row: Client) -> Iterator[str]:
+    yield f"## {row.title}\n"
+    yield _HOW.get(key) or f"```console\n$ llmtrace run -- {row.run}\n```"
+    if row.runtime:
+        yield f"\nIt runs on {table()[row.runtime].title}: what is said there goes for it too."
+    if row.base_url:
+        yield f"\nIn base-URL mode:\n\n```console\n$ {row.base_url}\n```"
+    if row.rules:
+        yield "\n| versions | | what to do |\n|---|---|---|"
+        yield from (f"| {_versions(rule)} | {rule.why} | {rule.fix} |" for rule in row.rules)
+    if row.silent:
+        yield "\nWhen no call was seen:\n"
+        yield from (f"- {reason.why}. Then: {reason.fix}." for reason in row.silent)
+
+
+def _versions(rule: Rule) -> str:
+    if not rule.start:
+        return f"before {rule.below}"
+    return f"{rule.start} to before {rule.below}" if rule.below else f"from {rule.start}"
