@@ -1,9 +1,10 @@
 """One spelling for each host: what names are compared by."""
 
 import re
+from ipaddress import IPv6Address
 from typing import Final
 
-from llmtrace.providers.addresses import parse_address
+from llmtrace.providers.addresses import Address, parse_address
 
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMERIC: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -29,7 +30,7 @@ def split_host(raw: str) -> tuple[str, int | None]:
     name, port = _split_port(raw)
     address = parse_address(name)
     if address is not None:
-        return str(address), port
+        return _spelled(address), port
     if name.startswith("["):
         raise BadHost("host in brackets is not an IPv6 address")
     return _canonical_name(name), port
@@ -63,6 +64,12 @@ def _split_port(raw: str) -> tuple[str, int | None]:
     return name, int(digits)
 
 
+def _spelled(address: Address) -> str:
+    """Write an address; Python 3.12 writes a mapped one in hexadecimal, 3.13 with dots."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(address) if mapped is None else f"::ffff:{mapped}"
+
+
 def _canonical_name(raw: str) -> str:
     name = _to_ascii(raw).lower()
     if name.endswith("."):
@@ -71,7 +78,7 @@ def _canonical_name(raw: str) -> str:
         raise BadHost(f"host has {len(name)} characters, expected at most {_MAX_HOST}")
     address = parse_address(name)
     if address is not None:
-        return str(address)
+        return _spelled(address)
     labels = name.split(".")
     if not all(_LABEL.fullmatch(label) for label in labels):
         raise BadHost("host has a label that is empty, too long, or not of letters and digits")
