@@ -8,8 +8,9 @@ from botocore.eventstream import EventStreamBuffer  # type: ignore[import-untype
 
 from llmtrace.domain.parts import MediaKind, Origin, Role
 from llmtrace.providers.base import Json, Route
-from llmtrace.providers.bedrock import BedrockConverse, BedrockInvoke, event_message
+from llmtrace.providers.bedrock import BedrockConverse, BedrockInvoke
 from llmtrace.providers.framing.event_stream import EventStreamFraming
+from llmtrace.providers.framing.messages import event_message
 
 CONVERSE, INVOKE = BedrockConverse(), BedrockInvoke()
 ROUTE = Route(

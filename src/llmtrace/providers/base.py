@@ -73,12 +73,15 @@ class Frame:
     """One event of a stream: an SSE event, a line of NDJSON, an element, an AWS message.
 
     ``event`` is the event's name, empty where the format has none; ``data`` is its payload,
-    usually JSON. ``headers`` are those of an AWS message.
+    usually JSON. ``headers`` are those of an AWS message. ``id`` is that of an SSE event, None
+    where it has none. ``is_comment``: it is no event, and says nothing but that somebody is there.
     """
 
     event: str
     data: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    id: str | None = None
+    is_comment: bool = False
 
 
 class FrameTooLarge(ValueError):

@@ -7,11 +7,9 @@ Source: the service model of bedrock-runtime in botocore 1.44; the parameter pag
 Bedrock's user guide.
 """
 
-import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
-from zlib import crc32
 
 from llmtrace.domain.answers import AnswerEvent
 from llmtrace.domain.parts import MediaKind, Path
@@ -19,6 +17,7 @@ from llmtrace.providers.anthropic_messages import AnthropicMessages
 from llmtrace.providers.base import Json, RequestView, Route
 from llmtrace.providers.bedrock_answers import ConverseReader, converse_answer
 from llmtrace.providers.bedrock_invoke_answers import InvokeReader, invoke_answer
+from llmtrace.providers.framing.messages import event_message
 from llmtrace.providers.leaves import words
 from llmtrace.providers.openai_chat import OpenAIChat
 from llmtrace.providers.openai_errors import encode, stream_kind
@@ -190,23 +189,6 @@ class BedrockErrors:
             ":content-type": "application/json",
         }
         return event_message(headers, encode({"message": message}))
-
-
-_STRING_TYPE: Final = 7
-
-
-def event_message(headers: Mapping[str, str], payload: bytes) -> bytes:
-    """Write one message of an AWS event stream. Headers are texts, names up to 255 bytes.
-
-    Source: Smithy 2.0, "Amazon Event Stream specification".
-    """
-    packed = b"".join(
-        struct.pack("!B", len(name)) + name + struct.pack("!BH", _STRING_TYPE, len(value)) + value
-        for name, value in ((n.encode(), v.encode()) for n, v in headers.items())
-    )
-    prelude = struct.pack("!II", 16 + len(packed) + len(payload), len(packed))
-    message = prelude + struct.pack("!I", crc32(prelude)) + packed + payload
-    return message + struct.pack("!I", crc32(message))
 
 
 class BedrockConverse(BedrockErrors):

@@ -75,6 +75,11 @@ class JsonArrayFraming:
         return []
 
     @property
+    def is_array(self) -> bool:
+        """Whether the objects stand in an array, as far as that is known."""
+        return self._in_array
+
+    @property
     def pending(self) -> int:
         """Bytes of the object that is not complete, or of what is no object."""
         return len(self._element) + self._lost

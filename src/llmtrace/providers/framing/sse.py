@@ -13,20 +13,27 @@ BOM: Final = b"\xef\xbb\xbf"
 MAX_LINE: Final = 1 << 20
 MAX_EVENT: Final = 4 << 20
 
+_COLON: Final = 0x3A
+_COMMENT: Final = Frame(event="", data=b"", is_comment=True)
+
 
 class SseFraming:
     """Cuts a ``text/event-stream`` into events.
 
     One leading BOM is dropped, lines end at LF, CR or CRLF, data lines are joined by LF, and
     an event without data or without its blank line is none. ``Frame.data`` is the bytes as
-    they came. ``id`` and ``retry`` say nothing of the content and are ignored.
+    they came. ``retry`` says nothing of the content and is ignored, an ``id`` of an event that
+    is one is kept. With ``comments`` each comment line is a frame as well, without its words.
 
     ``max_event`` bounds the raw bytes of an event's own lines, ``max_line`` those of one line.
     Where a bound is met, the events before it are returned first and the next ``receive``
     raises, so that the frames do not depend on the cutting.
     """
 
-    def __init__(self, *, max_event: int = MAX_EVENT, max_line: int = MAX_LINE) -> None:
+    def __init__(
+        self, *, max_event: int = MAX_EVENT, max_line: int = MAX_LINE, comments: bool = False
+    ) -> None:
+        self.comments = comments
         self._max_event = max_event
         self._max_line = min(max_line, max_event)
         self._start: bytes | None = b""  # until it is known whether the stream begins with a BOM
@@ -34,6 +41,7 @@ class SseFraming:
         self._tail = bytearray()
         self._data: list[bytes] = []
         self._event = b""
+        self._id: str | None = None
         self._held = 0  # raw bytes of the lines of the open event
         self._error: FrameTooLarge | None = None
         self.ignored = 0
@@ -90,6 +98,9 @@ class SseFraming:
                 raise _too_large("line", self._max_line)
             if not line:
                 self._dispatch(frames)
+            elif self.comments and line[0] == _COLON:
+                self._ignore(line)
+                frames.append(_COMMENT)
             else:
                 self._field(line)
         self._tail += rest
@@ -115,15 +126,19 @@ class SseFraming:
     def _ignore(self, line: bytes) -> None:
         name, _, text = line.partition(b":")
         plain = name in (b"id", b"retry") and len(text) <= MAX_ID
+        if plain and name == b"id" and b"\0" not in text:
+            self._id = text.removeprefix(b" ").decode("utf-8", "replace")
         if not plain and not (name == b"" and text.strip().lower() in KEEPALIVES):
             self.ignored += len(line)
 
     def _dispatch(self, frames: list[Frame]) -> None:
         if data := self._data:
             joined = data[0] if len(data) == 1 else b"\n".join(data)
-            frames.append(Frame(event=self._event.decode("utf-8", "replace"), data=joined))
+            name = self._event.decode("utf-8", "replace")
+            frames.append(Frame(event=name, data=joined, id=self._id))
             self._data = []
         self._event = b""
+        self._id = None
         self._held = 0
 
 
