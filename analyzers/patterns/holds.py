@@ -17,7 +17,7 @@ AFTER_BLOCK: Final = 80
 """How far after its end literal, in the same line, a block may go on."""
 
 CLASSES: Final[Mapping[str, re.Pattern[str]]] = {
-    "token": re.compile(r"[\w.+@/:=%~#&?$-]*"),
+    "token": re.compile(r"[\w.+@/:=%~#&?$!*^-]*"),
     "number": re.compile(r"[\d ()+./-]*"),
     "caps": re.compile(r"[A-Z\d -]*"),
     "word": re.compile(r"[\w-]*"),
