@@ -12,10 +12,12 @@ suits() {  # PYTHON: is it new enough, and whole?
 
 candidates() {
     [ -n "${LLMTRACE_PYTHON:-}" ] && printf '%s\n' "$LLMTRACE_PYTHON"
-    local minor
+    local minor own
+    own=$(eval "printf '%s' ~$(id -un 2>/dev/null)")  # where HOME points elsewhere: sudo, build services
     for minor in 13 12 14; do
         command -v "python3.$minor" || true
-        ls -1d "${PYENV_ROOT:-$HOME/.pyenv}/versions/3.$minor".*/bin/python 2>/dev/null | sort -rV
+        ls -1d "${PYENV_ROOT:-$HOME/.pyenv}/versions/3.$minor".*/bin/python \
+            "$own/.pyenv/versions/3.$minor".*/bin/python 2>/dev/null | sort -rV
         ls -1 "/opt/homebrew/bin/python3.$minor" "/usr/local/bin/python3.$minor" 2>/dev/null || true
         ls -1d "$HOME/.local/share/uv/python/cpython-3.$minor".*/bin/python3 2>/dev/null | sort -rV
     done
