@@ -26,6 +26,12 @@ def nowhere(_: str) -> None:
         ("node", "v24.5.0", "24.5.0", "ok"),
         ("java", 'openjdk version "17.0.15" 2025-04-15', "17.0.15", "ok"),
         ("java", 'openjdk version "21" 2023-09-19', "21", "ok"),
+        (
+            "java",
+            'Picked up JAVA_TOOL_OPTIONS: -Dx=127.0.0.1\nopenjdk version "17.0.1"',
+            "17.0.1",
+            "ok",
+        ),
         ("claude", "2.1.329 (Claude Code)", "2.1.329", "ok"),
         ("curl", "curl 7.88.1 (x86_64-pc-linux-gnu) libcurl/7.88.1", "7.88.1", "ok"),
         ("python", "nothing to see", "", "ok"),

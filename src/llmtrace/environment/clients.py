@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_SHEBANG: Final = 256
+_PICKED_UP: Final = re.compile(r"^Picked up .*$", re.MULTILINE)
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?|(?<![\w.])(\d+)(?![\w.])")
 
 type Verdict = Literal["ok", "warn", "fail"]
@@ -95,7 +96,8 @@ def examine(key: str, ask: Ask) -> Found:
     """Ask a client for its version and judge it by its rules."""
     client = table()[key]
     said = ask(client.probe or (key, "--version")) or ""
-    match = _VERSION.search(said[:2000])
+    # Java repeats the options that it takes from the environment, addresses among them.
+    match = _VERSION.search(_PICKED_UP.sub("", said)[:2000])
     if match is None:
         return Found(key=key, client=client)
     version = _numbers(match[0])
