@@ -14,7 +14,7 @@ import re2  # type: ignore[import-untyped] # Google's binding ships no types; ou
 
 WIDEST: Final = 8
 """Counted repetitions up to this many stay as they are."""
-_SET_MEMORY: Final = 64 << 20
+_SET_MEMORY: Final = 16 << 20
 """Bytes that the automaton of a set may take; over it, RE2 starts its cache anew."""
 
 _PIECE: Final = re.compile(
@@ -98,11 +98,11 @@ def matcher(pattern: str) -> Matcher:
 
 
 def together(patterns: Sequence[str]) -> Together:
-    """Compile patterns to be matched all at once, each weakened. Raises: BadPattern."""
+    """Compile patterns to be matched all at once, best weakened. Raises: BadPattern."""
     made = re2.Set.SearchSet(_SET)
     try:
         for pattern in patterns:
-            made.Add(weaken(pattern).encode())
+            made.Add(pattern.encode())
         made.Compile()
     except re2.error as error:
         raise BadPattern(_said(error)) from error

@@ -1,4 +1,4 @@
-"""All rules over one text: one pass to see which could match, then only those, exactly.
+"""All rules over one text: a few passes to see which could match, then only those, exactly.
 
 ``re2.Set.Match`` releases the interpreter lock while it runs, so threads scan side by side.
 """
@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import batched, groupby
 from threading import Lock
 from typing import Final
 
-from llmtrace.analyzers.automata import Together, together
+from llmtrace.analyzers.automata import Together, together, weaken
 from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
 from llmtrace.analyzers.normalize import Aligned, Concealment, Folded, Seen, View, fold, views
 from llmtrace.analyzers.patterns.finding import Finder, Found, Scanned, Unfinished
@@ -23,6 +24,10 @@ from llmtrace.domain.parts import Origin
 
 MAX_HITS: Final = 10_000
 """Hits of one rule in one window; past that the rest is reported as skipped."""
+AT_ONCE: Final = (40, 9_000)
+"""Rules, and characters of their patterns, of one automaton. One automaton of all rules would be
+the fastest on text like that before; but each of its states is a product of all that the rules
+wait for, and new text would meet new states for ever."""
 WINDOW: Final = 1 << 20
 """Code points after which a longer text is cut; every rule sees what is around a cut."""
 BEFORE: Final = 1_024
@@ -50,17 +55,39 @@ class _Group:
         )
 
     @cached_property
-    def _set(self) -> Together:
-        return together([f.rule.anchor or f.rule.pattern for f in self.finders])
+    def _sets(self) -> Sequence[tuple[int, Together]]:
+        """Return the automata, each with the number of its first rule."""
+        patterns = [weaken(f.rule.anchor or f.rule.pattern) for f in self.finders]
+        packs = [f.rule.source for f in self.finders]
+        return [(first, together(patterns[first:end])) for first, end in shares(packs, patterns)]
 
     def candidates(self, scanned: Scanned, context: Context) -> Iterator[Finder]:
         """Yield the rules that could match and that apply to such a text."""
-        if not self.finders:
-            return
-        for index in sorted(self._set.Match(scanned.data) or ()):
-            rule = self.finders[index].rule
-            if context.role in rule.roles and context.direction in rule.directions:
-                yield self.finders[index]
+        for first, patterns in self._sets:
+            for index in sorted(patterns.Match(scanned.data) or ()):
+                finder = self.finders[first + index]
+                rule = finder.rule
+                if context.role in rule.roles and context.direction in rule.directions:
+                    yield finder
+
+
+def shares(packs: Sequence[str], patterns: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield from where to where patterns go into one automaton.
+
+    Patterns of one pack stay together where they can: they wait for similar things, and so make
+    fewer states. Small packs are put together.
+    """
+    most, longest = AT_ONCE
+    first = end = 0
+    for _, rules in groupby(range(len(packs)), key=packs.__getitem__):
+        for part in batched(rules, most):
+            size = sum(len(pattern) for pattern in patterns[first : part[-1] + 1])
+            if first < end and (part[-1] + 1 - first > most or size > longest):
+                yield first, end
+                first = end
+            end = part[-1] + 1
+    if first < end:
+        yield first, end
 
 
 class _Groups:

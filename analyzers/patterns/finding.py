@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -15,8 +16,10 @@ from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
 """Time that the ``confirm`` pattern of one rule has for one view."""
-AROUND: Final = 200
-"""Code points on each side of what ``pattern`` found in which ``confirm`` looks."""
+AROUND: Final = (200, 200)
+"""Code points before and after what ``pattern`` found in which ``confirm`` may match."""
+AROUND_VALUE: Final = (16, 64)
+"""The same for a value, which begins and ends about where ``pattern`` says."""
 MAX_REJECTED: Final = 2_000
 """Matches of one rule in one view that may be rejected (a wrong check digit, say)."""
 
@@ -90,6 +93,22 @@ class _Cursor:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Where context words begin and end, in order."""
+
+    starts: Sequence[int] = ()
+    ends: Sequence[int] = ()
+
+    def near(self, start: int, end: int | None = None) -> bool:
+        """Whether one stands within ``LEFT`` code points before ``start``.
+
+        With ``end``, before any place from ``start`` to ``end``.
+        """
+        last = bisect_right(self.ends, start if end is None else end) - 1
+        return last >= 0 and self.starts[last] >= start - LEFT
+
+
 class Finder:
     """One rule, ready to search. Compiled when it is first needed; safe to share."""
 
@@ -107,8 +126,13 @@ class Finder:
         cursor = _Cursor(scanned, start)
         until = time.monotonic() + CONFIRM_SECONDS
         done, rejected = start, 0
+        words: _Words | None = None
         while (match := self._re2.search(scanned.data, cursor.byte)) is not None:
-            found = self._accepted(scanned.text, self._found(match, cursor), done, until)
+            if words is None:
+                words = self._context(scanned) if self.rule.context else _Words()
+                if self.rule.context_required and not words.ends:
+                    return
+            found = self._accepted(scanned.text, self._found(match, cursor), words, done, until)
             if found:
                 yield found
                 done = found.end
@@ -134,12 +158,21 @@ class Finder:
         return regex.compile(self.rule.confirm)
 
     @cached_property
-    def _words(self) -> "re.Pattern[str]":
+    def _words(self) -> Matcher:
         folded = self.rule.view == "canonical"
-        words = "|".join(
-            re.escape(fold(word).text if folded else word) for word in self.rule.context
-        )
-        return re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])", re.IGNORECASE)
+        words = [fold(word).text if folded else word for word in self.rule.context]
+        words.sort(key=len, reverse=True)  # ppsn before pps, which is no word in it
+        return matcher(f"(?i)(?:{'|'.join(re.escape(word) for word in words)})")
+
+    def _context(self, scanned: Scanned) -> "_Words":
+        """Find the context words of a whole view at once."""
+        cursor, places = _Cursor(scanned, 0), []
+        for match in self._words.finditer(scanned.data):
+            start, end = match.span()
+            at, to = cursor.to(start), cursor.ahead(end)
+            if not scanned.text[at - 1 : at].isalnum() and not scanned.text[to : to + 1].isalnum():
+                places.append((at, to))
+        return _Words([at for at, _ in places], [to for _, to in places])
 
     def _found(self, match: Match, cursor: _Cursor) -> Found:
         """Return a match in code points; the cursor moves to where it begins."""
@@ -150,9 +183,13 @@ class Finder:
         last, value_start, value_end = (cursor.ahead(place) for place in places[1:])
         return Found(start, last, value_start, value_end)
 
-    def _accepted(self, text: str, found: Found, done: int, until: float) -> Found | None:
+    def _accepted(
+        self, text: str, found: Found, words: _Words, done: int, until: float
+    ) -> Found | None:
         """Return the match if all that the rule asks for holds, perhaps narrowed."""
         rule = self.rule
+        if rule.context_required and not words.near(found.start - AROUND[0], found.end + AROUND[1]):
+            return None
         if rule.confirm:
             confirmed = self._confirmed(text, found, done, until)
             if confirmed is None:
@@ -160,28 +197,38 @@ class Finder:
             found = confirmed
         if found.value_start == found.value_end:
             return None
+        in_context = words.near(found.value_start)
+        if rule.context_required and not in_context:
+            return None
         if rule.validator and not rule.validator(text[found.value_start : found.value_end]):
             return None
-        if not rule.context:
-            return found
-        left = max(0, found.value_start - LEFT)
-        if self._words.search(text, left, found.value_start):
-            return replace(found, in_context=True)
-        return None if rule.context_required else found
+        return replace(found, in_context=True) if in_context else found
 
     def _confirmed(self, text: str, found: Found, done: int, until: float) -> Found | None:
-        """Return the first match of the confirming pattern that touches ``found``."""
-        low, high = max(done, found.start - AROUND), min(len(text), found.end + AROUND)
+        """Return the match of the confirming pattern that touches ``found``.
+
+        First where that begins, which is where most of them do; then the leftmost around it.
+        """
+        before, after = AROUND_VALUE if self.rule.value else AROUND
+        high = min(len(text), found.end + after)
         left = until - time.monotonic()
         if left <= 0:
             raise Unfinished("timeout")
         try:
-            for match in self._confirm.finditer(text, low, high, concurrent=True, timeout=left):
-                first, last = match.span()
-                if first < found.end and found.start < last:
-                    named = match.span("value") if "value" in self._confirm.groupindex else (-1, 0)
-                    value = named if named[0] >= 0 else (first, last)
-                    return Found(first, last, *value)
+            match = self._confirm.match(text, found.start, high, timeout=left)
+            if match and match.end() > found.start >= done:
+                return self._named(match)
+            low = max(done, found.start - before)
+            for match in self._confirm.finditer(text, low, high, timeout=left):
+                if match.start() >= found.end:
+                    return None
+                if found.start < match.end() > match.start():
+                    return self._named(match)
         except TimeoutError as error:
             raise Unfinished("timeout") from error
         return None
+
+    def _named(self, match: "regex.Match[str]") -> Found:
+        first, last = match.span()
+        value = match.span("value") if "value" in self._confirm.groupindex else (-1, -1)
+        return Found(first, last, *(value if value[0] >= 0 else (first, last)))

@@ -35,7 +35,7 @@ def test_a_weakened_pattern_matches_wherever_the_exact_one_does(
 ) -> None:
     pattern = f"-{piece if piece == 'a' else '[ab]'}{{{low},{low + more}}}-"
     if re.search(pattern, text):
-        assert together([pattern]).Match(text.encode())
+        assert together([weaken(pattern)]).Match(text.encode())
 
 
 def test_a_set_tells_all_that_match() -> None:
