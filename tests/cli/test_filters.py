@@ -5,7 +5,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from llmtrace.cli.filters import Moment, filters
+from llmtrace.cli.filters import Moment, OneOf, filters
+from llmtrace.domain.findings import Severity
 from llmtrace.storage.base import TraceQuery
 
 
@@ -63,3 +64,10 @@ def test_an_unknown_outcome_is_refused() -> None:
     def command(**_wanted: Any) -> None: ...
 
     assert CliRunner().invoke(command, ["--outcome", "good"]).exit_code == 2
+
+
+def test_a_member_is_meant_by_its_value_in_any_case() -> None:
+    assert OneOf(Severity).convert("High", None, None) is Severity.HIGH
+    assert list(OneOf(Severity).choices) == [severity.value for severity in Severity]
+    with pytest.raises(click.BadParameter, match="critical"):
+        OneOf(Severity).convert("bad", None, None)

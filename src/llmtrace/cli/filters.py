@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 
 import click
@@ -32,6 +33,20 @@ class Moment(click.ParamType[datetime]):
             return moment.astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is neither ISO 8601 nor like 30m, 2h, 7d", param, ctx)
+
+
+class OneOf[Member: StrEnum](click.Choice[str]):
+    """A member of an enumeration, by its value."""
+
+    def __init__(self, members: type[Member]) -> None:
+        super().__init__([member.value for member in members], case_sensitive=False)
+        self._members = members
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Member:
+        """Return the member."""
+        return self._members(super().convert(value, param, ctx))
 
 
 _OPTIONS: Final = (

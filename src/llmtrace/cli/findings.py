@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 from llmtrace.analyzers.kinds import Kind, kinds
 from llmtrace.cli.columns import FINDINGS
 from llmtrace.cli.common import config_option, json_option, program, terminal_width, visible
-from llmtrace.cli.filters import Moment
+from llmtrace.cli.filters import Moment, OneOf
 from llmtrace.cli.rows import print_rows
 from llmtrace.cli.traces import MAX_ROWS, no_such_trace, stores
 from llmtrace.domain.findings import Finding, Severity, Verdict
@@ -53,12 +53,12 @@ Examples:
 @click.option("--kind", shell_complete=_kind_names, help="Such as pii.email, or 'pii.*'.")
 @click.option(
     "--severity",
-    type=click.Choice(Severity, case_sensitive=False),
+    type=OneOf(Severity),
     help="The mildest that is meant.",
 )
 @click.option(
     "--verdict",
-    type=click.Choice(Verdict, case_sensitive=False),
+    type=OneOf(Verdict),
     help="What became of it.",
 )
 @click.option("--trace", "trace_id", help="Those of one call, by its id.")

@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "run": Entry("llmtrace.cli.run", "Run one program behind the gateway."),
     "traces": Entry("llmtrace.cli.traces", "List, show, follow and export recorded calls."),
     "findings": Entry("llmtrace.cli.findings", "List what was found in calls, and explain it."),
+    "scan": Entry("llmtrace.cli.scan", "Look for attacks, secrets and personal data in texts."),
     "proxy": Entry("llmtrace.cli.proxy", "Run the gateway until SIGTERM or Ctrl-C."),
     "env": Entry("llmtrace.cli.env", "Print the variables that put programs behind it."),
     "doctor": Entry("llmtrace.cli.doctor", "Find what stands in the way, and the fix."),

@@ -1,0 +1,77 @@
+"""Wires what is looked for and what is done about it, as a configuration says."""
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Sequence
+
+from llmtrace.analyzers.base import StreamAnalyzer
+from llmtrace.analyzers.cache import CachedAnalyzer
+from llmtrace.analyzers.canaries import CanaryAnalyzer
+from llmtrace.analyzers.combined import CombinedAnalyzer
+from llmtrace.analyzers.kinds import kinds
+from llmtrace.analyzers.patterns import BadPack, PatternAnalyzer, Rule, load_packs, shipped_packs
+from llmtrace.config import Config
+from llmtrace.policy.table import BadPolicy, PolicyTable, compile_policy
+
+
+class BadDetection(ValueError):
+    """A configuration cannot be used; names its key, the file and rule, and what to do."""
+
+
+def build_analyzer(config: Config, *, cached: bool = True) -> StreamAnalyzer:
+    """Return everything that looks into a text, as one.
+
+    Args:
+        config: Its ``security_analysis`` says which packs, rules and canaries.
+        cached: Whether texts that come again are remembered, as ``cache_entries`` says.
+
+    Raises:
+        BadDetection: A pack, a rule or a canary cannot be used.
+    """
+    analysis = config.security_analysis
+    analyzers: list[StreamAnalyzer] = [PatternAnalyzer(rules(config))]
+    if analysis.canaries:
+        try:
+            analyzers.append(CanaryAnalyzer(one.get_secret_value() for one in analysis.canaries))
+        except ValueError as error:
+            raise BadDetection(f"security_analysis.canaries: {error}") from error
+    combined = CombinedAnalyzer(analyzers)
+    if not cached or not analysis.cache_entries:
+        return combined
+    return CachedAnalyzer(combined, max_entries=analysis.cache_entries)
+
+
+def rules(config: Config) -> Sequence[Rule]:
+    """Return the rules of all packs but for those that are switched off.
+
+    Raises:
+        BadDetection: A pack cannot be used, or a rule that is switched off does not exist.
+    """
+    analysis = config.security_analysis
+    try:
+        found = load_packs([*shipped_packs(), *analysis.packs])
+    except BadPack as error:
+        raise BadDetection(f"security_analysis.packs: {error}") from error
+    off = set(_named(analysis.disabled_rules, [rule.name for rule in found]))
+    return [rule for rule in found if rule.name not in off]
+
+
+def _named(globs: Iterable[str], names: Sequence[str]) -> Iterator[str]:
+    for glob in globs:
+        matching = fnmatch.filter(names, glob)
+        if not matching:
+            raise BadDetection(
+                f"security_analysis.disabled_rules: {glob!r} is no rule; docs/detection.md has all"
+            )
+        yield from matching
+
+
+def build_policy(config: Config) -> PolicyTable:
+    """Return the table that decides about findings.
+
+    Raises:
+        BadDetection: It speaks of something that does not exist.
+    """
+    try:
+        return compile_policy(config.policy, config.pii, kinds())
+    except BadPolicy as error:
+        raise BadDetection(str(error)) from error

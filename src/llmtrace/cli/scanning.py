@@ -1,0 +1,150 @@
+"""Judges texts as the gateway would: what is found in them, and what the policy makes of it."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit
+from llmtrace.cli.scantexts import Document, Piece
+from llmtrace.domain.findings import Finding, Severity, Verdict
+from llmtrace.domain.parts import Path, Role
+from llmtrace.policy.masking import apply, one_way
+from llmtrace.policy.table import Decision, Place
+from llmtrace.providers.base import Json
+from llmtrace.providers.editing import edit
+
+INJECTION: Final = frozenset(
+    {
+        "prompt_injection",
+        "role_injection",
+        "prompt_extraction",
+        "jailbreak",
+        "data_exfiltration",
+        "tool_poisoning",
+        "encoding_attack",
+    }
+)
+"""The kinds that say that a text would take the model over; the rest is about data and actions."""
+
+_ANSWERS: Final = frozenset({Role.ASSISTANT, Role.TOOL_CALL})
+"""Roles whose words a model wrote."""
+_NEWLINE: Final = re.compile("\n")
+_MILDEST_FIRST: Final = tuple(Verdict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a document comes to.
+
+    ``redacted`` is the whole document with the values that were found replaced, None where
+    nobody asked; of a line of JSONL it is its text.
+    """
+
+    document: Document
+    findings: Sequence[Finding]
+    redacted: str | None = None
+
+    @property
+    def injection(self) -> float:
+        """How sure it is, 0 to 1, that the document holds an attack on the model."""
+        sure = (one.confidence for one in self.findings if one.kind in INJECTION)
+        return max(sure, default=0.0)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all findings."""
+        ranks = (_MILDEST_FIRST.index(one.verdict) for one in self.findings)
+        return _MILDEST_FIRST[max(ranks, default=0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """Where in its file a finding stands; lines and columns from 1.
+
+    Columns are 0 where the file's text is not the one that was scanned: in a line of JSONL, or
+    in a transcript.
+    """
+
+    line: int
+    column: int = 0
+    end_line: int = 0
+    end_column: int = 0
+
+
+class Spots:
+    """Finds the lines and columns of a document's findings."""
+
+    def __init__(self, document: Document) -> None:
+        self._line = max(1, document.line)
+        self._starts: list[int] = []
+        if document.line == 0 and document.body is None:
+            text = "".join(piece.text for piece in document.pieces)
+            self._starts = [0, *(match.end() for match in _NEWLINE.finditer(text))]
+
+    def of(self, finding: Finding) -> Spot:
+        """Return where a finding stands."""
+        if not self._starts:
+            return Spot(line=self._line)
+        line, column = self._position(finding.start)
+        end_line, end_column = self._position(finding.end)
+        return Spot(line=line, column=column, end_line=end_line, end_column=end_column)
+
+    def _position(self, index: int) -> tuple[int, int]:
+        line = bisect_right(self._starts, index)
+        return line, index - self._starts[line - 1] + 1
+
+
+class Scanner:
+    """Analyses documents one after the other, and decides by the policy."""
+
+    def __init__(self, analyzer: Analyzer, decide: Callable[[Hit, Place], Decision]) -> None:
+        self._analyzer = analyzer
+        self._decide = decide
+
+    def scan(self, document: Document, *, redact: bool = False) -> Result:
+        """Judge a document."""
+        seen = [
+            (piece, self._analyzer.analyze(piece.text, _context(piece)))
+            for piece in document.pieces
+        ]
+        return Result(
+            document=document,
+            findings=[self._finding(piece, hit) for piece, hits in seen for hit in hits],
+            redacted=_redacted(document, seen) if redact else None,
+        )
+
+    def _finding(self, piece: Piece, hit: Hit) -> Finding:
+        context = _context(piece)
+        place = Place(role=context.role, origin=context.origin, direction=context.direction)
+        decision = self._decide(hit, place)
+        return Finding(
+            kind=hit.kind,
+            severity=Severity.INFO if decision.silent else hit.severity,
+            confidence=hit.confidence,
+            location=piece.location,
+            start=hit.start,
+            end=hit.end,
+            detector=hit.detector,
+            verdict=decision.verdict,
+            rule=decision.rule,
+        )
+
+
+def _context(piece: Piece) -> Context:
+    direction = Direction.ANSWER if piece.role in _ANSWERS else Direction.REQUEST
+    return Context(role=piece.role, origin=piece.origin, direction=direction)
+
+
+def _redacted(document: Document, seen: Sequence[tuple[Piece, Sequence[Hit]]]) -> str:
+    masked = [(piece, _masked(piece.text, hits)) for piece, hits in seen]
+    if document.body is None:
+        return "".join(text for _, text in masked)
+    edits: dict[Path, Json] = {piece.path: text for piece, text in masked if text != piece.text}
+    return edit(document.body, edits).decode()
+
+
+def _masked(text: str, hits: Sequence[Hit]) -> str:
+    values = [(hit.start, hit.end, one_way(hit.kind)) for hit in hits if hit.value]
+    return apply(text, values) if values else text
