@@ -7,9 +7,9 @@ the bytes finds the values that are to change; what stands around them is copied
 
 import json
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -19,15 +19,15 @@ from llmtrace.providers.base import Json
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]++")
+_KEY: Final = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
 _TO_BRACKET: Final = re.compile(
     rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL
 )
-"""All up to the next bracket that is in no string: a thousand messages in one call."""
-_COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
+"""All up to the next bracket that is in no string: many messages in one call."""
+_QUOTE, _COMMA = b'"'[0], b","[0]
+_CLOSE_OF: Final = {b"["[0]: b"]"[0], b"{"[0]: b"}"[0]}
+_CLOSES: Final = frozenset(_CLOSE_OF.values())
 _LONGEST_SHOWN: Final = 200
-
-_OPEN: Final = b"[{"
-_CLOSE: Final = b"]}"
 
 
 class EditFailed(ValueError):
@@ -36,25 +36,6 @@ class EditFailed(ValueError):
     def __init__(self, reason: str, path: Path = ()) -> None:
         self.where = location(path)[:_LONGEST_SHOWN]
         super().__init__(f"{self.where}: {reason}" if self.where else reason)
-
-
-@dataclass(slots=True)
-class _Node:
-    """What is to be done at a place, and below it."""
-
-    path: Path
-    below: "dict[str | int, _Node]" = field(default_factory=dict)
-    edited: bool = False
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A container that is being walked through."""
-
-    node: _Node
-    is_object: bool
-    index: int = 0
-    found: set[str | int] = field(default_factory=set)
 
 
 def edit(
@@ -78,7 +59,7 @@ def edit(
     expected = expected or {}
     pieces: list[bytes] = []
     copied = 0
-    for path, start, end in sorted(_places(document, _tree(edits)), key=lambda place: place[1]):
+    for path, start, end in _Scan(document, _tree(edits)).places():
         if path in expected and _decoded(document[start:end], path) != expected[path]:
             raise EditFailed("what stands here is not what was read", path)
         pieces += (document[copied:start], _encoded(edits[path], path))
@@ -87,131 +68,189 @@ def edit(
     return b"".join(pieces)
 
 
+class _Place(NamedTuple):
+    """Where the value at a path stands: bytes, half-open."""
+
+    path: Path
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class _Node:
+    """A place that is to change, or in which something is."""
+
+    path: Path
+    below: "dict[str | int, _Node]" = field(default_factory=dict)
+    changes: bool = False
+
+
 def _tree(edits: Mapping[Path, Json]) -> _Node:
     root = _Node(())
+    nodes = []
     for path in edits:
         node = root
         for depth, step in enumerate(path, 1):
-            node = node.below.setdefault(step, _Node(path[:depth]))
-        node.edited = True
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if node.edited and node.below:
+            inner = node.below.get(step)
+            if inner is None:
+                inner = node.below[step] = _Node(path[:depth])
+            node = inner
+        node.changes = True
+        nodes.append(node)
+    for node in nodes:
+        if node.below:
             raise EditFailed("a value is to change, and something within it too", node.path)
-        waiting += node.below.values()
     return root
 
 
-def _places(document: bytes, root: _Node) -> Iterator[tuple[Path, int, int]]:
-    """Yield where the values of all edits stand. One pass, its own stack: any depth is read."""
-    at = _space(document, 0)
-    stack: list[_Frame] = []
-    at = yield from _enter(document, at, root, stack)
-    while stack:
-        frame = stack[-1]
-        at = _space(document, at)
-        if document[at : at + 1] == (b"}" if frame.is_object else b"]"):
-            _require_found(frame)
-            stack.pop()
-            at += 1
-        elif not frame.is_object and len(frame.found) == len(frame.node.below):
-            at = _past_close(document, at)
-            stack.pop()
-        else:
-            at = yield from _member(document, at, frame, stack)
-    if _space(document, at) != len(document):
-        raise EditFailed("the document goes on after its end")
+@dataclass(slots=True)
+class _Open:
+    """A container that is being walked through, and what was found in it."""
+
+    node: _Node
+    close: int
+    index: int = 0
+    found: set[str | int] = field(default_factory=set)
+
+    @property
+    def is_object(self) -> bool:
+        return self.close == _CLOSE_OF[b"{"[0]]
+
+    def require(self, there: Callable[[str | int], bool]) -> None:
+        """Refuse a place that is not there."""
+        for step, node in self.node.below.items():
+            if not there(step):
+                raise EditFailed("there is no such place", node.path)
 
 
-def _enter(
-    document: bytes, at: int, node: _Node, stack: list[_Frame]
-) -> Generator[tuple[Path, int, int], None, int]:
-    """Read the value at ``at``: yield it if it is to change, go into it if something in it is.
+class _Scan:
+    """One pass over a document. It keeps its own stack: any depth is walked through.
 
-    Returns where to read on.
+    Objects on the way are walked to their ends, so that a key that stands twice is seen: readers
+    do not agree which of the two counts.
     """
-    if node.edited:
-        end = _past(document, at)
-        yield node.path, at, end
-        return end
-    opening = document[at : at + 1]
-    if opening not in (b"{", b"["):
-        raise EditFailed("there is nothing within what stands here", node.path)
-    stack.append(_Frame(node, is_object=opening == b"{"))
-    return at + 1
+
+    def __init__(self, document: bytes, root: _Node) -> None:
+        self._document = document
+        self._root = root
+        self._at = 0
+        self._stack: list[_Open] = []
+        self._places: list[_Place] = []
+
+    def places(self) -> list[_Place]:
+        """Return where all values stand that are to change, in their order."""
+        try:
+            self._space()
+            self._enter(self._root)
+            while self._stack:
+                self._step(self._stack[-1])
+            self._space()
+        except IndexError:
+            raise EditFailed("the document ends before its time") from None
+        if self._at != len(self._document):
+            raise EditFailed("the document goes on after its end")
+        return self._places
+
+    def _step(self, within: _Open) -> None:
+        """Go over one member or item, or out of the container."""
+        self._space()
+        if not within.is_object and len(within.found) == len(within.node.below):
+            self._at = _past_close(self._document, self._at)
+            self._stack.pop()
+            return
+        if self._document[self._at] == within.close:
+            self._leave(within)
+            return
+        if within.index:
+            if self._document[self._at] != _COMMA:
+                raise EditFailed("this is not JSON", within.node.path)
+            self._at += 1
+            self._space()
+        step = self._key(within) if within.is_object else within.index
+        within.index += 1
+        node = within.node.below.get(step)
+        if node is None:
+            self._at = _past_value(self._document, self._at)
+            return
+        if step in within.found:
+            raise EditFailed("this key stands twice", node.path)
+        within.found.add(step)
+        self._enter(node)
+
+    def _enter(self, node: _Node) -> None:
+        """Note the value that begins here, or open it."""
+        if node.changes:
+            end = _past_value(self._document, self._at)
+            self._places.append(_Place(node.path, self._at, end))
+            self._at = end
+            return
+        close = _CLOSE_OF.get(self._document[self._at])
+        if close is None:
+            raise EditFailed("there is nothing within what stands here", node.path)
+        self._at += 1
+        within = _Open(node, close)
+        is_of = str if within.is_object else int
+        within.require(lambda step: isinstance(step, is_of))
+        self._stack.append(within)
+
+    def _leave(self, within: _Open) -> None:
+        within.require(within.found.__contains__)
+        self._at += 1
+        self._stack.pop()
+
+    def _key(self, within: _Open) -> str:
+        match = _KEY.match(self._document, self._at)
+        if match is None:
+            raise EditFailed("this is not JSON", within.node.path)
+        self._at = match.end()
+        return str(_decoded(match[1], within.node.path))
+
+    def _space(self) -> None:
+        match = _SPACE.match(self._document, self._at)
+        self._at = match.end() if match else self._at
 
 
-def _member(
-    document: bytes, at: int, frame: _Frame, stack: list[_Frame]
-) -> Generator[tuple[Path, int, int], None, int]:
-    """Read one member or element of a container; return where to read on."""
-    if document[at : at + 1] == b",":
-        at = _space(document, at + 1)
-    step: str | int = frame.index
-    if frame.is_object:
-        key = _STRING.match(document, at)
-        colon = _COLON.match(document, key.end()) if key else None
-        if key is None or colon is None:
-            raise EditFailed("a member has no name", frame.node.path)
-        step, at = orjson.loads(key[0]), colon.end()
-    frame.index += 1
-    below = frame.node.below.get(step)
-    if below is None:
-        return _past(document, at)
-    if step in frame.found:
-        raise EditFailed("this place is there twice", below.path)
-    frame.found.add(step)
-    return (yield from _enter(document, at, below, stack))
-
-
-def _require_found(frame: _Frame) -> None:
-    missing = next((n for step, n in frame.node.below.items() if step not in frame.found), None)
-    if missing is not None:
-        raise EditFailed("there is no such place", missing.path)
-
-
-def _space(document: bytes, at: int) -> int:
-    found = _SPACE.match(document, at)
-    return found.end() if found else at
-
-
-def _past(document: bytes, at: int) -> int:
-    """Return where the value at ``at`` ends."""
-    first = document[at : at + 1]
-    if first in (b"{", b"["):
+def _past_value(document: bytes, at: int) -> int:
+    """Return where the value ends that begins at ``at``. Raises: IndexError: Nowhere."""
+    first = document[at]
+    if first in _CLOSE_OF:
         return _past_close(document, at + 1)
-    found = (_STRING if first == b'"' else _SCALAR).match(document, at)
-    if found is None:
-        raise EditFailed("a value cannot be read")
-    return found.end()
+    match = (_STRING if first == _QUOTE else _SCALAR).match(document, at)
+    if match is None:
+        raise EditFailed("this is not JSON")
+    return match.end()
 
 
 def _past_close(document: bytes, at: int) -> int:
-    """Return the place behind the bracket that closes the container that ``at`` is within."""
+    """Return where the container ends that ``at`` is in. Raises: IndexError: Nowhere."""
     depth = 1
     while depth:
-        found = _TO_BRACKET.match(document, at)
-        at = found.end() if found else at
-        bracket = document[at : at + 1]
-        if not bracket or bracket == b'"':
-            raise EditFailed("the document ends within a value")
-        depth += 1 if bracket in _OPEN else -1
+        match = _TO_BRACKET.match(document, at)
+        at = match.end() if match else at
+        bracket = document[at]
+        if bracket == _QUOTE:
+            raise EditFailed("this is not JSON")
+        depth += -1 if bracket in _CLOSES else 1
         at += 1
     return at
 
 
 def _decoded(token: bytes, path: Path) -> Json:
+    if token[:1] == b'"' and b"\\" not in token:
+        return token[1:-1].decode("utf-8", "surrogatepass")
     try:
-        value: Json = json.loads(token.decode("utf-8", "surrogatepass"))
-    except ValueError as error:
-        raise EditFailed("what stands here is no JSON", path) from error
+        value: Json = json.loads(token)
+    except (ValueError, RecursionError):
+        raise EditFailed("what stands here cannot be read", path) from None
     return value
 
 
 def _encoded(value: Json, path: Path) -> bytes:
-    """Write a value in ASCII: any text can be written so, lone surrogates included."""
     try:
-        return json.dumps(value, separators=(",", ":")).encode("ascii")
-    except (ValueError, RecursionError) as error:
-        raise EditFailed("the new value cannot be written", path) from error
+        return orjson.dumps(value)
+    except TypeError:  # lone surrogates, or numbers past 64 bits
+        pass
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    except (ValueError, TypeError, RecursionError):
+        raise EditFailed("what is to stand here cannot be written", path) from None
