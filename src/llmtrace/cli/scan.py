@@ -55,9 +55,9 @@ not be read: it is told with its line, and all else was scanned.
     "--role",
     type=OneOf(Role),
     default=Role.USER,
-    show_default=True,
     metavar="ROLE",
-    help="Whose words texts and rows are: user, system, assistant, tool_result, ….",
+    help="Whose words texts and rows are: user, system, assistant, tool_result, ….  "
+    "[default: user]",
 )
 @click.option("--redact", is_flag=True, help="Write what came, with the values found masked.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for each text.")
