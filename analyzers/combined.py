@@ -2,17 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
 
-from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped, StreamAnalyzer
-
-
-class Inspecting(Protocol):
-    """What an analyzer can do beside: say what it left out."""
-
-    def inspect(self, text: str, context: Context) -> Inspection:
-        """Return the hits, and what could not be looked for."""
-        ...
+from llmtrace.analyzers.base import Analyzer, Context, Hit, Inspection, Skipped, StreamAnalyzer
 
 
 class CombinedAnalyzer:
@@ -55,7 +46,7 @@ class CombinedAnalyzer:
         return min((one.undecided(text) for one in self._analyzers), default=len(text))
 
 
-def inspection(analyzer: StreamAnalyzer, text: str, context: Context) -> Inspection:
+def inspection(analyzer: Analyzer, text: str, context: Context) -> Inspection:
     """Return what an analyzer says of a text, with what it left out where it can tell."""
     inspect = getattr(analyzer, "inspect", None)
     if inspect is None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from llmtrace.analyzers.base import Context, Direction, Hit
+from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped
 from llmtrace.cli.scanning import Result, Scanner, Spot, Spots
 from llmtrace.cli.scantexts import Document, Piece
 from llmtrace.domain.findings import Severity, Verdict
@@ -108,6 +108,16 @@ def test_a_transcript_is_masked_in_place_and_stays_as_it_is_elsewhere() -> None:
     masked = one_way("pii.ssn")
     assert contents == [f"my {masked}", f"{masked} é"]
     assert [one.location for one in result.findings] == [piece.location for piece in pieces]
+
+
+def test_a_rule_that_ran_out_of_time_is_told() -> None:
+    class Hurried(Words):
+        def inspect(self, text: str, context: Context) -> Inspection:
+            return Inspection(self.analyze(text, context), (Skipped("words.long", "timeout"),))
+
+    result = Scanner(Hurried(), decide).scan(text("N1"))
+    assert list(result.skipped) == ["words.long (timeout)"]
+    assert len(result.findings) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from llmtrace.cli.scanwriters import (
     Writer,
     found_lines,
     result_row,
+    unread_lines,
 )
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.parts import Origin, Role
@@ -76,6 +78,13 @@ def test_a_row_of_a_transcript_has_its_document() -> None:
     row = result_row(result(finding("a"), body=b'{"a":1}', redacted='{"a": "[PII:SSN]"}'))
     assert row["redacted"] == {"a": "[PII:SSN]"}
     assert row["findings"][0]["location"] == "a"
+
+
+def test_what_was_not_looked_for_is_told() -> None:
+    hurried = replace(result(), skipped=["words.long (timeout)"])
+    assert result_row(hurried)["skipped"] == ["words.long (timeout)"]
+    (line,) = unread_lines(hurried)
+    assert "words.long (timeout)" in line
 
 
 def test_nobody_asked_for_masks() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit
+from llmtrace.analyzers.combined import inspection
 from llmtrace.cli.scantexts import Document, Piece
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.parts import Path, Role
@@ -44,6 +45,8 @@ class Result:
 
     document: Document
     findings: Sequence[Finding]
+    skipped: Sequence[str] = ()
+    """Rules that could not be taken to their end, and why."""
     redacted: str | None = None
 
     @property
@@ -105,13 +108,12 @@ class Scanner:
 
     def scan(self, document: Document, *, redact: bool = False) -> Result:
         """Judge a document."""
-        seen = [
-            (piece, self._analyzer.analyze(piece.text, _context(piece)))
-            for piece in document.pieces
-        ]
+        made = [inspection(self._analyzer, one.text, _context(one)) for one in document.pieces]
+        seen = [(piece, one.hits) for piece, one in zip(document.pieces, made, strict=True)]
         return Result(
             document=document,
             findings=[self._finding(piece, hit) for piece, hits in seen for hit in hits],
+            skipped=sorted({f"{s.detector} ({s.reason})" for one in made for s in one.skipped}),
             redacted=_redacted(document, seen) if redact else None,
         )
 

@@ -180,6 +180,8 @@ def result_row(result: Result) -> dict[str, Any]:
         row["line"] = document.line
     if document.unread:
         row["unread"] = document.unread
+    if result.skipped:
+        row["skipped"] = result.skipped
     return row
 
 
@@ -222,8 +224,11 @@ def found_lines(result: Result) -> Iterator[str]:
 
 def unread_lines(result: Result) -> Iterator[str]:
     """Yield what of a document was not scanned."""
+    source = visible(result.document.source)
     if result.document.unread:
-        yield f"{visible(result.document.source)}: not scanned: {visible(result.document.unread)}"
+        yield f"{source}: not scanned: {visible(result.document.unread)}"
+    if result.skipped:
+        yield f"{source}: not looked for to the end: {', '.join(result.skipped)}"
 
 
 def unreadable_line(entry: Unreadable) -> str:
