@@ -111,4 +111,5 @@ def together(patterns: Sequence[str]) -> Together:
 
 def _said(error: Exception) -> str:
     said = error.args[0] if error.args else ""
-    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    return text if len(text) <= 80 else f"{text[:80]}…"

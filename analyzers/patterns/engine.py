@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import batched, groupby
+from operator import itemgetter
 from threading import Lock
 from typing import Final
 
@@ -183,8 +184,11 @@ class PatternAnalyzer:
         search = _Search(context)
         search.window(self._held, text, 0, start, len(text) + 1, further=False)
         cut = len(text) if ended else max(start, self._undecided(folded))
-        cut = max(start, _before_crossing(search.hits, cut))
-        hits = resolve([hit for hit in search.hits if hit.end <= cut], search.known)
+        cut = max(start, _before_crossing(search.spans, cut))
+        certain = (
+            hit for hit, span in zip(search.hits, search.spans, strict=True) if span[1] <= cut
+        )
+        hits = resolve(certain, search.known)
         self._closed(search)
         return Settled(hits, cut, max(0, folded.back(cut, BEFORE)))
 
@@ -200,11 +204,11 @@ class PatternAnalyzer:
         return Inspection(resolve(search.hits, search.known), skipped)
 
 
-def _before_crossing(hits: Sequence[Hit], cut: int) -> int:
-    """Return the last place up to ``cut`` that lies within no hit."""
-    for hit in sorted(hits, key=lambda hit: hit.end, reverse=True):
-        if hit.start < cut < hit.end:
-            cut = hit.start
+def _before_crossing(spans: Iterable[tuple[int, int]], cut: int) -> int:
+    """Return the last place up to ``cut`` that lies within no span."""
+    for start, end in sorted(spans, key=itemgetter(1), reverse=True):
+        if start < cut < end:
+            cut = start
     return cut
 
 
@@ -223,6 +227,8 @@ class _Search:
 
     def __init__(self, context: Context) -> None:
         self.hits: list[Hit] = []
+        self.spans: list[tuple[int, int]] = []
+        """What was matched for each hit: its value and what had to stand around it."""
         self.known: list[Hit] = []
         self.skipped: set[Skipped] = set()
         self._context = context
@@ -265,6 +271,7 @@ class _Search:
         for found in hidden:
             if self._start <= found.start < self._stop:
                 severity, confidence = CONCEALED[found.way]
+                self.spans.append((found.start, found.end))
                 self.hits.append(
                     Hit(
                         kind="encoding_attack",
@@ -296,13 +303,14 @@ class _Search:
             for found in finder.search(scanned, start):
                 if further and not further.changed(found.start, found.end):
                     continue
-                low, high = view.span(found.value_start, found.value_end)
-                if not self._start <= low < self._stop:
+                span = view.span(found.start, found.end)
+                if not self._start <= span[0] < self._stop:
                     continue
                 count += 1
                 if count > MAX_HITS:
                     raise Unfinished("too_many")
-                self._add(finder.rule, found, view, further, low, high)
+                self._add(finder.rule, found, view, further)
+                self.spans.append(span)
         except Unfinished as error:
             self.skipped.add(Skipped(finder.rule.name, error.reason))
 
@@ -312,9 +320,8 @@ class _Search:
         found: Found,
         view: Seen,
         further: View | Aligned | None,
-        low: int,
-        high: int,
     ) -> None:
+        low, high = view.span(found.value_start, found.value_end)
         known = view.text[found.value_start : found.value_end] in rule.tests_values
         hit = Hit(
             kind=rule.kind,

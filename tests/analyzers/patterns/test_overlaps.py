@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,7 +89,7 @@ def test_of_one_kind_of_instruction_the_worst_stays() -> None:
 @given(HITS)
 def test_values_lie_apart_and_cover_what_they_covered(hits: list[Hit]) -> None:
     kept = resolve(hits)
-    assert all(a.end <= b.start for a, b in zip(kept, kept[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(kept))
     covered = {i for h in hits for i in range(h.start, h.end)}
     assert {i for h in kept for i in range(h.start, h.end)} == covered
     assert resolve(list(reversed(hits))) == kept
