@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,21 +167,15 @@ def test_a_wrong_word_is_exit_code_2(run: Run, words: list[str]) -> None:
 
 def test_many_rows_are_answered_while_they_come(home: Path) -> None:
     """The output of the first rows is there before the input has ended."""
-    import subprocess
-    import sys
-
     del home
-    process = subprocess.Popen(
-        [sys.executable, "-m", "llmtrace", "scan", "-", "--format", "jsonl", "--json"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(jsonl({"text": ATTACK}).encode())
-    process.stdin.flush()
-    assert json.loads(process.stdout.readline())["injection"] > 0
-    process.stdin.close()
-    assert process.stdout.read() == b""
-    process.stdout.close()
-    assert process.wait(20) == 0
+    command = [sys.executable, "-m", "llmtrace", "scan", "-", "--format", "jsonl", "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:  # noqa: S603  our words
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(jsonl({"text": ATTACK}).encode())
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["injection"] > 0
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
