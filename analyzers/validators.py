@@ -67,6 +67,8 @@ _OTHERS: Final = {
 }
 _NINO: Final = re.compile(r"(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]?")
 _SEPARATORS: Final = re.compile(r"[\s().\-]+")
+_ESCAPES: Final = re.compile(r"\\+[nr]")
+_ARMORED: Final = re.compile(r"[A-Za-z0-9+/]{12,}")
 _NOT_MAC: Final = frozenset({"0" * 12, "f" * 12})
 
 
@@ -143,6 +145,12 @@ def is_basic(text: str) -> bool:
     return bool(name and colon and password and pair.isprintable()) and is_credential(password)
 
 
+def is_pem(text: str) -> bool:
+    """Whether between its two lines a key's armor (RFC 7468) has what could be a key."""
+    body = _ESCAPES.sub("\n", text)
+    return any("XXXX" not in run.upper() for run in _ARMORED.findall(body))
+
+
 def is_mrz(text: str) -> bool:
     """Whether the second line of a passport's machine-readable zone has its check digits.
 
@@ -201,6 +209,7 @@ VALIDATORS: Final[Mapping[str, Validator]] = {
     "public_ip": is_public_ip,
     "ethereum": is_ethereum,
     "jwt": is_jwt,
+    "pem": is_pem,
     "mrz": is_mrz,
     "birth_date": is_birth_date,
     "entropy": looks_random,
