@@ -1,5 +1,6 @@
 """Server-sent events, by the rules of the WHATWG HTML standard, §9.2.6."""
 
+import re
 from typing import Final
 
 from llmtrace.providers.base import Frame, FrameTooLarge
@@ -13,8 +14,15 @@ BOM: Final = b"\xef\xbb\xbf"
 MAX_LINE: Final = 1 << 20
 MAX_EVENT: Final = 4 << 20
 
+SNIFFED: Final = 4096
+_FIELD_LINE: Final = re.compile(rb"^(?:data|event):", re.MULTILINE)
 _COLON: Final = 0x3A
 _COMMENT: Final = Frame(event="", data=b"", is_comment=True)
+
+
+def looks_like_events(content: bytes) -> bool:
+    """Whether an answer is a stream of events, whatever its media type says."""
+    return _FIELD_LINE.search(content, 0, SNIFFED) is not None
 
 
 class SseFraming:
