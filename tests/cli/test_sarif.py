@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,24 @@ def test_a_finding_is_a_result_at_its_place() -> None:
         }
     ]
     assert one["message"] == {"text": "Instruction override: the policy would block it"}
+
+
+@pytest.mark.parametrize(
+    ("source", "uri"),
+    [
+        pytest.param("a b/é.md", "a%20b/%C3%A9.md", id="relative"),
+        pytest.param("./a.md", "a.md", id="dotted"),
+        pytest.param(str(Path.cwd() / "a.md"), "a.md", id="here"),
+        pytest.param("/nowhere/a b.md", "file:///nowhere/a%20b.md", id="elsewhere"),
+        pytest.param("\udcff.md", "%FF.md", id="no-utf-8"),
+        pytest.param("-", "stdin", id="standard-input"),
+    ],
+)
+def test_a_file_is_named_as_code_hosts_know_it(source: str, uri: str) -> None:
+    report = Report()
+    report.add(result(FINDING, source=source))
+    (one,) = log(report)["results"]
+    assert one["locations"][0]["physicalLocation"]["artifactLocation"] == {"uri": uri}
 
 
 def test_what_was_found_is_not_in_the_report() -> None:

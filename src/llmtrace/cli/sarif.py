@@ -4,7 +4,9 @@ Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html; what G
 https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -126,8 +128,19 @@ def _result(finding: Finding, spot: Spot, source: str) -> Mapping[str, Any]:
 
 
 def _physical(source: str, region: Mapping[str, int]) -> Mapping[str, Any]:
-    uri = "stdin" if source == "-" else quote(source.replace("\\", "/"), errors="replace")
-    return {"artifactLocation": {"uri": uri}, "region": region}
+    return {"artifactLocation": {"uri": _uri(source)}, "region": region}
+
+
+def _uri(source: str) -> str:
+    """Write a file's name relative to where the scan ran, which is how code hosts know it."""
+    if source == "-":
+        return "stdin"
+    path = Path(source)
+    if path.is_absolute():
+        if not path.is_relative_to(Path.cwd()):
+            return path.as_uri()
+        path = path.relative_to(Path.cwd())
+    return quote(os.fsencode(path.as_posix()))
 
 
 def _region(spot: Spot) -> Mapping[str, int]:
