@@ -7,6 +7,7 @@ from llmtrace.analyzers.base import StreamAnalyzer
 from llmtrace.analyzers.cache import CachedAnalyzer
 from llmtrace.analyzers.canaries import CanaryAnalyzer
 from llmtrace.analyzers.combined import CombinedAnalyzer
+from llmtrace.analyzers.flooding import FloodingAnalyzer
 from llmtrace.analyzers.kinds import kinds
 from llmtrace.analyzers.patterns import BadPack, PatternAnalyzer, Rule, load_packs, shipped_packs
 from llmtrace.config import Config
@@ -28,7 +29,7 @@ def build_analyzer(config: Config, *, cached: bool = True) -> StreamAnalyzer:
         BadDetection: A pack, a rule or a canary cannot be used.
     """
     analysis = config.security_analysis
-    analyzers: list[StreamAnalyzer] = [PatternAnalyzer(rules(config))]
+    analyzers: list[StreamAnalyzer] = [PatternAnalyzer(rules(config)), FloodingAnalyzer()]
     if analysis.canaries:
         try:
             analyzers.append(CanaryAnalyzer(one.get_secret_value() for one in analysis.canaries))
