@@ -1,0 +1,158 @@
+"""Renders docs/detection.md: every kind of finding, its rules, and which tests cover which risk."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llmtrace.analyzers.kinds import Kind, kinds
+from llmtrace.analyzers.patterns import Rule, load_packs, shipped_packs
+from llmtrace.domain.parts import Role
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+ACTIONS = ROOT / "analyzers" / "actions"
+WIDEST = 100
+HEAD = """\
+# What is found
+
+Every kind of finding, what it is worth, and the rules that find it. What becomes of a finding is
+the policy's to say ([configuration.md](configuration.md), `policy`).
+
+<!-- Rendered from analyzers/kinds.yaml, the packs and scripts/documents/detection.yaml by
+scripts/docs; do not edit. -->
+
+## How to read a finding
+
+- **Severity** says how bad it is if it is real, **confidence** how likely it is real. Where two
+  figures stand, the second holds for text of untrusted origin: tool results, tool descriptions.
+- **Whose words** matter. Instructions to the model are looked for in what users say, in tool
+  results and in tool descriptions. What the agent itself says or runs is no attack, and system
+  text is its owner's. Secrets and personal data are looked for everywhere.
+- **An order is not its quotation.** Words that begin a sentence are meant; the same words within
+  quotes, code fences, tables, numbered lines or the hits of a search are most often spoken about:
+  `override.mention` (medium) remains of them.
+- **All views of a text** are searched: as it reads once invisible characters, accents, look-alike
+  letters and full-width forms are folded, and what is spelled in leet, spaced, reversed, upside
+  down, or encoded (base64, hex, ROT13, URL and HTML escapes, Unicode tags, variation selectors).
+  A rule that hit in such a view has its name behind a `~`: `override.ignore_previous~base64`.
+- **Persuasion** (pressure, authority, secrecy) is low and never enough alone.
+
+A rule is switched off by its name in `security_analysis.disabled_rules`. Own packs have the same
+form as those in `analyzers/rules/` and are named in `security_analysis.packs`; each rule brings
+texts that it must and must not match.
+"""
+
+
+def render() -> str:
+    """Return the document."""
+    more = yaml.safe_load((HERE / "detection.yaml").read_text(encoding="utf-8"))
+    rules = load_packs(shipped_packs())
+    return "\n".join(
+        [
+            HEAD,
+            *_kinds(rules, more["examples"]),
+            *_risks(more["risks"]),
+            *_rules(rules),
+            *_counted(more["counted"]),
+            *_actions(),
+            "",
+        ]
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
+
+
+def _kinds(rules: Sequence[Rule], shown: Mapping[str, str]) -> Iterator[str]:
+    yield "## Kinds\n"
+    rows = (
+        (f"`{k.name}`", k.title, str(k.severity), _owasp(k), k.about, _example_of(k, rules, shown))
+        for k in kinds().values()
+    )
+    yield from _table(("kind", "is called", "severity", "OWASP", "what it is", "example"), rows)
+
+
+def _owasp(kind: Kind) -> str:
+    return ", ".join(risk.removesuffix(":2025") for risk in kind.owasp)
+
+
+def _example_of(kind: Kind, rules: Sequence[Rule], shown: Mapping[str, str]) -> str:
+    if kind.name in shown:
+        return shown[kind.name]
+    examples = [rule.examples.match[0] for rule in rules if rule.kind == kind.name]
+    if not examples:
+        raise LookupError(f"kind {kind.name!r} has no example; add one to detection.yaml")
+    return _code(examples[0])
+
+
+def _code(text: str) -> str:
+    """Return a text as code in a table's cell: one line, short, nothing that ends the cell."""
+    line = text.replace("\n", "⏎")
+    cut = line if len(line) <= WIDEST else line[: WIDEST - 1] + "…"
+    fence, pad = ("``", " ") if "`" in cut else ("`", "")
+    return f"{fence}{pad}{cut}{pad}{fence}".replace("|", "\\|")
+
+
+def _risks(risks: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    yield "## OWASP Top 10 for LLM Applications (2025)\n"
+    rows = []
+    for risk, (title, tests, *note) in risks.items():
+        named = [f"`{k.name}`" for k in kinds().values() if f"{risk}:2025" in k.owasp]
+        if missing := [test for test in tests if not (ROOT / test).exists()]:
+            raise LookupError(f"detection.yaml: {risk} names {missing[0]}, which is not there")
+        covered = "<br>".join(f"`{test}`" for test in tests)
+        rows.append((f"{risk} {title}", ", ".join(named) or note[0], covered or "none"))
+    yield from _table(("risk", "kinds", "tests"), rows)
+
+
+def _rules(rules: Sequence[Rule]) -> Iterator[str]:
+    yield "## Rules\n"
+    for family, members in groupby(rules, key=lambda rule: rule.family):
+        yield f"### {family}\n"
+        rows = (
+            (f"`{r.name}`", f"`{r.kind}`", str(r.severity), _confidence(r), _roles(r), _shown(r))
+            for r in members
+        )
+        yield from _table(("rule", "kind", "severity", "confidence", "in", "example"), rows)
+
+
+def _confidence(rule: Rule) -> str:
+    figures = (rule.confidence, rule.untrusted_confidence, rule.context_confidence)
+    return " / ".join(f"{figure:g}" for figure in figures if figure is not None)
+
+
+def _roles(rule: Rule) -> str:
+    if len(rule.directions) == 1:
+        return f"{next(iter(rule.directions))}s"
+    if rule.roles == frozenset(Role):
+        return "all"
+    return ", ".join(role.replace("_", " ") for role in Role if role in rule.roles)
+
+
+def _shown(rule: Rule) -> str:
+    """Return an example, but none of secrets: scanners of code hosts would trip over it."""
+    return "" if rule.kind.startswith("secret.") else _code(rule.examples.match[0])
+
+
+def _counted(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "### Without patterns\n"
+    named = ((f"`{name}`", f"`{kind}`", about) for name, kind, about in rows)
+    yield from _table(("detector", "kind", "what it sees"), named)
+
+
+def _actions() -> Iterator[str]:
+    yield "### In tool calls\n"
+    rows = []
+    for path in sorted(ACTIONS.glob("*.yaml")):
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for row in found.get("rules", []) if isinstance(found, dict) else []:
+            severity = row.get("severity") or str(kinds()[row["kind"]].severity)
+            rows.append((f"`actions.{row['id']}`", f"`{row['kind']}`", severity, row["about"]))
+    yield from _table(("detector", "kind", "severity", "what it sees"), rows)
