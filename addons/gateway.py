@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -10,14 +10,24 @@ from weakref import WeakKeyDictionary
 from mitmproxy import connection, http
 
 from llmtrace.addons.abort import abort_stream
-from llmtrace.addons.connections import PROVIDER_IDLE
 from llmtrace.addons.destination import Destination, folded
 from llmtrace.addons.errors import answer_instead, hold_last_byte, refused_below
 from llmtrace.addons.guard import guarded, guarded_stream
+from llmtrace.addons.replies import (
+    BREAKAGES,
+    DIGESTS,
+    TRACE_HEADER,
+    UNANSWERED,
+    breakage,
+    plain,
+    refuse,
+    replace_body,
+)
 from llmtrace.domain.traces import Outcome
 from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.answer import AnswerTap
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.gated import GatedTap
 from llmtrace.pipeline.threads import off_loop
 from llmtrace.providers.clients import proxy_userinfo
 from llmtrace.providers.detect import BadPath, canonical_path
@@ -30,7 +40,6 @@ CANARY_PATH: Final = "/.well-known/llmtrace-canary"
 UPLOAD_PATHS: Final = re.compile(r".*/(files|uploads|audio|images)(/.*)?|/upload/.*", re.IGNORECASE)
 OWN_PREFIX: Final = b"x-llmtrace-"
 PROVIDER_HEADER: Final = "x-llmtrace-provider"
-TRACE_HEADER: Final = "X-LLMTrace-Trace-ID"
 INTERNAL: Final = "LLMTrace could not judge this call because of a fault of its own; it refused it."
 HOLD_SIZED_UP_TO: Final = 1 << 20
 """Sized answers that are no streams are held up to this size, and sent in one piece."""
@@ -114,7 +123,7 @@ class Gateway:
         where = self._destination(flow)
         if where.kind == "refused":
             self._counters.count("destination_refused", where.reason)
-            flow.response = _plain(403, f"LLMTrace refused this destination: {where.reason}")
+            flow.response = plain(403, f"LLMTrace refused this destination: {where.reason}")
             return
         if where.kind == "other":
             self._counters.count("unread_requests")
@@ -130,7 +139,7 @@ class Gateway:
         self._reach(flow, where)
         call = self._pipeline.identify(head)
         if isinstance(call, Refusal):
-            _refuse(flow, call, "")
+            refuse(flow, call, "")
             return
         flow.metadata[CALL] = call
         await self._maybe_upload(flow, call)
@@ -142,7 +151,7 @@ class Gateway:
             return
         refused = await self._pipeline.pass_unread(call, "upload", size)
         if refused:
-            _refuse(flow, refused, call.id)
+            refuse(flow, refused, call.id)
         else:
             flow.request.stream = True
 
@@ -159,7 +168,9 @@ class Gateway:
             return
         refusal = await self._pipeline.inspect(call, flow.request.raw_content or b"")
         if refusal:
-            _refuse(flow, refusal, call.id)
+            refuse(flow, refusal, call.id)
+        elif call.forward is not None:
+            replace_body(flow.request, call.forward)
 
     def _head(self, flow: http.HTTPFlow, where: Destination) -> RequestHead:
         peer = flow.client_conn.peername
@@ -203,6 +214,10 @@ class Gateway:
         headers = folded(response.headers)
         response.headers[TRACE_HEADER] = call.id
         tap = self._pipeline.answer(call, status=response.status_code, headers=headers)
+        if isinstance(tap, GatedTap):
+            if tap.streams:
+                response.stream = self._gated(flow, call, tap)
+            return
         length = headers.get("content-length", "")
         sized = int(length) if length.isdigit() else None
         if tap.media_type in STREAMING or sized is None or sized > HOLD_SIZED_UP_TO:
@@ -228,6 +243,53 @@ class Gateway:
 
         return guarded_stream("stream", pass_on, rescue)
 
+    def _gated(
+        self, flow: http.HTTPFlow, call: Call, tap: GatedTap
+    ) -> Callable[[bytes], Sequence[bytes]]:
+        """Let through what the gate lets through: another length, and no coding."""
+        response = flow.response
+        for header in ("content-encoding", "content-length", *DIGESTS):
+            if response is not None and header in response.headers:
+                del response.headers[header]
+
+        def pass_on(chunk: bytes) -> bytes:
+            out = tap.receive(chunk) if chunk else tap.end()
+            if tap.blocked is not None and chunk:
+                abort_stream(flow)
+            return out
+
+        def rescue(chunk: bytes) -> bytes:
+            self._count_fault("stream")
+            call.gap("internal_error", len(chunk) or 1)
+            if self._fail_open:
+                return tap.let_go(chunk)
+            if chunk:
+                abort_stream(flow)
+            return tap.give_up("internal_error", INTERNAL)
+
+        judged = guarded_stream("stream", pass_on, rescue)
+
+        def without_empty_chunks(chunk: bytes) -> Sequence[bytes]:
+            out = judged(chunk)
+            return [out] if out else []  # an empty chunk is the end of a chunked answer
+
+        return without_empty_chunks
+
+    async def _whole(self, flow: http.HTTPFlow, call: Call, tap: GatedTap) -> None:
+        """Judge an answer that came whole; put in its place what may go on."""
+        response = flow.response
+        if response is None:
+            return
+        content = response.raw_content or b""
+        size = len(content) * (USUAL_RATIO if response.headers.get("content-encoding") else 1)
+        whole = await off_loop(size, tap.whole, content)
+        if whole.blocked is not None:
+            headers = {"content-type": "application/json", "x-should-retry": "false"}
+            flow.response = http.Response.make(400, whole.body, {**headers, TRACE_HEADER: call.id})
+            call.status = 400
+        elif whole.body != content:
+            replace_body(response, whole.body)
+
     def _end_failed(self, flow: http.HTTPFlow) -> None:
         """A fault of ours at the answer's end; it could not be recorded."""
         self._count_fault("response")
@@ -248,7 +310,10 @@ class Gateway:
             body = call.dialect.refusal(status=503, code="internal_error", message=INTERNAL)
             flow.response = http.Response.make(503, body, {"content-type": "application/json"})
             return
-        if call.tap and not flow.response.stream:
+        if isinstance(call.tap, GatedTap):
+            if not call.tap.streams:
+                await self._whole(flow, call, call.tap)
+        elif call.tap and not flow.response.stream:
             content = flow.response.raw_content or b""
             size = len(content) * (
                 USUAL_RATIO if flow.response.headers.get("content-encoding") else 1
@@ -268,7 +333,7 @@ class Gateway:
         if refusal := refused_below(flow):
             await self._pipeline.refuse(call, refusal.status, refusal.limit, refusal.message)
             return
-        outcome, code = _breakage(flow)
+        outcome, code = breakage(flow)
         if outcome in UNANSWERED:
             status = 504 if outcome is Outcome.TIMEOUT else 502
             message = f"LLMTrace: {BREAKAGES[code]}"
@@ -321,52 +386,7 @@ def _asks_for_websocket(flow: http.HTTPFlow) -> bool:
     return upgrade.lower() == "websocket"
 
 
-def _refuse(flow: http.HTTPFlow, refusal: Refusal, trace_id: str) -> None:
-    headers = {"content-type": "application/json", **refusal.headers}
-    if trace_id:
-        headers[TRACE_HEADER] = trace_id
-    flow.response = http.Response.make(refusal.status, refusal.body, headers)
-
-
-def _plain(status: int, message: str) -> http.Response:
-    return http.Response.make(status, f"{message}\n", {"content-type": "text/plain"})
-
-
 def _shape(flow: http.HTTPFlow, status: int, code: str, message: str) -> bytes:
     call = _call(flow)
     dialect = call.dialect if call else GenericDialect()
     return dialect.refusal(status=status, code=code, message=message)
-
-
-def _has_left(client: connection.Client) -> bool:
-    return client.state is connection.ConnectionState.CLOSED
-
-
-def _breakage(flow: http.HTTPFlow) -> tuple[Outcome, str]:
-    """Tell from the flow who broke it off, and whether the provider had been reached."""
-    message = flow.error.msg.lower() if flow.error else ""
-    if flow.server_conn.error == PROVIDER_IDLE:
-        return Outcome.TIMEOUT, "provider_idle"
-    if "by client" in message or "client disconnected" in message or _has_left(flow.client_conn):
-        return Outcome.CLIENT_LEFT, "client_left"
-    if flow.response is not None:
-        return Outcome.BROKEN, "answer_broke_off"
-    if not flow.server_conn.timestamp_tcp_setup:
-        return Outcome.CONNECT_FAILED, "provider_unreachable"
-    if flow.server_conn.tls and not flow.server_conn.tls_established:
-        return Outcome.CONNECT_FAILED, "provider_tls_failed"
-    return Outcome.BROKEN, "no_answer"
-
-
-UNANSWERED: Final = frozenset({Outcome.TIMEOUT, Outcome.BROKEN, Outcome.CONNECT_FAILED})
-"""After these the client still waits for an answer, unless it has begun."""
-
-BREAKAGES: Final = {
-    "provider_idle": "the provider sent nothing for limits.upstream_idle_seconds",
-    "client_left": "the client closed the connection",
-    "answer_broke_off": "the provider broke the answer off, or sent what is no HTTP",
-    "provider_unreachable": "no connection to the provider could be made",
-    "provider_tls_failed": "the TLS handshake with the provider failed",
-    "no_answer": "the provider closed the connection without an answer",
-}
-"""What is recorded of a breakage. mitmproxy's own words may quote what was sent."""

@@ -12,6 +12,7 @@ from llmtrace.addons.closing import (
     TOO_BIG,
     bound_messages,
     close_websocket,
+    say_to_client,
 )
 from llmtrace.addons.gateway import CALL, INTERNAL
 from llmtrace.addons.guard import guarded
@@ -19,6 +20,7 @@ from llmtrace.domain.traces import Outcome
 from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.answer import MessageTap
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.gated import message_error
 from llmtrace.providers.base import Json
 from llmtrace.providers.registry import SESSIONS
 from llmtrace.providers.websocket import (
@@ -29,8 +31,11 @@ from llmtrace.providers.websocket import (
     Chatter,
     SessionEvent,
     WebSocketSession,
+    message_kind,
+    request_path,
 )
 
+RESPONSES: Final = "openai.responses"
 SESSION: Final = "llmtrace.session"
 MAX_CARRIED: Final = 4 << 20
 """Bytes of messages of no call that are kept to be read with the next call."""
@@ -71,6 +76,14 @@ class Connection:
         if len(self._carried) > MAX_MESSAGES:
             sizes = sum(size for _, size in self._carried)
             self._carried, self._carried_bytes = [(None, sizes + self._carried_bytes)], 0
+
+    def begins_call(self, content: bytes) -> bool:
+        """Whether a message of the client's is itself the request of a call."""
+        return (
+            self.upgrade.route.dialect == RESPONSES
+            and b"response.create" in content
+            and message_kind(content) == "response.create"
+        )
 
     def hand_over(self, pipeline: Pipeline, call: Call) -> None:
         """Make what was kept part of a call."""
@@ -137,28 +150,59 @@ class WebSockets:
             connection.closing = True
             close_websocket(flow, TOO_BIG, "message over limits.websocket_message_bytes")
             return
-        data = message.text if message.is_text else message.content
         if message.from_client:
-            head = _message_head(connection)
-            if refusal := await self._pipeline.gate_message(head, message.content):
-                _close(flow, connection, message, refusal)
-                return
-            events = connection.session.from_client(data)
+            await self._from_client(flow, connection, message)
         else:
-            events = connection.session.from_server(data)
-            _received(connection, events, message.content)
-        for event in events:
-            refusal = await self._follow(connection, event, message.content)
+            await self._from_server(flow, connection, message)
+
+    async def _from_client(
+        self, flow: http.HTTPFlow, connection: Connection, message: websocket.WebSocketMessage
+    ) -> None:
+        head = _message_head(connection)
+        if refusal := await self._pipeline.gate_message(head, message.content):
+            _close(flow, connection, message, refusal)
+            return
+        if self._pipeline.enforces and not connection.begins_call(message.content):
+            judged = await self._pipeline.inspect_input(head, message.content)
+            if isinstance(judged, Refusal):
+                _withhold(flow, message, judged)
+                return
+            if judged is not None:
+                message.content = judged
+        for event in connection.session.from_client(_data(message)):
+            refusal = await self._follow(connection, event, message)
+            if refusal and isinstance(event, CallStarted):
+                connection.session.withdraw(event.call)
+                _withhold(flow, message, refusal)
+                return
             if refusal:
                 _close(flow, connection, message, refusal)
                 return
 
+    async def _from_server(
+        self, flow: http.HTTPFlow, connection: Connection, message: websocket.WebSocketMessage
+    ) -> None:
+        events = connection.session.from_server(_data(message))
+        _received(connection, events, message.content)
+        passed = _let_through(connection, events, message.content)
+        for event in events:
+            if refusal := await self._follow(connection, event, message):
+                _close(flow, connection, message, refusal)
+                return
+        if passed != [message.content]:
+            message.drop()
+            for one in passed:
+                say_to_client(flow, one, is_text=message.is_text)
+
     async def _follow(
-        self, connection: Connection, event: SessionEvent, content: bytes
+        self,
+        connection: Connection,
+        event: SessionEvent,
+        message: websocket.WebSocketMessage | None = None,
     ) -> Refusal | None:
         match event:
             case CallStarted():
-                return await self._begin(connection, event, content)
+                return await self._begin(connection, event, message)
             case CallInput() if running := connection.calls.get(event.call):
                 self._pipeline.more_input(running.call, event.request)
             case CallEvents() if running := connection.calls.get(event.call):
@@ -175,15 +219,27 @@ class WebSockets:
         return None
 
     async def _begin(
-        self, connection: Connection, event: CallStarted, content: bytes
+        self,
+        connection: Connection,
+        event: CallStarted,
+        message: websocket.WebSocketMessage | None,
     ) -> Refusal | None:
         call = self._pipeline.identify(_message_head(connection))
         if isinstance(call, Refusal):
             return call
         for unread in event.unread:
             call.gap(unread.reason, unread.size)
-        refusal, tap = await self._pipeline.inspect_message(call, content, event.request)
+        content = message.content if message else b""
+        refusal, tap = await self._pipeline.inspect_message(
+            call,
+            content,
+            event.request,
+            within=request_path(content),
+            act=connection.begins_call(content),
+        )
         if refusal is None:
+            if call.forward is not None and message is not None:
+                message.content = call.forward
             connection.calls[event.call] = Running(call, tap)
             connection.hand_over(self._pipeline, call)
         return refusal
@@ -197,7 +253,7 @@ class WebSockets:
         by_client = bool(flow.websocket and flow.websocket.closed_by_client)
         outcome = Outcome.CLIENT_LEFT if by_client else Outcome.BROKEN
         for event in connection.session.close(outcome):
-            await self._follow(connection, event, b"")
+            await self._follow(connection, event)
         for running in connection.calls.values():
             await self._pipeline.finish(running.call, outcome=outcome, code="websocket_closed")
         await self._end(connection)
@@ -229,6 +285,27 @@ def _close(
     message.drop()
     connection.closing = True
     close_websocket(flow, POLICY_VIOLATION, refusal.message)
+
+
+def _withhold(flow: http.HTTPFlow, message: websocket.WebSocketMessage, refusal: Refusal) -> None:
+    """Answer a client's message with the error of its call; the connection stays."""
+    message.drop()
+    say_to_client(flow, message_error(refusal.code, refusal.message, status=refusal.status))
+
+
+def _data(message: websocket.WebSocketMessage) -> str | bytes:
+    return message.text if message.is_text else message.content
+
+
+def _let_through(connection: Connection, events: list[SessionEvent], content: bytes) -> list[bytes]:
+    """Return what goes on of a message of the provider's, and of those that were held."""
+    said = [event for event in events if isinstance(event, CallEvents)]
+    running = connection.calls.get(said[0].call) if said else None
+    if running is None:
+        return [content]
+    about = [one for event in said if event.call == said[0].call for one in event.events]
+    last = any(isinstance(e, CallEnded) and e.call == said[0].call for e in events)
+    return running.tap.let_through(content, about, last=last)
 
 
 def _received(connection: Connection, events: list[SessionEvent], content: bytes) -> None:

@@ -30,6 +30,7 @@ from llmtrace.addons.tls import GatewayTls, MayMint
 from llmtrace.addons.tunnels import HostPolicy, TunnelLedger
 from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
+from llmtrace.app.enforcement import enforcement_of
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
 from llmtrace.config.section import parse_address
@@ -138,6 +139,7 @@ def pipeline_of(
             ),
         ),
         counters=counters,
+        enforcement=enforcement_of(settings, counters),
         refuse_unrecorded=config.audit.mode == "block",
         keep_bodies=config.storage.bodies,
     )

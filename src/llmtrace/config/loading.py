@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Final, Union, get_args, get_origin
@@ -168,27 +168,33 @@ def _set(tree: Tree, key: Key, value: object) -> None:
 
 def _explain(detail: ErrorDetails, source: str, places: Mapping[Key, str]) -> str:
     key = tuple(str(step) for step in detail["loc"] if step != "[key]")
+    name = _written(detail["loc"]) or "the configuration"
     where = next((places[key[:n]] for n in range(len(key), 0, -1) if key[:n] in places), source)
-    name = ".".join(key) or "the configuration"
     if detail["type"] == "extra_forbidden":
         beside = _section(key[:-1]).model_fields
-        hint = _did_you_mean(key[-1], beside, "".join(f"{step}." for step in key[:-1]))
+        hint = _did_you_mean(key[-1], beside, name.removesuffix(key[-1]))
         return f"{where}: {name} is no configuration key.{hint}"
     message = detail["msg"].removeprefix("Value error, ")
     message = _MESSAGES.get(detail["type"], message[:1].lower() + message[1:])
     return f"{where}: {name}: {message}"
 
 
+def _written(place: Sequence[int | str]) -> str:
+    """Write a place as people read it: ``policy.rules[0].kinds``."""
+    steps = (f"[{s}]" if isinstance(s, int) else f".{s}" for s in place if s != "[key]")
+    return "".join(steps).removeprefix(".")
+
+
 def _section(key: Key) -> type[BaseModel]:
     """Return the model at a key, an empty one where there is none."""
-    model: type[BaseModel] = Config
+    here: object = Config
     for step in key:
-        field = model.model_fields.get(step)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return BaseModel
-        model = inner
-    return model
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            field = here.model_fields.get(step)
+            here = field.annotation if field else None
+        else:  # an item of a list, or an entry of a mapping
+            here = next(reversed(get_args(here)), None)
+    return here if isinstance(here, type) and issubclass(here, BaseModel) else BaseModel
 
 
 def _did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

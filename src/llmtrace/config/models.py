@@ -7,6 +7,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from llmtrace.config.detection import (
+    PiiConfig,
+    PolicyConfig,
+    SecurityAnalysisConfig,
+    StreamingAnalysisConfig,
+)
 from llmtrace.config.section import ListenAddress, Network, Section, clash
 
 KIB = 1024
@@ -234,12 +240,13 @@ class Config(Section):
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Worker processes; 0 means one per core."""
 
-    mode: Literal["observe"] = "observe"
-    """``observe`` reads and records, and changes nothing."""
+    mode: Literal["observe", "enforce"] = "observe"
+    """``observe`` reads and records, and changes nothing: traces say what the policy would have
+    done. ``enforce`` does it."""
 
     on_error: Literal["block", "allow"] = "block"
-    """What becomes of a call that a fault of the gateway's own keeps from being read: refused,
-    or let through unread. ``allow`` fails open. Both are counted."""
+    """What becomes of a call that a fault of the gateway's own keeps from being read or judged:
+    refused, or let through unread. ``allow`` fails open. Both are counted."""
 
     egress: Literal["tunnel", "deny"] = "tunnel"
     """What becomes of hosts that are not read: tunnelled untouched, or refused with 403."""
@@ -257,6 +264,10 @@ class Config(Section):
     reverse: ReverseConfig = ReverseConfig()
     api: ApiConfig = ApiConfig()
     identity: IdentityConfig = IdentityConfig()
+    policy: PolicyConfig = PolicyConfig()
+    security_analysis: SecurityAnalysisConfig = SecurityAnalysisConfig()
+    pii: PiiConfig = PiiConfig()
+    streaming_analysis: StreamingAnalysisConfig = StreamingAnalysisConfig()
     limits: LimitsConfig = LimitsConfig()
     shutdown: ShutdownConfig = ShutdownConfig()
     storage: StorageConfig = StorageConfig()

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, get_args
+from types import NoneType
+from typing import Any, Final, Literal, TypeAliasType, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -68,23 +69,21 @@ def _rows(model: type[BaseModel], prefix: Key) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if _section_of(field) is None:
             key = (*prefix, name)
-            text = _flow(field.description or "").replace("|", "\\|")
-            choices = _choices(field)
-            text = f"{choices} {text}" if choices else text
             names = [variable(key), *(name for name, its in ALIASES.items() if its == key)]
             variables = ", ".join(f"`{name}`" for name in names)
-            yield f"| `{'.'.join(key)}` | `{_literal(field)}` | {variables} | {text} |\n"
+            yield f"| `{'.'.join(key)}` | `{_literal(field)}` | {variables} | {_text(field)} |\n"
             yield from _entries(field, key)
 
 
 def _entries(field: FieldInfo, key: Key) -> Iterator[str]:
-    """Rows for the keys of what a mapping holds, such as a model's prices."""
+    """Rows for the keys of what a mapping or a list holds: a model's prices, a policy's rule."""
+    each = "[]" if get_origin(field.annotation) is list else ".NAME"
     for kind in get_args(field.annotation):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             for name, inner in kind.model_fields.items():
                 default = "required" if inner.is_required() else f"`{_literal(inner)}`"
-                where = ".".join((*key, "NAME", name))
-                yield f"| `{where}` | {default} | | {_flow(inner.description or '')} |\n"
+                where = f"{'.'.join(key)}{each}.{name}"
+                yield f"| `{where}` | {default} | | {_text(inner)} |\n"
 
 
 def _sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -99,11 +98,25 @@ def _section_of(field: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _choices(field: FieldInfo) -> str:
-    values = getattr(field.annotation, "__args__", ())
-    if values and all(isinstance(value, str) for value in values):
-        return "One of " + ", ".join(f"`{value}`" for value in values) + "."
-    return ""
+def _text(field: FieldInfo) -> str:
+    """What is said about a key: what it may be, and what it does."""
+    text = _flow(field.description or "").replace("|", "\\|")
+    values = _values(field.annotation)
+    if not values:
+        return text
+    some = "Any of" if get_origin(field.annotation) is list else "One of"
+    return f"{some} {', '.join(f'`{value}`' for value in values)}. {text}"
+
+
+def _values(annotation: object) -> tuple[object, ...]:
+    """Return the values that a key may have, or the items of a list; () where they are many."""
+    if isinstance(annotation, TypeAliasType):
+        return _values(annotation.__value__)
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    inner = [kind for kind in get_args(annotation) if kind is not NoneType]
+    alone = len(inner) == 1 and get_origin(annotation) is not dict
+    return _values(inner[0]) if alone else ()
 
 
 def _literal(field: FieldInfo) -> str:

@@ -29,7 +29,7 @@ def read_value(text: str) -> object:
 
 
 def read_tree(text: str) -> tuple[Tree, dict[Key, int]]:
-    """Read a mapping, and the line of each of its keys.
+    """Read a mapping, and the line of each of its keys; an item of a list has its number as key.
 
     Raises:
         BadYaml: It is no YAML, no mapping, names a key twice, or is over a bound.
@@ -110,3 +110,8 @@ def _keys(node: yaml.Node | None, prefix: Key) -> Iterator[tuple[Key, int]]:
             path = (*prefix, str(key.value))
             yield path, key.start_mark.line + 1
             yield from _keys(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            path = (*prefix, str(index))
+            yield path, item.start_mark.line + 1
+            yield from _keys(item, path)

@@ -18,6 +18,8 @@ class Outcome(StrEnum):
     OK = "ok"
     REFUSED = "refused"
     """By the gateway, before the provider was asked."""
+    STOPPED = "stopped"
+    """By the gateway, in the middle of the provider's answer or in its place."""
     PROVIDER_ERROR = "provider_error"
     """The provider answered with an error, whole or in mid-stream."""
     CONNECT_FAILED = "connect_failed"

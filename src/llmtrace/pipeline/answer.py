@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import orjson
 
 from llmtrace.domain.answers import Answer, AnswerEvent, Unread
 from llmtrace.domain.traces import Gap
+from llmtrace.pipeline.streaming import Blocked
 from llmtrace.providers.base import AnswerReader, Dialect, FrameTooLarge, Framing
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.decoding import Reason, decoder_for
@@ -18,8 +19,28 @@ STREAM_LINE: Final = re.compile(rb"^(?:data|event):", re.MULTILINE)
 SNIFFED: Final = 4096
 
 
+class Gate(Protocol):
+    """Lets an answer's messages through as far as they are judged."""
+
+    @property
+    def blocked(self) -> Blocked | None:
+        """Why the answer ended here, None if it did not."""
+        ...
+
+    def take(self, message: bytes, events: Sequence[AnswerEvent], *, last: bool) -> list[bytes]:
+        """Take a message and what it says; return those that may go on now."""
+        ...
+
+    def as_sent(self, content: bytes) -> bytes:
+        """Return what went on with placeholders for the values that were put back."""
+        ...
+
+
 class MessageTap:
-    """The same for an answer that comes as WebSocket messages, already read by their session."""
+    """The same for an answer that comes as WebSocket messages, already read by their session.
+
+    With a gate, what it lets through is what goes on and what is kept.
+    """
 
     media_type = "application/x-ndjson"
 
@@ -29,7 +50,9 @@ class MessageTap:
         max_bytes: int,
         keep: bool,
         on_events: Callable[[Sequence[AnswerEvent]], None] | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        self.gate = gate
         self._collector = AnswerCollector()
         self._on_events = on_events
         self._max_bytes = max_bytes
@@ -40,9 +63,24 @@ class MessageTap:
         self.decoded = 0
 
     def receive(self, message: bytes) -> None:
-        """Keep a message from the provider."""
+        """Note a message from the provider, and keep it if it goes on as it is."""
         self.received += len(message)
         self.decoded += len(message)
+        if self.gate is None:
+            self._keep_message(message)
+
+    def let_through(
+        self, message: bytes, events: Sequence[AnswerEvent], *, last: bool
+    ) -> list[bytes]:
+        """Return the messages that may go on now that this one is there."""
+        if self.gate is None:
+            return [message]
+        passed = self.gate.take(message, events, last=last)
+        for one in passed:
+            self._keep_message(one)
+        return passed
+
+    def _keep_message(self, message: bytes) -> None:
         if self.decoded > self._max_bytes:
             self._gap("answer_over_limit", len(message))
         elif self._keep:
@@ -64,7 +102,8 @@ class MessageTap:
     @property
     def content(self) -> bytes:
         """The messages, one a line, as far as they were kept."""
-        return b"".join(self._kept)
+        content = b"".join(self._kept)
+        return self.gate.as_sent(content) if self.gate else content
 
     @property
     def gaps(self) -> tuple[Gap, ...]:

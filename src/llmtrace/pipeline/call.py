@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from llmtrace.domain.answers import AnswerEvent, TextDelta, ToolCallOpened
+from llmtrace.domain.findings import Finding
 from llmtrace.domain.traces import Body, Gap, Outcome, Span, Trace
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.conversation import Thread
 from llmtrace.pipeline.credentials import Credentials
+from llmtrace.pipeline.gated import GatedTap
 from llmtrace.providers.base import Dialect, RequestView, Route
 
 CONTENT: Final = (TextDelta, ToolCallOpened)
@@ -68,9 +70,12 @@ class Call:
     thread: Thread = field(default_factory=Thread)
     request_body: Body | None = None
     request_bytes: int = 0
+    forward: bytes | None = None
+    """The body that goes on instead of the client's, where the policy changed it."""
+    findings: list[Finding] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
-    tap: AnswerTap | MessageTap | None = None
+    tap: AnswerTap | MessageTap | GatedTap | None = None
     status: int | None = None
     first_byte: float | None = None
     first_token: float | None = None

@@ -68,6 +68,12 @@ class Conversations:
         return conversation
 
 
+def new_from(parts: Sequence[Part]) -> int:
+    """Return the index from which parts are new in this call: behind the assistant's last words."""
+    said = (i for i in range(len(parts) - 1, -1, -1) if parts[i].role in ASSISTANT)
+    return next(said, -1) + 1
+
+
 class _Memory[V]:
     """A bounded map. Locked: large requests are read in threads."""
 

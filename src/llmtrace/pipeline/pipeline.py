@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import orjson
+
 from llmtrace.domain.findings import Verdict
 from llmtrace.domain.ids import new_trace_id
+from llmtrace.domain.parts import Path
 from llmtrace.domain.traces import Body, Outcome, Record
 from llmtrace.pipeline import settle
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
@@ -16,9 +19,18 @@ from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials, TooManyCredentials, value_at
 from llmtrace.pipeline.deferred import Deferred
+from llmtrace.pipeline.enforcement import Enforcement
+from llmtrace.pipeline.gated import GatedTap, MessageGate
 from llmtrace.pipeline.identity import BadIdentity, Identifier
 from llmtrace.pipeline.journal import Journal, JournalUnavailable
-from llmtrace.pipeline.requests import FREE_FORM, fault, is_coded, named_model, target_of
+from llmtrace.pipeline.requests import (
+    FREE_FORM,
+    fault,
+    is_coded,
+    is_text,
+    named_model,
+    target_of,
+)
 from llmtrace.pipeline.threads import LARGE, off_loop
 from llmtrace.providers import jsongate
 from llmtrace.providers.base import Json, RequestView, Route
@@ -65,6 +77,7 @@ class Pipeline:
         journal: Journal,
         bounds: Bounds,
         counters: Counters,
+        enforcement: Enforcement | None = None,
         refuse_unrecorded: bool = True,
         keep_bodies: bool = True,
     ) -> None:
@@ -74,6 +87,7 @@ class Pipeline:
         self._journal = journal
         self._bounds = bounds
         self._counters = counters
+        self._enforcement = enforcement
         self._refuse_unrecorded = refuse_unrecorded
         self._keep_bodies = keep_bodies
         self._conversations = Conversations()
@@ -133,11 +147,22 @@ class Pipeline:
         """Read a request and put it on record; return the refusal if it must not go on."""
         began = time.monotonic()
         try:
-            await off_loop(LARGE if is_coded(call.head) else len(body), self._read, call, body)
+            content, parsed = await off_loop(
+                LARGE if is_coded(call.head) else len(body), self._read, call, body
+            )
         except (UndecodableBody, BodyTooLarge, BadJson, TooManyCredentials) as error:
             return await self.refuse(call, *fault(error))
         call.span("inspect", began, time.monotonic())
-        return await self._begin(call)
+        return await self._judge(call, content, parsed) or await self._begin(call)
+
+    async def _judge(
+        self, call: Call, content: bytes, body: Json, *, within: Path = (), act: bool = True
+    ) -> Refusal | None:
+        """Let the detectors and the policy have their say about a request that was read."""
+        if self._enforcement is None:
+            return None
+        stop = await self._enforcement.request(call, content, body, within=within, act=act)
+        return await self.refuse(call, stop.status, stop.code, stop.message) if stop else None
 
     async def gate_message(self, head: RequestHead, content: bytes) -> Refusal | None:
         """Judge whether any parser reads a client's WebSocket message as it is read here.
@@ -158,16 +183,46 @@ class Pipeline:
             return await self.refuse(call, *fault(error))
         return None
 
+    @property
+    def enforces(self) -> bool:
+        """Whether calls are judged, and what the policy says is done."""
+        return self._enforcement is not None and self._enforcement.detection.enforce
+
+    async def inspect_input(self, head: RequestHead, content: bytes) -> Refusal | bytes | None:
+        """Judge a WebSocket message by itself: return why it stops, or what goes on instead.
+
+        What is found in one that goes on is told of the call that it becomes part of.
+        """
+        if self._enforcement is None or not content.strip():
+            return None
+        call = self.identify(head)
+        if isinstance(call, Refusal):
+            return call
+        body: Json = orjson.loads(content)  # it has passed the gate
+        call.request_bytes = len(content)
+        if self._keep_bodies:
+            call.request_body = Body(content=content, media_type="application/json")
+        call.view = await off_loop(len(content), call.dialect.request, body, call.route)
+        stop = await self._enforcement.request(call, content, body)
+        if stop is not None:
+            return await self.refuse(call, stop.status, stop.code, stop.message)
+        return call.forward
+
     async def inspect_message(
-        self, call: Call, content: bytes, body: Json
+        self, call: Call, content: bytes, body: Json, *, within: Path = (), act: bool = True
     ) -> tuple[Refusal | None, MessageTap]:
         """Read the WebSocket message that begins a call; return what reads its answer.
 
-        It has passed ``gate_message``.
+        It has passed ``gate_message``. ``body`` is the request that stands in it at ``within``;
+        without ``act`` it is put together of messages that were judged one by one.
         """
         bounds = self._bounds
+        gate = self._enforcement.gate(call) if self._enforcement else None
         tap = call.tap = MessageTap(
-            max_bytes=bounds.answer_bytes, keep=self._keep_bodies, on_events=call.said
+            max_bytes=bounds.answer_bytes,
+            keep=self._keep_bodies,
+            on_events=call.said,
+            gate=MessageGate(call.dialect, *gate) if gate else None,
         )
         call.request_bytes = len(content)
         if self._keep_bodies:
@@ -180,7 +235,8 @@ class Pipeline:
         call.know(stream=True)
         call.status = 101
         call.span("inspect", began, time.monotonic())
-        return await self._begin(call), tap
+        refusal = await self._judge(call, content, body, within=within, act=act)
+        return refusal or await self._begin(call), tap
 
     def more_input(self, call: Call, body: Json) -> None:
         """Read what a client adds to a call that runs already."""
@@ -213,7 +269,7 @@ class Pipeline:
         await self.finish(call, outcome=Outcome.REFUSED, code=code, message=message)
         return refusal
 
-    def _read(self, call: Call, body: bytes) -> None:
+    def _read(self, call: Call, body: bytes) -> tuple[bytes, Json]:
         bounds = self._bounds
         content = decode_request(
             body,
@@ -228,6 +284,7 @@ class Pipeline:
         parsed = self._json(call, content, media_type)
         if parsed is not None:
             self._understand(call, parsed)
+        return content, parsed
 
     def _json(self, call: Call, content: bytes, media_type: str) -> Json:
         """Parse a body; None if the route takes other bodies too and this is one."""
@@ -306,21 +363,37 @@ class Pipeline:
 
     # --- inspect the answer -----------------------------------------------------------------
 
-    def answer(self, call: Call, *, status: int, headers: Mapping[str, str]) -> AnswerTap:
-        """The head of the answer is here: return what is to read its body."""
+    def answer(
+        self, call: Call, *, status: int, headers: Mapping[str, str]
+    ) -> AnswerTap | GatedTap:
+        """The head of the answer is here: return what is to read its body.
+
+        In enforcement that is a ``GatedTap``: what it returns goes on, and nothing else.
+        """
         call.status = status
         call.first_byte = time.monotonic()
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        call.tap = AnswerTap(
-            call.dialect,
-            media_type=media_type,
-            content_encoding=headers.get("content-encoding", ""),
-            max_bytes=self._bounds.answer_bytes,
-            max_frame=self._bounds.frame_bytes,
-            keep=self._keep_bodies,
-            on_events=call.said,
-        )
-        return call.tap
+        reading: dict[str, Any] = {
+            "media_type": media_type,
+            "content_encoding": headers.get("content-encoding", ""),
+            "max_bytes": self._bounds.answer_bytes,
+            "max_frame": self._bounds.frame_bytes,
+            "keep": self._keep_bodies,
+            "on_events": call.said,
+        }
+        gate = self._enforcement.gate(call) if self._enforcement and status < 400 else None
+        if gate is not None and is_text(media_type):
+            tap: AnswerTap | GatedTap = GatedTap(
+                call.dialect,
+                gate[0],
+                bounds=gate[1],
+                whole=not call.known.get("stream"),
+                **reading,
+            )
+        else:
+            tap = AnswerTap(call.dialect, **reading)
+        call.tap = tap
+        return tap
 
     # --- settle and record ------------------------------------------------------------------
 
@@ -350,6 +423,7 @@ class Pipeline:
             deferred=self._deferred,
             now=time.monotonic(),
             keep_bodies=self._keep_bodies,
+            enforcement=self._enforcement,
         )
 
     def _lost(self, call: Call, error: JournalUnavailable) -> None:

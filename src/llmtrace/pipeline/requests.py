@@ -44,3 +44,11 @@ def fault(error: ValueError) -> tuple[int, str, str]:
     """Return status, code and message for a request that cannot be read."""
     status, code = FAULTS[type(error)]
     return status, code, f"LLMTrace refused this request: {error}"
+
+
+def is_text(media_type: str) -> bool:
+    """Whether a body of this type can say anything; without a type it can."""
+    family = media_type.partition("/")[0]
+    if family in ("image", "audio", "video", "font"):
+        return False
+    return media_type not in ("application/octet-stream", "application/zip", "application/pdf")

@@ -16,9 +16,14 @@ from llmtrace.domain.traces import (
     Texts,
 )
 from llmtrace.domain.usage import Usage, UsageSource
+from llmtrace.pipeline.answer import MessageTap
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.deferred import Deferred
+from llmtrace.pipeline.enforcement import Enforcement
+from llmtrace.pipeline.gated import GatedTap
+from llmtrace.pipeline.streaming import Blocked
+from llmtrace.pipeline.streaming.frames import BROKEN_OFF
 from llmtrace.providers.pricing import PriceBook, reported_cost
 from llmtrace.providers.usage import estimate_tokens, read_usage
 
@@ -43,9 +48,12 @@ def record(
     deferred: Deferred,
     now: float,
     keep_bodies: bool = True,
+    enforcement: Enforcement | None = None,
 ) -> Record:
     """Return the END record. ``outcome`` None means that the answer came to its end."""
     answer = call.tap.close() if call.tap else Answer()
+    if enforcement is not None and call.tap is not None:
+        enforcement.answer(call, answer)
     ending, code, message = _ending(call, answer, outcome, code, message)
     if _comes_later(call, answer):
         deferred.begin(answer.response_id)
@@ -88,6 +96,10 @@ def _ending(
     call: Call, answer: Answer, outcome: Outcome | None, code: str, message: str
 ) -> tuple[Outcome, str, str]:
     """Return how the call ended. A client that leaves after the terminal event had it all."""
+    blocked = _blocked(call)
+    if blocked is not None and outcome is not Outcome.CLIENT_LEFT:
+        ending = Outcome.BROKEN if blocked.code == BROKEN_OFF else Outcome.STOPPED
+        return ending, blocked.code, blocked.message
     if outcome is Outcome.CLIENT_LEFT and answer.complete:
         outcome, code, message = None, "", ""
     if outcome is not None:
@@ -104,6 +116,15 @@ def _ending(
     ):
         return Outcome.BROKEN, "no_terminal_event", "the stream ended before its terminal event"
     return Outcome.OK, "", ""
+
+
+def _blocked(call: Call) -> Blocked | None:
+    """Return why the gateway stopped an answer, None if it did not."""
+    tap = call.tap
+    if isinstance(tap, GatedTap):
+        return tap.blocked
+    gate = tap.gate if isinstance(tap, MessageTap) else None
+    return gate.blocked if gate else None
 
 
 def _failure(error: Failed) -> tuple[str, str]:

@@ -113,6 +113,10 @@ class RealtimeSession:
         self._asked.clear()
         return [event for call in calls for event in call.end(outcome)]
 
+    def withdraw(self, call: int) -> None:
+        """Forget a call: its message did not go on."""
+        self._asked = deque(asked for asked in self._asked if asked[1].number != call)
+
     def _update(self, session: dict[str, Json]) -> None:
         merged = self._session | session
         size = _size(merged)

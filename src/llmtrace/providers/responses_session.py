@@ -74,6 +74,10 @@ class ResponsesSession:
             events += self._give_up(outcome)
         return events
 
+    def withdraw(self, call: int) -> None:
+        """Forget a call: its message did not go on."""
+        self._calls = deque(c for c in self._calls if c is None or c.number != call)
+
     def _create(self, read: Message) -> list[SessionEvent]:
         events: list[SessionEvent] = []
         if len(self._calls) >= MAX_WAITING:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import orjson
 
 from llmtrace.domain.answers import AnswerEvent, Ended, Failed, Unread
+from llmtrace.domain.parts import Path
 from llmtrace.domain.traces import Outcome
 from llmtrace.providers.base import Json
 from llmtrace.providers.reading import as_dict, as_str
@@ -85,6 +86,10 @@ class WebSocketSession(Protocol):
         """Read a message of the provider."""
         ...
 
+    def withdraw(self, call: int) -> None:
+        """Forget a call that has begun: its message did not go on."""
+        ...
+
     def close(self, outcome: Outcome = Outcome.INTERRUPTED) -> list[SessionEvent]:
         """The connection ended: so do its calls, with this outcome."""
         ...
@@ -142,3 +147,15 @@ def read_message(message: str | bytes) -> Message | Chatter:
 def request_of(body: dict[str, Json]) -> dict[str, Json]:
     """Return the request in a ``response.create``: the message itself, or its ``response``."""
     return as_dict(body.get("response")) or body
+
+
+def request_path(message: bytes) -> Path:
+    """Return where the request stands in a ``response.create``."""
+    read = read_message(message)
+    return ("response",) if isinstance(read, Message) and as_dict(read.body.get("response")) else ()
+
+
+def message_kind(message: bytes) -> str:
+    """Return the ``type`` of a message, empty where it has none."""
+    read = read_message(message)
+    return read.kind if isinstance(read, Message) else ""

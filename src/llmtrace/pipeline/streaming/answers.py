@@ -8,31 +8,25 @@ import orjson
 
 from llmtrace.domain.answers import AnswerEvent, Unread
 from llmtrace.pipeline.streaming.changing import changed
-from llmtrace.pipeline.streaming.frames import (
-    UNREAD,
+from llmtrace.pipeline.streaming.frames import UNREAD, FrameGate, acts
+from llmtrace.pipeline.streaming.judging import ChannelJudge
+from llmtrace.pipeline.streaming.stops import (
+    BROKEN_OFF,
+    FRAME_TOO_LARGE,
+    MESSAGES,
+    UNREADABLE,
     Blocked,
-    FrameGate,
     GateBounds,
     Style,
-    acts,
 )
-from llmtrace.pipeline.streaming.judging import ChannelJudge
 from llmtrace.providers.base import Dialect, Frame, FrameTooLarge
 from llmtrace.providers.editing import EditFailed
 from llmtrace.providers.endings.base import document
 from llmtrace.providers.endings.registry import WHOLE_ENDINGS
-from llmtrace.providers.framing.event_stream import EventStreamFraming
 from llmtrace.providers.framing.registry import framing_for
 from llmtrace.providers.framing.sse import SseFraming, looks_like_events
 from llmtrace.providers.framing.writers import writer_for
 from llmtrace.providers.openai_errors import encode
-
-FRAME_TOO_LARGE: Final = "llmtrace_blocked_frame_too_large"
-UNREADABLE: Final = "llmtrace_blocked_unreadable"
-_MESSAGES: Final = {
-    FRAME_TOO_LARGE: "LLMTrace stopped this answer: an event of it is too large to be judged.",
-    UNREADABLE: "LLMTrace stopped this answer: it cannot be read.",
-}
 
 
 class AnswerGate:
@@ -88,14 +82,14 @@ class AnswerGate:
     def close(self) -> bytes:
         """The provider's stream ended: return what may go on of what is left, and the end."""
         out = [out for frame in self._framing.close() for out in self.frames.receive(frame)]
-        if isinstance(self._framing, EventStreamFraming) and self._framing.broken:
-            out += self.frames.stop(UNREADABLE, _MESSAGES[UNREADABLE])
         out += self.frames.close()
+        if self._framing.pending and not self.frames.has_ended:
+            out += self.frames.stop(BROKEN_OFF)
         return self._write(out) + self._end()
 
     def stop(self, code: str, message: str = "") -> bytes:
         """End the answer now."""
-        return self._write(self.frames.stop(code, message or _MESSAGES.get(code, "")))
+        return self._write(self.frames.stop(code, message))
 
     def let_go(self) -> bytes:
         """Judge no more: return what is held, as it came. All that follows passes."""
@@ -157,7 +151,7 @@ def gate_whole(
     return WholeAnswer(body=frames[0].data, events=events, edited=bool(gate.edited))
 
 
-_UNREADABLE: Final = Blocked(code=UNREADABLE, message=_MESSAGES[UNREADABLE])
+_UNREADABLE: Final = Blocked(code=UNREADABLE, message=MESSAGES[UNREADABLE])
 
 
 def _refused(

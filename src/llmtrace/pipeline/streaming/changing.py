@@ -30,6 +30,8 @@ OFFSETS: Final[Mapping[str, Json]] = {
 }
 """Members that count characters of a text: what stands there once it is another."""
 _COUNTS: Final = frozenset({"start_index", "startIndex", "start", "segment"})
+_ARGUMENTS: Final = frozenset({"arguments", "input", "args", "action", "operation"})
+"""Members that hold what a tool is called with: nothing in there is about the answer's texts."""
 _MAX_DEPTH: Final = 64
 
 
@@ -118,6 +120,8 @@ def _scrubbed(document: Json, path: Path, table: Mapping[str, Json]) -> Iterator
         return
     if isinstance(document, dict):
         for key, value in document.items():
+            if key in _ARGUMENTS:
+                continue
             if key not in table:
                 yield from _scrubbed(value, (*path, key), table)
             elif value and (key not in OFFSETS or _counts(value)):

@@ -6,24 +6,34 @@ The frames of a tool call are held until the call is whole.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
 
 from llmtrace.domain.answers import (
     AnswerEvent,
     Channel,
-    ChannelClosed,
     ChannelKind,
     TextDelta,
-    TextRepeat,
     ToolCallOpened,
     Unread,
 )
 from llmtrace.pipeline.streaming.changing import changed, without_offsets
+from llmtrace.pipeline.streaming.channels import ChannelTable, News
 from llmtrace.pipeline.streaming.entries import Entry
 from llmtrace.pipeline.streaming.judging import ChannelJudge, Ruling
-from llmtrace.pipeline.streaming.texts import Stop, TextChannel
+from llmtrace.pipeline.streaming.stops import (
+    BLOCKED,
+    BLOCKED_TOOL,
+    BROKEN_OFF,
+    HELD_TOO_MUCH,
+    MESSAGES,
+    UNEDITABLE,
+    Blocked,
+    GateBounds,
+    Style,
+)
+from llmtrace.pipeline.streaming.texts import Stop
 from llmtrace.pipeline.streaming.tools import ToolChannel
 from llmtrace.providers.base import AnswerReader, Dialect, Frame
 from llmtrace.providers.editing import EditFailed
@@ -32,64 +42,12 @@ from llmtrace.providers.endings.registry import CHUNK_CUTS, ENDINGS, error_frame
 from llmtrace.providers.leaves import words
 from llmtrace.providers.openai_errors import encode
 
-type Style = Literal["error", "graceful"]
-
-BLOCKED: Final = "llmtrace_blocked"
-BLOCKED_TOOL: Final = "llmtrace_blocked_tool"
-HELD_TOO_MUCH: Final = "llmtrace_blocked_held_too_much"
-UNEDITABLE: Final = "llmtrace_blocked_uneditable"
-CALL_WENT_ON: Final = "llmtrace_blocked_call_went_on"
-BROKEN_OFF: Final = "provider_broke_off"
-
-MESSAGES: Final[Mapping[str, str]] = {
-    HELD_TOO_MUCH: "LLMTrace stopped this answer: it would have had to hold too much of it back.",
-    UNEDITABLE: "LLMTrace stopped this answer: it could not be changed as the policy asks.",
-    CALL_WENT_ON: "LLMTrace stopped this answer: a tool call went on behind its end.",
-    BROKEN_OFF: "The provider's answer broke off in the middle of a tool call.",
-    BLOCKED_TOOL: "LLMTrace did not let a tool call through: it is longer than can be judged.",
-}
-
-PATIENCE: Final = 2
-"""Frames that a text waits for its next piece where its dialect does not say when it ends."""
-CLOSING: Final = frozenset(
-    {
-        "anthropic.messages",
-        "bedrock.converse",
-        "cohere.chat",
-        "generic",
-        "openai.realtime",
-        "openai.responses",
-    }
-)
-"""Dialects that say of each text when it ends; ``generic`` has nothing to be told by."""
+UNREAD: Final = Channel(0, ChannelKind.OTHER, -1)
+"""The channel on which a frame is judged that cannot be read."""
 _UNREADABLE: Final = words("bad_json bad_frame unknown_event too_large")
 _COUNTING: Final = (b'"start_index"', b'"startIndex"', b'"start"', b'"segment"')
 """In frames that may count characters of a text."""
 _COUNTING_EVENTS: Final = (b'"response.output_text.annotation.added"', b'"citation-start"')
-UNREAD: Final = Channel(0, ChannelKind.OTHER, -1)
-"""The channel on which a frame is judged that cannot be read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateBounds:
-    """What the gate holds at most: code points of a text and of a tool call, bytes of frames."""
-
-    text: int = (64 << 10) + 512
-    tool_call: int = 1 << 20
-    frames: int = 4 << 20
-    edits: int = 100_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked:
-    """Why an answer was stopped. ``refused``: it was ended in the place of a tool call."""
-
-    code: str
-    message: str
-    refused: bool = False
-    choice: int = 0
-    kept_calls: int = 0
-    """Tool calls of the choice that stand before the refused one."""
 
 
 class FrameGate:
@@ -122,13 +80,8 @@ class FrameGate:
         self._reader: AnswerReader = dialect.reader()
         factory = ENDINGS.get(dialect.name)
         self._ending: Ending | None = factory() if factory else None
-        self._closes = dialect.name in CLOSING
+        self._channels = ChannelTable(judge, self._bounds, dialect.name)
         self._queue: deque[Entry] = deque()
-        self._texts: dict[Channel, TextChannel] = {}
-        self._tools: dict[Channel, ToolChannel] = {}
-        self._open_tools: dict[Channel, ToolChannel] = {}
-        self._decided: list[ToolChannel] = []  # that wait for another, which stands between
-        self._waiting: dict[TextChannel, None] = {}
         self._number = 0
         self._is_open = False
         self.stopped_at: Entry | None = None
@@ -141,10 +94,18 @@ class FrameGate:
         """Frames that were changed."""
         self.dropped = 0
         """Frames that did not go on, the answer's end apart."""
-        self.scanned = 0
-        """Code points of text that were judged."""
         self.unscanned = 0
         """Bytes of frames that went on though they could not be read."""
+
+    @property
+    def scanned(self) -> int:
+        """Code points of texts and arguments that came to be judged."""
+        return self._channels.scanned
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the provider said that its answer has ended, in whatever way."""
+        return self._channels.has_ended
 
     # --- frames in, frames out --------------------------------------------------------------
 
@@ -179,8 +140,7 @@ class FrameGate:
             self.held_bytes -= len(frame.data)
             self.dropped += 1
             return []
-        news = self._note(entry)
-        frames = self._decide(news)
+        frames = self._decide(self._channels.note(entry))
         if frames is None:
             frames = self._released()
             if self.held_bytes > self._bounds.frames:
@@ -194,10 +154,9 @@ class FrameGate:
         """
         if self.blocked is not None:
             return []
-        for text in self._texts.values():
-            text.closed = True
-            if stop := text.advance():
-                return self._stopped(stop)
+        self._channels.note(Entry(Frame(event="", data=b""), events, self._number))
+        if stop := self._channels.flush():
+            return self._stopped(stop)
         frames = self._released()
         return frames + self.stop(BROKEN_OFF) if self._queue else frames
 
@@ -232,159 +191,30 @@ class FrameGate:
                     return not any(acts(r) for r in self._judge.rulings(text, UNREAD))
         return True
 
-    def _note(self, entry: Entry) -> "_News":
-        news = _News(entry)
-        for event in entry.events:
-            match event:
-                case TextDelta():
-                    self._delta(event, news)
-                case TextRepeat():
-                    self._repeat(event, news)
-                case ChannelClosed():
-                    self._close(event.channel, news)
-                case ToolCallOpened():
-                    news.spoke.add(event.channel.choice)
-                    self._tool(event.channel).open(entry, event.name)
-                case _:
-                    pass
-        return news
-
-    def _delta(self, event: TextDelta, news: "_News") -> None:
-        channel = event.channel
-        news.spoke.add(channel.choice)
-        if channel.kind is not ChannelKind.TOOL_CALL:
-            text = self._text(channel)
-            text.append(news.entry, event.path, event.text)
-            news.texts[text] = None
-            self.scanned += len(event.text)
-            return
-        tool = self._tool(channel)
-        if tool.closed:
-            news.fault = CALL_WENT_ON
-            return
-        tool.append(news.entry, event.path, event.text)
-        if tool.size > self._bounds.tool_call:
-            news.over = tool
-
-    def _repeat(self, event: TextRepeat, news: "_News") -> None:
-        channel = event.channel
-        known: TextChannel | ToolChannel | None = self._texts.get(channel)
-        known = known or self._tools.get(channel)
-        if known is None:
-            self._delta(TextDelta(channel=channel, text=event.text, path=event.path), news)
-        else:
-            known.repeat(news.entry, event.path, event.text)
-
-    def _close(self, channel: Channel, news: "_News") -> None:
-        if channel.kind is ChannelKind.TOOL_CALL:
-            tool = self._tools.get(channel)
-            if tool is not None and not tool.closed:
-                news.ended.append(tool)
-        elif (text := self._texts.get(channel)) is not None:
-            text.closed = True
-            news.texts[text] = None
-
-    def _text(self, channel: Channel) -> TextChannel:
-        text = self._texts.get(channel)
-        if text is None:
-            text = TextChannel(channel, self._judge, max_hold=self._bounds.text)
-            self._texts[channel] = text
-        return text
-
-    def _tool(self, channel: Channel) -> ToolChannel:
-        tool = self._tools.get(channel)
-        if tool is None:
-            tool = self._tools[channel] = self._open_tools[channel] = ToolChannel(channel)
-        return tool
-
     # --- what becomes of it ------------------------------------------------------------------
 
-    def _decide(self, news: "_News") -> list[Frame] | None:
+    def _decide(self, news: News) -> list[Frame] | None:
         """Decide what can be decided now. Returns what to send if the answer ends here."""
+        stop = self._channels.decide(news)
+        if stop is not None:
+            return self._stopped(stop)
         if news.fault:
             return self.stop(news.fault)
-        for text in news.texts:
-            stop = text.advance()
-            if stop is not None:
-                return self._stopped(stop)
-            self._watch(text)
-        if self._waiting and (stop := self._lose_patience(news)):
-            return self._stopped(stop)
         if news.over is not None:
             return self._refuse(news.over, MESSAGES[BLOCKED_TOOL])
         for tool in news.ended:
-            frames = self._judge_call(tool)
-            if frames is not None:
-                return frames
+            ruling = self._judge.tool_call(tool.name, tool.arguments, tool.channel)
+            if ruling.refused:
+                return self._refuse(tool, ruling.refused)
+            if not self._channels.allow(tool, ruling.arguments):
+                return self.stop(UNEDITABLE)
         return None
-
-    def _watch(self, text: TextChannel) -> None:
-        """Remember a text that waits for more, and whose dialect does not say when it ends."""
-        if len(text.edits) > self._bounds.edits:
-            self._over_edits = True
-        if text.waiting is None:
-            self._waiting.pop(text, None)
-        elif self._is_impatient(text.channel):
-            self._waiting[text] = None
-
-    def _is_impatient(self, channel: Channel) -> bool:
-        if channel.kind is ChannelKind.OTHER:
-            return self._dialect.name != "generic"
-        return not self._closes
-
-    def _lose_patience(self, news: "_News") -> Stop | None:
-        """Decide texts that nothing seems to follow. ``OTHER`` is never held for long.
-
-        A member that no dialect knows may bring a new value with every frame: that would hold
-        back all of the answer.
-        """
-        for text in list(self._waiting):
-            stop: Stop | None = None
-            oldest = text.waiting
-            is_other = text.channel.kind is ChannelKind.OTHER
-            if oldest is None:
-                pass
-            elif text not in news.texts:
-                text.idle += is_other or text.channel.choice in news.spoke
-                stop = text.flush() if text.idle >= PATIENCE else None
-            elif is_other and oldest.entry.number <= news.entry.number - PATIENCE:
-                stop = text.advance(until=oldest.end)
-            if stop is not None:
-                return stop
-            if text.waiting is None:
-                del self._waiting[text]
-        return None
-
-    def _judge_call(self, tool: ToolChannel) -> list[Frame] | None:
-        arguments = tool.arguments
-        self.scanned += len(arguments)
-        ruling = self._judge.tool_call(tool.name, arguments, tool.channel)
-        if ruling.refused:
-            return self._refuse(tool, ruling.refused)
-        if not tool.decide(ruling.arguments):
-            return self.stop(UNEDITABLE)
-        del self._open_tools[tool.channel]
-        self._decided.append(tool)
-        self._release_calls()
-        return None
-
-    def _release_calls(self) -> None:
-        """Let those calls go whose frames stand behind no frame of an undecided one.
-
-        So no call is ever sent in part.
-        """
-        earliest = min((t.first.number for t in self._open_tools.values() if t.first), default=None)
-        for tool in [t for t in self._decided if earliest is None or t.last < earliest]:
-            tool.release()
-            self._decided.remove(tool)
 
     def _refuse(self, tool: ToolChannel, message: str) -> list[Frame]:
         """End the answer in the place of a tool call."""
-        for text in self._texts.values():
-            if stop := text.flush():
-                return self._stopped(stop)
-        channel = tool.channel
-        kept = sum(t.closed for t in self._tools.values() if t.channel.choice == channel.choice)
+        if stop := self._channels.flush():
+            return self._stopped(stop)
+        choice = tool.channel.choice
         frames = self._released(before=tool.first)
         frames += self._beside(tool)
         self.stopped_at = tool.first
@@ -392,8 +222,8 @@ class FrameGate:
             code=BLOCKED_TOOL,
             message=message,
             refused=True,
-            choice=channel.choice,
-            kept_calls=kept,
+            choice=choice,
+            kept_calls=self._channels.allowed(choice),
         )
         return frames + self._end(self._refusals, text=message)
 
@@ -402,16 +232,13 @@ class FrameGate:
         entry, cut = refused.first, CHUNK_CUTS.get(self._dialect.name)
         if cut is None or entry is None or not self._queue or entry is not self._queue[0]:
             return []
-        channel = refused.channel
-        keep = sum(
-            t.first is entry and t.closed and t.channel.choice == channel.choice
-            for t in self._tools.values()
-        )
+        choice = refused.channel.choice
+        keep = self._channels.allowed(choice, within=entry)
         try:
             body = document(changed(entry.frame.data, entry.changes, dialect=self._dialect.name))
         except EditFailed:
             return []
-        cut(body, choice=channel.choice, keep=keep)
+        cut(body, choice=choice, keep=keep)
         frame = replace(entry.frame, data=encode(body))
         if self._ending is not None:
             said = [e for e in entry.events if isinstance(e, TextDelta) or (keep and _opens(e))]
@@ -469,18 +296,6 @@ class FrameGate:
         if any(mark in frame.data for mark in _COUNTING):
             return replace(frame, data=without_offsets(frame.data))
         return frame
-
-
-@dataclass(slots=True)
-class _News:
-    """What one frame brought."""
-
-    entry: Entry
-    texts: dict[TextChannel, None] = field(default_factory=dict)
-    ended: list[ToolChannel] = field(default_factory=list)
-    spoke: set[int] = field(default_factory=set)
-    over: ToolChannel | None = None
-    fault: str = ""
 
 
 def _opens(event: AnswerEvent) -> bool:

@@ -1,0 +1,66 @@
+"""Answers that the gateway gives itself, bodies that it changes, and how a call broke off."""
+
+from typing import Final
+
+from mitmproxy import connection, http
+
+from llmtrace.addons.connections import PROVIDER_IDLE
+from llmtrace.domain.traces import Outcome
+from llmtrace.pipeline import Refusal
+
+TRACE_HEADER: Final = "X-LLMTrace-Trace-ID"
+DIGESTS: Final = ("content-md5", "digest", "content-digest", "repr-digest")
+"""Headers that vouch for a body, and lie once it is another."""
+
+UNANSWERED: Final = frozenset({Outcome.TIMEOUT, Outcome.BROKEN, Outcome.CONNECT_FAILED})
+"""After these the client still waits for an answer, unless it has begun."""
+BREAKAGES: Final = {
+    "provider_idle": "the provider sent nothing for limits.upstream_idle_seconds",
+    "client_left": "the client closed the connection",
+    "answer_broke_off": "the provider broke the answer off, or sent what is no HTTP",
+    "provider_unreachable": "no connection to the provider could be made",
+    "provider_tls_failed": "the TLS handshake with the provider failed",
+    "no_answer": "the provider closed the connection without an answer",
+}
+"""What is recorded of a breakage. mitmproxy's own words may quote what was sent."""
+
+
+def refuse(flow: http.HTTPFlow, refusal: Refusal, trace_id: str) -> None:
+    """Answer a request with a refusal."""
+    headers = {"content-type": "application/json", **refusal.headers}
+    if trace_id:
+        headers[TRACE_HEADER] = trace_id
+    flow.response = http.Response.make(refusal.status, refusal.body, headers)
+
+
+def plain(status: int, message: str) -> http.Response:
+    """Return an answer in plain text, for calls of no dialect."""
+    return http.Response.make(status, f"{message}\n", {"content-type": "text/plain"})
+
+
+def replace_body(message: http.Message, body: bytes) -> None:
+    """Put another body in a message's place, uncoded."""
+    for header in ("content-encoding", *DIGESTS):
+        if header in message.headers:
+            del message.headers[header]
+    message.content = body
+
+
+def _has_left(client: connection.Client) -> bool:
+    return client.state is connection.ConnectionState.CLOSED
+
+
+def breakage(flow: http.HTTPFlow) -> tuple[Outcome, str]:
+    """Tell from the flow who broke it off, and whether the provider had been reached."""
+    message = flow.error.msg.lower() if flow.error else ""
+    if flow.server_conn.error == PROVIDER_IDLE:
+        return Outcome.TIMEOUT, "provider_idle"
+    if "by client" in message or "client disconnected" in message or _has_left(flow.client_conn):
+        return Outcome.CLIENT_LEFT, "client_left"
+    if flow.response is not None:
+        return Outcome.BROKEN, "answer_broke_off"
+    if not flow.server_conn.timestamp_tcp_setup:
+        return Outcome.CONNECT_FAILED, "provider_unreachable"
+    if flow.server_conn.tls and not flow.server_conn.tls_established:
+        return Outcome.CONNECT_FAILED, "provider_tls_failed"
+    return Outcome.BROKEN, "no_answer"

@@ -1,0 +1,262 @@
+"""What moves through a pipeline or substitution: downloads into shells, secrets to other hosts."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from llmtrace.analyzers.actions import decode, files, rules
+from llmtrace.analyzers.actions.script import HOLE, Pipeline, Script, Simple, Word
+from llmtrace.analyzers.actions.unwrap import Call, known, programs, unwrap
+from llmtrace.analyzers.actions.urls import is_drop, is_installer, is_work_host, split, to_address
+
+SENDS_STDIN: Final = re.compile(
+    r" (?:-d|--data\S*|-T|--upload-file|-F|--form|--post-file|--body-file|--json)[ =]?\S*(?:@?-|@/dev/stdin)(?: |;)"
+)
+SENDS_FILE: Final = re.compile(
+    r"^(?:-d|--data|--data-binary|--data-raw|--data-urlencode|-T|--upload-file|-F|--form|--post-file|"
+    r"--body-file|--json|-infile|-body|--data-ascii)$",
+    re.IGNORECASE,
+)
+GLUED: Final = re.compile(r"^(?:-[dFT]|--(?:data\S*|form|upload-file|post-file|body-file|json)=)(.+)$")
+SAVED: Final = frozenset({"-o", "-O", "--output", "--output-document", "-outfile", "-OutFile", "-d"})
+ADDRESS: Final = re.compile(r"(?i)^[a-z][a-z0-9+.-]*://|^(?:[\w-]+\.)+[a-z]{2,}(?:[:/]|$)|^\d{1,3}(?:\.\d{1,3}){3}\b|^\[?[0-9a-f:]*::")
+
+
+def calls(simple: Simple) -> list[Call]:
+    """Return the calls of a command, without the scripts in it."""
+    return [one for one in unwrap(simple) if isinstance(one, Call)]
+
+
+def addresses(call: Call) -> list[str]:
+    """Return the words of a call that are addresses."""
+    words = [word.text for word in call.args if ADDRESS.match(word.text)]
+    return words + [w.text.partition("=")[2] for w in call.args if "=http" in w.text[:24]]
+
+
+def downloads(call: Call) -> bool:
+    """Whether a call fetches something from another host."""
+    return known("downloaders", call.name) and bool(
+        addresses(call) or any(HOLE in word.text for word in call.args)
+    )
+
+
+def sinks(call: Call) -> bool:
+    """Whether a call runs what comes in by its standard input."""
+    words = [word.text for word in call.args]
+    operands = [text for text in words if not text.startswith("-") or text == "-"]
+    if known("shells", call.name):
+        return "-c" not in words and (
+            not operands or operands[0] in ("-", "/dev/stdin") or "-s" in words
+        )
+    if call.name in programs().interpreters and call.name not in ("awk", "gawk", "mawk"):
+        options = programs().interpreters[call.name]
+        return not any(text in options for text in words) and (
+            not operands or operands[0] in ("-", "/dev/stdin")
+        )
+    if call.name in ("source", "."):
+        return operands[:1] == ["/dev/stdin"]
+    if call.name in ("iex", "invoke-expression"):
+        return not operands
+    if call.name in ("powershell", "pwsh"):
+        return "-" in words or not operands
+    return call.name == "cmd" and not operands
+
+
+def _stage(stage: Sequence[Simple], holds: Callable[[Call], bool]) -> list[Call]:
+    return [call for simple in stage for call in calls(simple) if holds(call)]
+
+
+def _inner(words: Sequence[Word], holds: Callable[[Call], bool]) -> list[Call]:
+    """Return the calls for which something holds in the substitutions of words."""
+    return [
+        call
+        for word in words
+        for script in word.scripts
+        for simple in script.simples()
+        for call in calls(simple)
+        if holds(call)
+    ]
+
+
+def of_pipeline(pipeline: Pipeline) -> Iterator[str]:
+    """Go through the rules that hold for what flows through a pipeline."""
+    stages = pipeline.stages
+    for index in range(1, len(stages)):
+        before = stages[:index]
+        if _stage(stages[index], sinks):
+            yield from _run(before)
+        elif _stage(stages[index], takes_in) and _secret(before):
+            yield "upload.secret"
+
+
+def _run(before: Sequence[Sequence[Simple]]) -> Iterator[str]:
+    fetched = [call for stage in before for call in _stage(stage, downloads)]
+    words = [word for stage in before for simple in stage for word in simple.words]
+    fetched += _inner(words, downloads)
+    if fetched:
+        yield _download(fetched)
+    if any(decode.decodes(simple) for stage in before for simple in stage):
+        yield "encoded.run"
+    if any(call.name in ("nc", "ncat", "netcat", "telnet") for s in before for call in _stage(s, _any)):
+        yield "shell.reverse"
+
+
+def _any(_: Call) -> bool:
+    return True
+
+
+def _download(fetched: Sequence[Call]) -> str:
+    urls = [url for call in fetched for url in addresses(call)]
+    return "download.installer" if urls and all(map(is_installer, urls)) else "download.run"
+
+
+def of_substitutions(call: Call) -> Iterator[str]:
+    """Go through the rules for what substitutions hand to a call: ``bash <(curl …)``."""
+    runs = (
+        known("shells", call.name)
+        or known("evals", call.name)
+        or call.name in programs().interpreters
+        or call.name in ("source", ".", "iex", "invoke-expression", "su", "xargs", "exec")
+        or HOLE in call.name
+    )
+    redirects = [r.target for r in call.simple.redirects]
+    words = [*call.simple.words, *redirects] if runs else []
+    if fetched := _inner(words, downloads):
+        yield _download(fetched)
+    if _inner(words, lambda inner: decode.decodes(inner.simple)):
+        yield "encoded.run"
+    if known("senders", call.name) and _inner(call.args, files.reads_secret):
+        yield "upload.secret"
+
+
+def hidden(call: Call) -> bool:
+    """Whether a program's name is put together from letters and what is not known."""
+    raw = call.simple.words[0].raw if call.simple.words and not call.via else ""
+    letters = call.name.replace(HOLE, "")
+    return HOLE in call.name and bool(
+        re.fullmatch(r"\w{1,6}", letters) or re.search(r"\$\{[^}]*:\d", raw)
+    )
+
+
+def _secret(before: Sequence[Sequence[Simple]]) -> bool:
+    def reads(call: Call) -> bool:
+        named = set(rules.of_call(call)) & {"credential.store", "credential.token"}
+        return bool(named) or files.reads_secret(call)
+
+    words = [word for stage in before for simple in stage for word in simple.words]
+    return any(_stage(stage, reads) for stage in before) or bool(_inner(words, reads))
+
+
+def takes_in(call: Call) -> bool:
+    """Whether a call sends its standard input to another host."""
+    if not known("senders", call.name):
+        return False
+    if call.name in ("curl", "wget", "http", "https", "xh", "curlie"):
+        takes = SENDS_STDIN.search(call.line) is not None or call.name in ("http", "https", "xh")
+    elif call.name in ("openssl",):
+        takes = " s_client " in call.line
+    elif call.name in ("scp", "rsync", "dig", "nslookup", "host", "ping"):
+        takes = False
+    else:
+        takes = True
+    return takes and not _local(call)
+
+
+def _local(call: Call) -> bool:
+    urls = [url for text in addresses(call) if (url := split(text))]
+    names = [w.text for w in call.operands()] if known("connectors", call.name) else []
+    told = [url.local for url in urls] + [n in ("localhost", "127.0.0.1", "::1") for n in names[:1]]
+    return bool(told) and all(told)
+
+
+def of_upload(call: Call) -> Iterator[str]:
+    """Go through the rules for files that a call sends."""
+    if not known("senders", call.name) or _local(call):
+        return
+    sent = list(_sent(call))
+    if not sent:
+        return
+    urls = addresses(call)
+    if any(files.secret_word(word, call.simple.cwd) for word in sent):
+        yield "upload.secret"
+    elif any(map(is_drop, urls)):
+        yield "upload.drop"
+    elif urls and not all(map(is_work_host, urls)):
+        yield "upload.file"
+
+
+def _sent(call: Call) -> Iterator[Word]:
+    if call.name in ("scp", "rsync", "rclone", "gsutil", "aws", "croc", "wormhole"):
+        operands = call.operands()
+        remote = operands and re.search(r"^(?:\w[\w.-]*@)?[\w.-]+:|^\w+://", operands[-1].text)
+        yield from operands[:-1] if remote or call.name in ("croc", "wormhole") else ()
+        return
+    if (call.name in programs().sets["connectors"] or call.name in ("mail", "mailx", "sendmail")):
+        yield from (r.target for r in call.simple.redirects if r.operator == "<")
+        return
+    previous = ""
+    for word in call.args:
+        glued = GLUED.match(word.text)
+        if SENDS_FILE.match(previous) or glued:
+            text = glued[1] if glued else word.text
+            bare = previous.lower() in ("-t", "--upload-file", "--post-file", "--body-file", "-infile")
+            if bare or text.startswith("@") or "=@" in text or word.text.startswith("-T"):
+                if text not in ("-", "@-"):
+                    yield Word(text, word.raw, word.scripts)
+        previous = word.text
+
+
+def saved(script: Script) -> Iterator[str]:
+    """Yield once for each file that is downloaded and then run in the same script."""
+    names: set[str] = set()
+    for simple in script.simples():
+        for call in calls(simple):
+            if names and _runs(call, names):
+                yield "download.then_run"
+                return
+            if downloads(call):
+                names |= _saved(call)
+
+
+def _saved(call: Call) -> set[str]:
+    words = [word.text for word in call.args]
+    names = {b for a, b in zip(words, words[1:], strict=False) if a in SAVED and not b.startswith("-")}
+    names |= {r.target.text for r in call.simple.redirects if r.writes}
+    names |= {word.partition("=")[2] for word in words if word.startswith("--output")}
+    to_file = call.name in ("wget", "wget2", "aria2c", "axel", "scp", "certutil", "bitsadmin")
+    if to_file or any(re.fullmatch(r"-\w*O\w*|--remote-name", word) for word in words):
+        names |= {url.rpartition("/")[2].partition("?")[0] for url in addresses(call)}
+        if to_file:
+            names |= {word for word in words[-1:] if not ADDRESS.match(word)}
+    return {_bare(name) for name in names if name not in ("", "-", "/dev/null")}
+
+
+def _runs(call: Call, names: set[str]) -> bool:
+    first = call.simple.words[0].text if call.simple.words and not call.via else call.name
+    if _bare(first) in names and ("/" in first or first.endswith((".exe", ".bat", ".ps1"))):
+        return True
+    runner = known("shells", call.name) or call.name in programs().interpreters
+    runner = runner or call.name in ("source", ".", "powershell", "start", "start-process", "open")
+    operands = call.operands()[:1] if runner or call.name == "chmod" else []
+    if call.name == "chmod":
+        operands = [w for w in call.operands()[1:] if re.search(r"\+\w*x|[157]", call.line)]
+    return any(_bare(word.text) in names for word in operands) and not (call.name == "chmod")
+
+
+def _bare(path: str) -> str:
+    return path.rpartition("/")[2].rpartition("\\")[2]
+
+
+def connects_elsewhere(simple: Simple) -> str:
+    """Return the rule for a redirection to a socket of the shell, empty if there is none."""
+    for redirect in simple.redirects:
+        found = re.match(r"/dev/(?:tcp|udp)/([^/]+)/", redirect.target.text)
+        if found is None:
+            continue
+        names = {call.name for call in calls(simple)}
+        if names & programs().sets["shells"] or "exec" in names:
+            return "shell.reverse"
+        url = split(found[1])
+        local = to_address(found[1]) is None and HOLE not in found[1] and found[1] == "localhost"
+        return "" if local or (url is not None and url.local) else "shell.raw_socket"
+    return ""

@@ -1,0 +1,57 @@
+"""Remembers the tools that agents were offered, so that a changed description shows."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import Final, Protocol
+
+MAX_KEYS: Final = 4096
+MAX_TOOLS: Final = 1024
+
+
+class Offered(Protocol):
+    """A tool as a request offers it (``ToolDefinition``)."""
+
+    @property
+    def name(self) -> str:
+        """What it is called by."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over its definition."""
+        ...
+
+
+class ToolWatch:
+    """Knows, per key (tenant and agent or session), the digest last seen of each tool.
+
+    Bounded: the key that was used least recently is forgotten first, and of one key no more than
+    ``max_tools`` names are remembered. Safe to share between threads.
+    """
+
+    def __init__(self, *, max_keys: int = MAX_KEYS, max_tools: int = MAX_TOOLS) -> None:
+        self._max_keys, self._max_tools = max_keys, max_tools
+        self._seen: OrderedDict[tuple[str, ...], OrderedDict[str, str]] = OrderedDict()
+        self._lock = Lock()
+
+    def changed(self, key: tuple[str, ...], tools: Sequence[Offered]) -> list[str]:
+        """Return the names whose digest is not what it was before, and remember what it is now.
+
+        Of a name that is offered twice in one call, a change shows where both differ from before.
+        """
+        offered: dict[str, set[str]] = {}
+        for tool in tools:
+            offered.setdefault(tool.name, set()).add(tool.digest)
+        with self._lock:
+            known = self._seen.setdefault(key, OrderedDict())
+            self._seen.move_to_end(key)
+            told = [name for name, now in offered.items() if known.get(name) not in (None, *now)]
+            for name, now in offered.items():
+                known[name] = known[name] if known.get(name) in now else min(now)
+                known.move_to_end(name)
+            while len(known) > self._max_tools:
+                known.popitem(last=False)
+            while len(self._seen) > self._max_keys:
+                self._seen.popitem(last=False)
+        return told

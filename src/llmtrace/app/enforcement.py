@@ -1,0 +1,59 @@
+"""Wires detection into a worker: detectors, policy, and what hides values."""
+
+from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
+from llmtrace.analyzers.cache import CachedAnalyzer
+from llmtrace.app.detection import build_analyzer, build_policy
+from llmtrace.app.settings import Settings
+from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.detection import Detection, Masks
+from llmtrace.pipeline.enforcement import Enforcement
+from llmtrace.pipeline.streaming import GateBounds
+from llmtrace.policy.vault import OneWay, Vault
+from llmtrace.storage.sqlite_vault import SqliteVault
+
+HOUR: float = 3600.0
+
+
+def enforcement_of(settings: Settings, counters: Counters) -> Enforcement | None:
+    """Return what judges a worker's calls, None where nothing is to be looked for.
+
+    Raises:
+        BadDetection: The configuration cannot be used.
+    """
+    config = settings.config
+    analysis = config.security_analysis
+    if not analysis.enabled:
+        return None
+    analyzer = build_analyzer(config, cached=False)
+    detection = Detection(
+        analyzer=CachedAnalyzer(analyzer, max_entries=analysis.cache_entries),
+        growing=analyzer,
+        actions=ActionAnalyzer(
+            allowed_tools=analysis.allowed_tools,
+            denied_tools=analysis.denied_tools,
+            workspace=[str(path) for path in analysis.workspace],
+        ),
+        policy=build_policy(config),
+        masks=masks_of(settings),
+        watch=ToolWatch(),
+        enforce=config.mode == "enforce",
+        seconds=analysis.timeout_ms / 1000,
+    )
+    streaming = config.streaming_analysis
+    return Enforcement(
+        detection,
+        counters,
+        bounds=GateBounds(tool_call=streaming.tool_call_bytes, frames=streaming.held_bytes),
+        block_status=config.policy.block_status,
+        fail_open=config.on_error == "allow",
+    )
+
+
+def masks_of(settings: Settings) -> Masks:
+    """Return what hides values, for good or so that they come back."""
+    config = settings.config
+    if not config.pii.reversible:
+        return OneWay()
+    durable = config.mode == "enforce" and config.storage.profile != "memory"
+    store = SqliteVault(settings.home.path / "vault.db") if durable else None
+    return Vault(settings.secret(), store=store, ttl_seconds=config.pii.ttl_hours * HOUR)

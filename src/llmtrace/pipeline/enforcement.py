@@ -1,0 +1,178 @@
+"""Runs detection on calls: within its time, off the loop, and with a verdict when it fails."""
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llmtrace.domain.answers import Answer
+from llmtrace.domain.findings import Finding, Verdict
+from llmtrace.domain.parts import Path
+from llmtrace.domain.traces import Body
+from llmtrace.pipeline.call import Call
+from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.detection import ORDER, Caller, Detection, Judgement, kept, worst
+from llmtrace.pipeline.judging import AnswerJudge
+from llmtrace.pipeline.streaming import GateBounds
+from llmtrace.pipeline.threads import off_loop
+from llmtrace.policy.notices import block_message
+from llmtrace.providers.base import Json
+from llmtrace.providers.editing import EditFailed, edit
+
+logger = logging.getLogger(__name__)
+
+FAILED: Final = "LLMTrace could not judge this call, and is set to refuse what it cannot judge."
+SIGNED: Final = (
+    "LLMTrace would have changed this request, and its signature (AWS SigV4) forbids it. Use a "
+    "bearer key, or a policy that allows it."
+)
+UNEDITABLE: Final = "LLMTrace would have changed this request, and could not without harm."
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a call must not go on."""
+
+    status: int
+    code: str
+    message: str
+
+
+class Enforcement:
+    """Takes calls through detection. One per worker."""
+
+    def __init__(
+        self,
+        detection: Detection,
+        counters: Counters,
+        *,
+        bounds: GateBounds,
+        block_status: int = 400,
+        fail_open: bool = False,
+    ) -> None:
+        self.detection = detection
+        self._counters = counters
+        self._bounds = bounds
+        self._block_status = block_status
+        self._fail_open = fail_open
+
+    async def request(
+        self, call: Call, content: bytes, body: Json, *, within: Path = (), act: bool = True
+    ) -> Stop | None:
+        """Judge a request that was read: note its findings, change it, or say why it must stop.
+
+        What is to be forwarded instead of ``content`` is in ``call.forward`` then. ``body`` is
+        what stands in ``content`` at ``within``. Without ``act`` findings are noted only.
+        """
+        began = time.monotonic()
+        detection = self.detection
+        try:
+            judgement = await asyncio.wait_for(
+                off_loop(len(content), detection.request, caller_of(call), call.view, body),
+                detection.seconds,
+            )
+        except Exception as error:  # noqa: BLE001  # a detector's fault has a configured verdict
+            return self._failed(call, "detect_request", len(content), error)
+        finally:
+            call.span("detect", began, time.monotonic())
+        self._note(call, judgement.findings)
+        for detector, reason in judgement.skipped:
+            self._counters.count("detector_skipped", detector)
+            call.gap(f"detector_{reason}", 1)
+        if not detection.enforce or not act:
+            return None
+        stop = self._act(call, content, judgement, within)
+        if call.request_body is not None and (judgement.hidden or judgement.edits):
+            media_type = call.request_body.media_type
+            content = _changed(content, {**judgement.hidden, **judgement.edits}, within) or b""
+            call.request_body = Body(content=content, media_type=media_type) if content else None
+        return stop
+
+    def _act(self, call: Call, content: bytes, judgement: Judgement, within: Path) -> Stop | None:
+        if judgement.blocked is not None:
+            one = judgement.blocked
+            message = block_message(one.kind, one.rule, what="request", trace_id=call.id)
+            return Stop(self._block_status, "llmtrace_blocked", message)
+        if not judgement.edits:
+            return None
+        if _is_signed(call):
+            return Stop(self._block_status, "llmtrace_blocked_signed", SIGNED)
+        changed = _changed(content, judgement.edits, within)
+        if changed is None:
+            return Stop(self._block_status, "llmtrace_blocked_uneditable", UNEDITABLE)
+        call.forward = changed
+        self._counters.count("edited_requests")
+        return None
+
+    def gate(self, call: Call) -> tuple[AnswerJudge, GateBounds] | None:
+        """Return what lets a call's answer through, None where answers pass as they come."""
+        if not self.detection.enforce:
+            return None
+        return AnswerJudge(self.detection, caller_of(call)), self._bounds
+
+    def answer(self, call: Call, answer: Answer) -> None:
+        """Note what there is to find in an answer that has ended. Never raises."""
+        try:
+            found = self.detection.answer(caller_of(call), answer)
+        except Exception as error:  # noqa: BLE001  # as above; the answer has gone by
+            self._counters.count("detection_failed", "detect_answer")
+            report("detect_answer", error)
+            call.gap("detection_failed", call.tap.decoded if call.tap else 1)
+            return
+        self._note(call, found)
+
+    def _note(self, call: Call, found: Sequence[Finding]) -> None:
+        if not found:
+            return
+        for one in found:
+            self._counters.count("findings", one.kind)
+        findings = kept([*call.findings, *found])
+        call.findings = list(findings)
+        verdict = worst(findings)
+        if not self.detection.enforce and ORDER[verdict] > ORDER[Verdict.FLAG]:
+            verdict = Verdict.FLAG
+        call.know(findings=findings, verdict=verdict)
+
+    def _failed(self, call: Call, stage: str, size: int, error: Exception) -> Stop | None:
+        self._counters.count("detection_failed", stage)
+        report(stage, error)
+        if self._fail_open:
+            call.gap("detection_failed", size)
+            return None
+        timeout = isinstance(error, TimeoutError)
+        return Stop(503, "detection_timeout" if timeout else "detection_failed", FAILED)
+
+
+def caller_of(call: Call) -> Caller:
+    """Return whose call it is."""
+    known = call.known
+    return Caller(
+        tenant=known["tenant"],
+        agent=known["agent"],
+        provider=known["provider"],
+        session=known["session"],
+        dialect=known["dialect"],
+    )
+
+
+def report(stage: str, error: BaseException) -> None:
+    """Log where an error came from. Its message may quote a prompt: only its type is told."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames[-4:]))
+    logger.error("%s failed inside: %s at %s", stage, type(error).__name__, where)
+
+
+def _changed(content: bytes, edits: Mapping[Path, str], within: Path) -> bytes | None:
+    """Return a document with these texts in it, None if one of them cannot be put there."""
+    try:
+        return edit(content, {(*within, *path): text for path, text in edits.items()})
+    except EditFailed as error:
+        logger.warning("a request could not be changed: %s", error)
+        return None
+
+
+def _is_signed(call: Call) -> bool:
+    return any(v.startswith("AWS4-") for v in call.head.values("authorization"))

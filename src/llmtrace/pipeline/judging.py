@@ -1,0 +1,146 @@
+"""Judges an answer while it passes: what is to be changed in it, and what is to stop it."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import orjson
+
+from llmtrace.analyzers.actions import ToolUse, read_actions
+from llmtrace.domain.answers import Channel, ToolCall
+from llmtrace.domain.findings import Finding, Verdict
+from llmtrace.domain.parts import Path
+from llmtrace.domain.traces import ActionType
+from llmtrace.pipeline.detection import (
+    Caller,
+    Detection,
+    context_of,
+    finding,
+    is_signed,
+    location_of,
+    unmasked,
+)
+from llmtrace.pipeline.streaming import Ruling, ToolRuling
+from llmtrace.policy.masking import apply
+from llmtrace.policy.notices import block_message
+from llmtrace.policy.placeholders import PLACEHOLDER
+from llmtrace.policy.placeholders import undecided as placeholder_undecided
+from llmtrace.providers.editing import edit
+from llmtrace.providers.leaves import strings
+
+CARRIES_OUT: Final = re.compile(
+    r"\b(?:curl|wget|n?cat|nc|socat|telnet|ftp|s?ftp|ssh|scp|rsync|httpie?|xh|fetch|"
+    r"Invoke-(?:WebRequest|RestMethod)|iwr|irm|git\s+(?:push|remote))\b|https?://|/dev/tcp/",
+    re.IGNORECASE,
+)
+"""In a command: programs and addresses that could carry a value out."""
+_IN_ADDRESS: Final = re.compile(r"https?://[^\s\"'<>)]*\Z", re.IGNORECASE)
+
+
+class AnswerJudge:
+    """Judges the channels of one answer, by the detectors and the policy.
+
+    Placeholders of values that this tenant's requests had come back as the values, except where
+    they would be carried out by it: into an address, or into a command that sends.
+    """
+
+    def __init__(self, detection: Detection, caller: Caller) -> None:
+        self._detection = detection
+        self._caller = caller
+        self.restored: dict[str, str] = {}
+        """Values that were put back, and the placeholders that stood for them."""
+
+    def undecided(self, text: str, channel: Channel) -> int:
+        """Return where the tail of a channel's text begins that more text could change."""
+        del channel  # held alike in all
+        return min(self._detection.growing.undecided(text), placeholder_undecided(text))
+
+    def rulings(self, text: str, channel: Channel) -> Sequence[Ruling]:
+        """Return what is to be done about a text, in order of start."""
+        detection, caller = self._detection, self._caller
+        rulings: list[Ruling] = []
+        for hit in unmasked(text, detection.growing.analyze(text, context_of(channel))):
+            decision = detection.decide_in_answer(caller, channel, hit)
+            if decision.verdict in (Verdict.BLOCK, Verdict.QUARANTINE):
+                found = finding(hit, location_of(channel), decision)
+                rulings.append(_block(found))
+            elif decision.verdict is Verdict.REDACT:
+                masked = detection.masks.mask(caller.tenant, hit.kind, text[hit.start : hit.end])
+                rulings.append(Ruling(start=hit.start, end=hit.end, replacement=masked))
+        if not is_signed(caller, channel):
+            rulings += self._restorations(text)
+        return sorted(rulings, key=lambda ruling: (ruling.start, -ruling.end))
+
+    def tool_call(self, name: str, arguments: str, channel: Channel) -> ToolRuling:
+        """Judge a tool call that is complete: as it is, with other arguments, or not at all."""
+        call = ToolCall(channel=channel, call_id="", name=name, arguments=arguments)
+        found = self._detection.tool_findings(self._caller, call)
+        for one in found:
+            if one.verdict in (Verdict.BLOCK, Verdict.QUARANTINE):
+                return ToolRuling(refused=block_message(one.kind, one.rule, what="tool call"))
+        changed = self._rewritten(name, arguments, channel)
+        return ToolRuling(arguments=changed if changed != arguments else None)
+
+    def as_sent(self, content: bytes) -> bytes:
+        """Return what went on with placeholders again for the values that were put back."""
+        for value, masked in self.restored.items():
+            for ascii_only in (True, False):
+                written = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+                content = content.replace(written.encode("utf-8", "surrogatepass"), masked.encode())
+        return content
+
+    def _rewritten(self, name: str, arguments: str, channel: Channel) -> str:
+        """Return a tool call's arguments with values hidden and put back."""
+        try:
+            document = orjson.loads(arguments)
+        except orjson.JSONDecodeError:
+            return self._leaf(arguments, channel, keeps=_keeps(name, arguments))
+        keeps = _keeps(name, arguments)
+        edits: dict[Path, str] = {}
+        for path, text in strings(document):
+            changed = self._leaf(text, channel, keeps=keeps)
+            if changed != text:
+                edits[path] = changed
+        if not edits:
+            return arguments
+        if () in edits:
+            return json.dumps(edits[()])
+        return edit(arguments.encode("utf-8", "surrogatepass"), edits).decode()
+
+    def _leaf(self, text: str, channel: Channel, *, keeps: frozenset[ActionType]) -> str:
+        detection, caller = self._detection, self._caller
+        place = detection.place(caller, context_of(channel))
+        changes: list[tuple[int, int, str]] = []
+        for hit in unmasked(text, detection.analyzer.analyze(text, context_of(channel))):
+            if hit.value and detection.policy.decide(hit, place).verdict is Verdict.REDACT:
+                masked = detection.masks.mask(caller.tenant, hit.kind, text[hit.start : hit.end])
+                changes.append((hit.start, hit.end, masked))
+        sends = ActionType.COMMAND_EXECUTION in keeps and CARRIES_OUT.search(text)
+        if ActionType.WEB_ACCESS not in keeps and not sends:
+            changes += [
+                (ruling.start, ruling.end, ruling.replacement)
+                for ruling in self._restorations(text)
+                if ruling.replacement is not None
+            ]
+        return apply(text, changes) if changes else text
+
+    def _restorations(self, text: str) -> Iterator[Ruling]:
+        for match in PLACEHOLDER.finditer(text):
+            if _IN_ADDRESS.search(text, max(0, match.start() - 2048), match.start()):
+                continue
+            value = self._detection.masks.unmask(self._caller.tenant, match.group())
+            if value is not None:
+                self.restored[value] = match.group()
+                yield Ruling(start=match.start(), end=match.end(), replacement=value)
+
+
+def _keeps(name: str, arguments: str) -> frozenset[ActionType]:
+    """Return what a tool call does, as far as it decides what may be put back into it."""
+    actions = read_actions(ToolUse(name=name, arguments=arguments))
+    return frozenset(action.action_type for action in actions)
+
+
+def _block(found: Finding) -> Ruling:
+    message = block_message(found.kind, found.rule, what="answer")
+    return Ruling(start=found.start, end=found.end, replacement=None, block=message)
