@@ -30,13 +30,13 @@ _WORDS: Final = frozenset(
     (
         *("", "pass", "passwd", "password", "pw", "pwd", "secret", "user", "username", "token"),
         *("postgres", "mysql", "root", "guest", "test", "key", "changeme", "change_me"),
-        *("mypassword", "db_password", "hostname"),
+        *("mypassword", "db_password", "hostname", "x-oauth-basic"),
     )
 )
 _CODE: Final = re.compile(
     r"""
     ^(?:process\.env|os\.environ|os\.getenv|import\.meta|env|secrets|vars|config|settings|self|this)\b[.\[(]
-    | [(\[{]|[)\]}]$ | :// | ^\.{0,2}/ | ^[a-z]:\\ | ^(?:sha\d+|md5)[-:] | ^arn: | ^data:
+    | [(\[{]|[)\]}]$ | :// | ^\.{0,2}/ | ^[a-z]:\\ | ^(?:sha\d+|md5)[-:] | ^arn: | ^data: | ^\d{4}-\d\d-\d\dt?[ \d]
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -72,7 +72,8 @@ def looks_random(text: str) -> bool:
         and _CODE.search(text) is None
         and _UUID.fullmatch(text) is None
         and _kinds(text) >= 2
-        and any(char.isdecimal() for char in text)
+        and any(map(str.isdecimal, text))
+        and any(map(str.isalpha, text))
         and entropy(text) >= LEAST_BITS
         and not _is_name(text)
     )
