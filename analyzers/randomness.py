@@ -35,8 +35,9 @@ _WORDS: Final = frozenset(
 )
 _CODE: Final = re.compile(
     r"""
-    ^(?:process\.env|os\.environ|os\.getenv|import\.meta|env|secrets|vars|config|settings|self|this)\b[.\[(]
-    | [(\[{]|[)\]}]$ | :// | ^\.{0,2}/ | ^[a-z]:\\ | ^(?:sha\d+|md5)[-:] | ^arn: | ^data: | ^\d{4}-\d\d-\d\dt?[ \d]
+    ^(?:process\.env|os\.environ|os\.getenv|import\.meta|env|secrets|vars)\b[.\[(]
+    | ^(?:config|settings|self|this)\b[.\[(] | ^\d{4}-\d\d-\d\dt?[ \d]
+    | [(\[{]|[)\]}]$ | :// | ^\.{0,2}/ | ^[a-z]:\\ | ^(?:sha\d+|md5)[-:] | ^arn: | ^data:
     """,
     re.IGNORECASE | re.VERBOSE,
 )
