@@ -58,8 +58,12 @@ class Matcher(Protocol):
         """The numbers of the named groups."""
         ...
 
-    def search(self, text: bytes, pos: int = 0) -> Match | None:
-        """Return the first match from ``pos`` on; what stands before it is seen as context."""
+    def search(self, text: bytes, pos: int = 0, endpos: int | None = None) -> Match | None:
+        """Return the first match from ``pos`` to ``endpos``; what is around is seen as context."""
+        ...
+
+    def match(self, text: bytes, pos: int = 0, endpos: int | None = None) -> Match | None:
+        """Return the match that begins at ``pos`` and ends by ``endpos``."""
         ...
 
     def finditer(self, text: bytes, pos: int = 0) -> Iterator[Match]:

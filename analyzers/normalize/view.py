@@ -4,7 +4,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+NEAR: Final = 512
+"""Characters around what reads otherwise that may belong to the same match."""
+APART: Final = "\n\0\n"
+"""Stands between stretches that are not neighbours; nothing that rules look for has it."""
 
 
 class Seen(Protocol):
@@ -98,15 +103,25 @@ class Aligned:
 
 
 def replaced(text: str, runs: Iterable[Piece]) -> Iterator[Piece]:
-    """Yield the pieces of ``text`` with some runs, ordered and apart, read otherwise."""
-    at = 0
+    """Yield the surroundings of some runs, ordered and apart, with the runs read otherwise.
+
+    What is more than ``NEAR`` characters away from any run is left out: it reads as it did below.
+    """
+    at, shown = 0, 0
     for run in runs:
-        if run.start > at:
-            yield Piece(text[at : run.start], at, run.start, same=True)
+        until = min(run.start, at + NEAR) if shown else at
+        begin = max(until, run.start - NEAR)
+        if until > at:
+            yield Piece(text[at:until], at, until, same=True)
+        if begin > until:
+            yield Piece(APART, until, begin)
+        if run.start > begin:
+            yield Piece(text[begin : run.start], begin, run.start, same=True)
         yield run
-        at = run.end
-    if at < len(text):
-        yield Piece(text[at:], at, len(text), same=True)
+        at, shown = run.end, 1
+    end = min(len(text), at + NEAR)
+    if shown and end > at:
+        yield Piece(text[at:end], at, end, same=True)
 
 
 def joined(runs: Iterable[Piece]) -> Iterator[Piece]:

@@ -16,10 +16,10 @@ from typing import Final
 from llmtrace.analyzers.automata import Together, together, weaken
 from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
 from llmtrace.analyzers.normalize import Aligned, Concealment, Folded, Seen, View, fold, views
-from llmtrace.analyzers.patterns.finding import Finder, Found, Scanned, Unfinished
+from llmtrace.analyzers.patterns.finding import REACH, Finder, Found, Region, Scanned, Unfinished
 from llmtrace.analyzers.patterns.holds import Hold, fits, holds_of, undecided
 from llmtrace.analyzers.patterns.overlaps import resolve
-from llmtrace.analyzers.patterns.rules import Rule
+from llmtrace.analyzers.patterns.rules import LEFT, Rule
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Origin
 
@@ -29,6 +29,8 @@ AT_ONCE: Final = (40, 9_000)
 """Rules, and characters of their patterns, of one automaton. One automaton of all rules would be
 the fastest on text like that before; but each of its states is a product of all that the rules
 wait for, and new text would meet new states for ever."""
+PIECE: Final = 16_384
+"""Bytes after which a view is cut for the automata, so that few rules are candidates in each."""
 WINDOW: Final = 1 << 20
 """Code points after which a longer text is cut; every rule sees what is around a cut."""
 BEFORE: Final = 1_024
@@ -47,29 +49,49 @@ ENGINE: Final = "1"
 class _Group:
     """Rules that look at the same view, matched at once. Compiled when first needed."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        self.finders = [Finder(rule) for rule in rules]
-        self.holds = holds_of(
-            Hold(f.rule.hold, f.rule.max_length, f.rule.begin, f.rule.end)
-            for f in self.finders
-            if f.rule.hold
-        )
+    def __init__(self, rules: Iterable[Rule], *, whole: bool) -> None:
+        self._finders = [Finder(rule) for rule in rules]
+        self._whole = whole
 
     @cached_property
     def _sets(self) -> Sequence[tuple[int, Together]]:
         """Return the automata, each with the number of its first rule."""
-        patterns = [weaken(f.rule.anchor or f.rule.pattern) for f in self.finders]
-        packs = [f.rule.source for f in self.finders]
+        patterns = [weaken(f.rule.anchor or f.rule.pattern) for f in self._finders]
+        packs = [f.rule.source for f in self._finders]
         return [(first, together(patterns[first:end])) for first, end in shares(packs, patterns)]
 
-    def candidates(self, scanned: Scanned, context: Context) -> Iterator[Finder]:
-        """Yield the rules that could match and that apply to such a text."""
-        for first, patterns in self._sets:
-            for index in sorted(patterns.Match(scanned.data) or ()):
-                finder = self.finders[first + index]
-                rule = finder.rule
-                if context.role in rule.roles and context.direction in rule.directions:
-                    yield finder
+    def candidates(
+        self, scanned: Scanned, context: Context
+    ) -> Iterator[tuple[Finder, Sequence[Region]]]:
+        """Yield the rules that could match and that apply to such a text, and where."""
+        found: dict[int, list[Region]] = {}
+        for region, data in _pieces(scanned.data, whole=self._whole):
+            for first, patterns in self._sets:
+                for index in patterns.Match(data) or ():
+                    found.setdefault(first + index, []).append(region)
+        for index in sorted(found):
+            rule = self._finders[index].rule
+            if context.role in rule.roles and context.direction in rule.directions:
+                yield self._finders[index], found[index]
+
+
+def _pieces(data: bytes, *, whole: bool) -> Iterator[tuple[Region, bytes]]:
+    """Cut a text where it is long, so that a rule that could match is searched for only there.
+
+    Each piece comes with what is around it: any match that begins in it and is not longer than
+    ``REACH`` lies within.
+    """
+    if whole or len(data) <= 3 * PIECE // 2:
+        yield (0, len(data)), data
+        return
+    begin = 0
+    while begin < len(data):
+        end = begin + PIECE
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end += 1  # not within a character
+        end = min(end, len(data))
+        yield (begin, end), data[max(0, begin - LEFT) : end + REACH]
+        begin = end
 
 
 def shares(packs: Sequence[str], patterns: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -92,11 +114,27 @@ def shares(packs: Sequence[str], patterns: Sequence[str]) -> Iterator[tuple[int,
 
 
 class _Groups:
-    """Some rules by the view that they look at."""
+    """Some rules by the view that they look at; those that find long spans apart."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self.canonical = _Group(rule for rule in rules if rule.view == "canonical")
-        self.original = _Group(rule for rule in rules if rule.view == "original")
+        self.canonical = self._of(rules, "canonical")
+        self.original = self._of(rules, "original")
+        self.holds = {
+            view: holds_of(
+                Hold(rule.hold, rule.max_length, rule.begin, rule.end)
+                for rule in rules
+                if rule.view == view and rule.hold
+            )
+            for view in ("canonical", "original")
+        }
+
+    @staticmethod
+    def _of(rules: Sequence[Rule], view: str) -> tuple[_Group, ...]:
+        by_length: dict[bool, list[Rule]] = {}
+        for rule in rules:
+            if rule.view == view:
+                by_length.setdefault(rule.max_length * 4 > REACH, []).append(rule)
+        return tuple(_Group(found, whole=long) for long, found in by_length.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +231,8 @@ class PatternAnalyzer:
         return Settled(hits, cut, max(0, folded.back(cut, BEFORE)))
 
     def _undecided(self, folded: Folded) -> int:
-        canonical = folded.cut(undecided(folded.text, self._held.canonical.holds))
-        return min(canonical, undecided(folded.original, self._held.original.holds))
+        canonical = folded.cut(undecided(folded.text, self._held.holds["canonical"]))
+        return min(canonical, undecided(folded.original, self._held.holds["original"]))
 
     def _closed(self, search: "_Search") -> Inspection:
         skipped = tuple(sorted(search.skipped, key=lambda skip: (skip.detector, skip.reason)))
@@ -283,36 +321,33 @@ class _Search:
                     )
                 )
 
-    def _view(self, group: _Group, view: Seen, scanned: Scanned, start: int) -> None:
+    def _view(self, groups: Iterable[_Group], view: Seen, scanned: Scanned, start: int) -> None:
         further = view if isinstance(view, View | Aligned) else None
-        for finder in group.candidates(scanned, self._context):
-            if further and finder.rule.value and not further.decoded:
-                continue
-            self._rule(finder, view, further, scanned, start)
+        for group in groups:
+            for finder, regions in group.candidates(scanned, self._context):
+                if further and finder.rule.value and not further.decoded:
+                    continue
+                founds = finder.search(scanned, start, regions)
+                try:
+                    self._take(finder.rule, founds, view, further)
+                except Unfinished as error:
+                    self.skipped.add(Skipped(finder.rule.name, error.reason))
 
-    def _rule(
-        self,
-        finder: Finder,
-        view: Seen,
-        further: View | Aligned | None,
-        scanned: Scanned,
-        start: int,
+    def _take(
+        self, rule: Rule, founds: Iterable[Found], view: Seen, further: View | Aligned | None
     ) -> None:
         count = 0
-        try:
-            for found in finder.search(scanned, start):
-                if further and not further.changed(found.start, found.end):
-                    continue
-                span = view.span(found.start, found.end)
-                if not self._start <= span[0] < self._stop:
-                    continue
-                count += 1
-                if count > MAX_HITS:
-                    raise Unfinished("too_many")
-                self._add(finder.rule, found, view, further)
-                self.spans.append(span)
-        except Unfinished as error:
-            self.skipped.add(Skipped(finder.rule.name, error.reason))
+        for found in founds:
+            if further and not further.changed(found.start, found.end):
+                continue
+            span = view.span(found.start, found.end)
+            if not self._start <= span[0] < self._stop:
+                continue
+            count += 1
+            if count > MAX_HITS:
+                raise Unfinished("too_many")
+            self._add(rule, found, view, further)
+            self.spans.append(span)
 
     def _add(
         self,

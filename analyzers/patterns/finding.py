@@ -3,14 +3,14 @@
 import re
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 import regex
 
-from llmtrace.analyzers.automata import Match, Matcher, matcher
+from llmtrace.analyzers.automata import Match, Matcher, matcher, weaken
 from llmtrace.analyzers.normalize import fold
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
@@ -20,8 +20,13 @@ AROUND: Final = (200, 200)
 """Code points before and after what ``pattern`` found in which ``confirm`` may match."""
 AROUND_VALUE: Final = (16, 64)
 """The same for a value, which begins and ends about where ``pattern`` says."""
+REACH: Final = 2_048
+"""Bytes behind the end of a region that a match may have."""
 MAX_REJECTED: Final = 2_000
 """Matches of one rule in one view that may be rejected (a wrong check digit, say)."""
+
+MAX_STARTS: Final = 64
+"""Starts that are tried one by one before the exact pattern is searched for everywhere."""
 
 
 class Unfinished(Exception):
@@ -30,6 +35,10 @@ class Unfinished(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+type Region = tuple[int, int]
+"""Bytes of a view, half-open, in which a match may begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,45 +118,104 @@ class _Words:
         return last >= 0 and self.starts[last] >= start - LEFT
 
 
+class _Hunt:
+    """One search of one rule through one view."""
+
+    def __init__(self, finder: "Finder", scanned: Scanned, start: int) -> None:
+        self._finder = finder
+        self._scanned = scanned
+        self._cursor = _Cursor(scanned, start)
+        self._until = time.monotonic() + CONFIRM_SECONDS
+        self._done = start
+        self._rejected = 0
+        self._words: _Words | None = None
+
+    def region(self, begin: int, end: int) -> Iterator[Found]:
+        """Yield what begins from byte ``begin`` to before byte ``end``."""
+        finder, cursor, data = self._finder, self._cursor, self._scanned.data
+        limit = min(len(data), end + REACH)
+        if begin > cursor.byte:
+            cursor.to(begin)
+        while (match := finder.next(data, cursor.byte, limit)) is not None:
+            first, last = match.span()
+            if first >= end and end < len(data):
+                return
+            if found := self._judge(match):
+                yield found
+                self._done = found.end
+                cursor.to(last)
+                if first < last:
+                    continue
+            if not cursor.step():
+                return
+
+    def _judge(self, match: Match) -> Found | None:
+        finder = self._finder
+        if self._words is None:
+            self._words = finder.context(self._scanned)
+        found = finder.accepted(
+            self._scanned.text,
+            finder.found(match, self._cursor),
+            self._words,
+            self._done,
+            self._until,
+        )
+        if found is None:
+            self._rejected += 1
+            if self._rejected > MAX_REJECTED:
+                raise Unfinished("too_many")
+        return found
+
+
 class Finder:
     """One rule, ready to search. Compiled when it is first needed; safe to share."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
 
-    def search(self, scanned: Scanned, start: int = 0) -> Iterator[Found]:
+    def search(
+        self, scanned: Scanned, start: int = 0, regions: Iterable[Region] = ()
+    ) -> Iterator[Found]:
         """Yield what the rule finds from ``start`` on, in order and apart.
 
-        What is rejected takes no characters with it: the search goes on right behind its start.
+        Where ``regions`` are given, only what begins in one of them is found, and that up to
+        ``REACH`` bytes behind it. What is rejected takes no characters with it: the search goes
+        on right behind its start.
 
         Raises:
             Unfinished: Confirming took too long, or too much was rejected.
         """
-        cursor = _Cursor(scanned, start)
-        until = time.monotonic() + CONFIRM_SECONDS
-        done, rejected = start, 0
-        words: _Words | None = None
-        while (match := self._re2.search(scanned.data, cursor.byte)) is not None:
-            if words is None:
-                words = self._context(scanned) if self.rule.context else _Words()
-                if self.rule.context_required and not words.ends:
-                    return
-            found = self._accepted(scanned.text, self._found(match, cursor), words, done, until)
-            if found:
-                yield found
-                done = found.end
-                first, last = match.span()
-                cursor.to(last)
-                if first < last:
-                    continue
-            elif (rejected := rejected + 1) > MAX_REJECTED:
-                raise Unfinished("too_many")
-            if not cursor.step():
-                return
+        hunt = _Hunt(self, scanned, start)
+        for begin, end in regions or ((0, len(scanned.data)),):
+            yield from hunt.region(begin, end)
 
     @cached_property
     def _re2(self) -> Matcher:
         return matcher(self.rule.pattern)
+
+    @cached_property
+    def _weak(self) -> Matcher | None:
+        weaker = weaken(self.rule.pattern)
+        return None if self.rule.value or weaker == self.rule.pattern else matcher(weaker)
+
+    def next(self, data: bytes, at: int, limit: int) -> Match | None:
+        """Return the first match from byte ``at`` to byte ``limit``.
+
+        Where wide gaps are counted, an automaton for any start soon has more states than it may
+        keep. The pattern without counts says where a match could start, the exact one is tried
+        only there. Values have no wide gaps, and are searched for at once.
+        """
+        if self._weak is None:
+            return self._re2.search(data, at, limit)
+        for _ in range(MAX_STARTS):
+            near = self._weak.search(data, at, limit)
+            if near is None:
+                return None
+            begin = near.span()[0]
+            if (match := self._re2.match(data, begin, limit)) is not None:
+                return match
+            at = begin + 1
+        return self._re2.search(data, at, limit)
 
     @cached_property
     def _value_group(self) -> int:
@@ -158,14 +226,20 @@ class Finder:
         return regex.compile(self.rule.confirm)
 
     @cached_property
+    def _confirm_names(self) -> bool:
+        return "value" in self._confirm.groupindex
+
+    @cached_property
     def _words(self) -> Matcher:
         folded = self.rule.view == "canonical"
         words = [fold(word).text if folded else word for word in self.rule.context]
         words.sort(key=len, reverse=True)  # ppsn before pps, which is no word in it
         return matcher(f"(?i)(?:{'|'.join(re.escape(word) for word in words)})")
 
-    def _context(self, scanned: Scanned) -> "_Words":
+    def context(self, scanned: Scanned) -> "_Words":
         """Find the context words of a whole view at once."""
+        if not self.rule.context:
+            return _Words()
         cursor, places = _Cursor(scanned, 0), []
         for match in self._words.finditer(scanned.data):
             start, end = match.span()
@@ -174,7 +248,7 @@ class Finder:
                 places.append((at, to))
         return _Words([at for at, _ in places], [to for _, to in places])
 
-    def _found(self, match: Match, cursor: _Cursor) -> Found:
+    def found(self, match: Match, cursor: _Cursor) -> Found:
         """Return a match in code points; the cursor moves to where it begins."""
         places = [*match.span(), *match.span(self._value_group)]
         if places[2] < 0:
@@ -183,7 +257,7 @@ class Finder:
         last, value_start, value_end = (cursor.ahead(place) for place in places[1:])
         return Found(start, last, value_start, value_end)
 
-    def _accepted(
+    def accepted(
         self, text: str, found: Found, words: _Words, done: int, until: float
     ) -> Found | None:
         """Return the match if all that the rule asks for holds, perhaps narrowed."""
@@ -219,16 +293,17 @@ class Finder:
             if match and match.end() > found.start >= done:
                 return self._named(match)
             low = max(done, found.start - before)
-            for match in self._confirm.finditer(text, low, high, timeout=left):
+            while match := self._confirm.search(text, low, high, timeout=left):
                 if match.start() >= found.end:
                     return None
                 if found.start < match.end() > match.start():
                     return self._named(match)
+                low = max(match.end(), low + 1)
         except TimeoutError as error:
             raise Unfinished("timeout") from error
         return None
 
     def _named(self, match: "regex.Match[str]") -> Found:
         first, last = match.span()
-        value = match.span("value") if "value" in self._confirm.groupindex else (-1, -1)
+        value = match.span("value") if self._confirm_names else (-1, -1)
         return Found(first, last, *(value if value[0] >= 0 else (first, last)))

@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from llmtrace.analyzers.normalize.view import Aligned, Piece, View, joined, replaced
+from llmtrace.analyzers.normalize.view import APART, NEAR, Aligned, Piece, View, joined, replaced
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,17 @@ def test_a_replaced_run_stands_for_all_of_its_writing() -> None:
     assert view.span(7, 10) == (11, 14)
     assert view.changed(3, 5)
     assert not view.changed(7, 10)
+
+
+def test_what_is_far_from_any_run_is_left_out() -> None:
+    below = Below("a" * 2_000 + "%69" + "b" * 2_000 + "%67" + "c" * 2_000)
+    pieces = replaced(below.text, [Piece("i", 2_000, 2_003), Piece("g", 4_003, 4_006)])
+    view = View.of("escapes", below, pieces, decoded=True)
+    assert view.text == f"{APART}{'a' * NEAR}i{'b' * NEAR}{APART}{'b' * NEAR}g{'c' * NEAR}"
+    for char, start in (("i", 2_000), ("g", 4_003)):
+        at = view.text.index(char)
+        assert view.span(at, at + 1) == (start, start + 3)
+        assert view.span(at - 1, at + 2) == (start - 1, start + 4)
 
 
 def test_joined_runs_stand_on_lines_of_their_own() -> None:

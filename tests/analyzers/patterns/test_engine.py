@@ -186,12 +186,17 @@ def test_what_is_not_decoded_is_reported() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    st.lists(st.sampled_from([SAID, "a@b.cd", "sk-abcd", "caf\u00e9", "x" * 30, " "]), max_size=40)
+    st.lists(
+        st.sampled_from([SAID, "a@b.cd", "sk-abcd", "caf\u00e9", "\U0001f600" * 9, "x" * 30, " "]),
+        max_size=40,
+    )
 )
 def test_cutting_a_long_text_changes_nothing(pieces: list[str]) -> None:
     text = " ".join(pieces)
     whole = PATTERNS.analyze(text, HERE)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "PIECE", 64)
+        assert PATTERNS.analyze(text, HERE) == whole
         patch.setattr(engine, "WINDOW", 64)
         assert PATTERNS.analyze(text, HERE) == whole
 

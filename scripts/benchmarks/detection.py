@@ -1,0 +1,254 @@
+"""Detection by itself: all packs over new texts, hostile texts, a conversation, a stream."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+import regex
+import report
+from corpus import KINDS, english, hostile
+from report import Goal, Section
+from sampling import quantile
+
+from llmtrace.analyzers.base import Context
+from llmtrace.analyzers.cache import CachedAnalyzer
+from llmtrace.analyzers.patterns import PatternAnalyzer, Rule, load_packs, shipped_packs
+from llmtrace.domain.parts import Role
+
+TITLE = "Detection"
+SIZES = (1_024, 10_240, 102_400)
+HERE = Context(Role.TOOL_RESULT)
+TURNS = 200
+TURN_BYTES = 2_048
+HISTORY_BYTES = 300_000
+MAX_US_PER_KB = 40.0
+MIN_RATIO = 10.0
+MAX_HOSTILE_MS = 250.0
+MAX_GROWTH = 1.5
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) * 1e3
+
+
+def median(values: Iterable[float]) -> float:
+    """Return the median."""
+    return quantile(list(values), 0.5)
+
+
+def start(rounds: int) -> tuple[PatternAnalyzer, Section]:
+    """Load and compile all packs as a worker does, and say how long that takes."""
+    loads, compiles = [], []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        rules = load_packs(shipped_packs(), compile_each=False)
+        loaded = time.perf_counter()
+        analyzer = PatternAnalyzer(rules)
+        analyzer.warm()
+        compiles.append((time.perf_counter() - loaded) * 1e3)
+        loads.append((loaded - began) * 1e3)
+    both = median(loads) + median(compiles)
+    rows = [["read the packs", f"{median(loads):.0f}"], ["compile", f"{median(compiles):.0f}"]]
+    goal = Goal(f"all {len(rules)} rules ready in < 150 ms", f"{both:.0f} ms", both < 150)
+    note = f"{len(rules)} rules, medians of {rounds}."
+    return analyzer, Section("Start", note, "\n" + report.table(["", "ms"], rows), [goal])
+
+
+class OneByOne:
+    """The same patterns without an automaton: ``regex``, one after the other."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._patterns = []
+        for rule in rules:
+            with suppress(regex.error):  # a few are written as only RE2 takes them
+                self._patterns.append(regex.compile(rule.pattern))
+
+    def __len__(self) -> int:
+        return len(self._patterns)
+
+    def search(self, text: str) -> int:
+        """Return how often all patterns match."""
+        return sum(1 for pattern in self._patterns for _ in pattern.finditer(text))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one kind of text of one size was searched, in µs per KB."""
+
+    kind: str
+    kb: float
+    new: Sequence[float]
+    again: Sequence[float]
+    one_by_one: Sequence[float]
+
+    @property
+    def ratio(self) -> float:
+        """How many times longer the patterns take one by one."""
+        return median(self.one_by_one) / median(self.new)
+
+    @property
+    def row(self) -> list[str]:
+        """The figures as a row of the report."""
+        worst = quantile(self.new, 0.9)
+        figures = (median(self.new), worst, median(self.again), median(self.one_by_one))
+        return [self.kind, f"{self.kb:.0f}", *(f"{f:,.0f}" for f in figures), f"{self.ratio:.0f} x"]
+
+
+def speeds(
+    analyzer: PatternAnalyzer, slow: OneByOne, random: Random, kind: str, counts: Sequence[int]
+) -> Iterator[Speed]:
+    """Search new texts of a kind, in turns with ``regex``."""
+    for size, count in zip(SIZES, counts, strict=True):
+        kb = size / 1024
+        taken: list[list[float]] = [[], [], []]
+        for number in range(count):
+            text = KINDS[kind](random, size)
+            calls = [partial(analyzer.inspect, text, HERE)] * 2
+            if number % 10 == 0:
+                calls.append(partial(slow.search, text))
+            for values, call in zip(taken, calls, strict=False):
+                values.append(milliseconds(call) * 1e3 / kb)
+        yield Speed(kind, kb, *taken)
+
+
+def new_texts(analyzer: PatternAnalyzer, seed: int, counts: Sequence[int], warm_up: int) -> Section:
+    """Search texts that were never seen before."""
+    slow = OneByOne(analyzer.rules)
+    measured: list[Speed] = []
+    firsts = []
+    for kind, make in KINDS.items():
+        random = Random(seed)  # noqa: S311 - texts, not secrets
+        texts = (make(random, 10_240) for _ in range(warm_up))
+        first = [milliseconds(partial(analyzer.inspect, text, HERE)) * 100 for text in texts]
+        firsts.append([kind, f"{median(first[:10]):.0f}", f"{median(first[-10:]):.0f}"])
+        measured += speeds(analyzer, slow, random, kind, counts)
+    per_kb = [median(speed.new) for speed in measured]
+    least = min(speed.ratio for speed in measured)
+    head = ["text", "KB", "µs per KB", "90th percentile", "seen before", "one by one", "ratio"]
+    note = (
+        f"Medians over {', '.join(map(str, counts))} new texts of the sizes, after {warm_up} of "
+        "10 KB of the same kind; all views included. One by one are the same patterns with "
+        "`regex`, on every tenth text in between, without views and checks."
+    )
+    tables = report.table(head, [speed.row for speed in measured])
+    tables += "\nThe automata are built as text comes, µs per KB:\n\n"
+    tables += report.table(["text", "first ten texts", f"last ten of {warm_up}"], firsts)
+    goals = [
+        Goal(
+            f"≤ {MAX_US_PER_KB:.0f} µs per KB of plain ASCII, median of all rows",
+            f"{median(per_kb):.0f} µs, worst row {max(per_kb):.0f}",
+            median(per_kb) <= MAX_US_PER_KB,
+        ),
+        Goal(
+            f"≥ {MIN_RATIO:.0f} x faster than one by one, each row",
+            f"{least:.0f} x",
+            least >= MIN_RATIO,
+        ),
+    ]
+    return Section("New texts", note, "\n" + tables, goals)
+
+
+def hostile_texts(rules: Sequence[Rule]) -> Section:
+    """Search texts made to be slow, each with automata that never saw the like."""
+    rows, worst = [], 0.0
+    for name, text in hostile(102_400).items():
+        fresh = PatternAnalyzer(rules)
+        fresh.warm()
+        took = milliseconds(partial(fresh.inspect, text, HERE))
+        made = fresh.inspect(text, HERE)
+        skipped = ", ".join(sorted({skip.reason for skip in made.skipped})) or "-"
+        worst = max(worst, took)
+        rows.append([name, f"{took:.0f}", f"{len(made.hits):,}", skipped])
+    head = ["100 KB of", "ms", "hits", "skipped, as reported"]
+    goal = Goal(
+        f"100 KB of any of these ≤ {MAX_HOSTILE_MS:.0f} ms",
+        f"{worst:.0f} ms",
+        worst <= MAX_HOSTILE_MS,
+    )
+    note = "Automata are compiled anew for each text, so that its states are all new."
+    return Section("Hostile texts", note, "\n" + report.table(head, rows), [goal])
+
+
+def large_text(analyzer: PatternAnalyzer, seed: int, size: int) -> Section:
+    """Search one very large text."""
+    text = english(Random(seed), 1 << 20) * (size >> 20)  # noqa: S311
+    took = milliseconds(partial(analyzer.inspect, text, HERE))
+    rows = [[f"{size >> 20}", f"{took / 1e3:.2f}", f"{took * 1e3 / (size / 1024):.0f}"]]
+    table = "\n" + report.table(["MiB", "seconds", "µs per KB"], rows)
+    return Section("A very large text", "English, cut into windows that overlap.", table)
+
+
+def conversation(analyzer: PatternAnalyzer, seed: int) -> Section:
+    """Send a growing history again on every turn, as agents do, with the cache before it."""
+    random = Random(seed)  # noqa: S311
+    cached = CachedAnalyzer(analyzer)
+    parts = [english(random, TURN_BYTES) for _ in range(HISTORY_BYTES // TURN_BYTES)]
+    per_turn = []
+    for turn in range(TURNS):
+        parts.append(english(random, TURN_BYTES))
+        history = parts[-HISTORY_BYTES // TURN_BYTES :]
+        per_turn.append(milliseconds(lambda h=history: [cached.inspect(p, HERE) for p in h]))
+        if turn == 0:
+            continue
+    early, late = median(per_turn[1:10]), median(per_turn[-9:])
+    counts = cached.counts
+    rows = [
+        ["turn 1 (the whole history is new)", f"{per_turn[0]:.2f}"],
+        ["turns 2 to 10", f"{early:.2f}"],
+        [f"the last nine of {TURNS}", f"{late:.2f}"],
+    ]
+    share = counts.hits / (counts.hits + counts.misses)
+    note = (
+        f"{HISTORY_BYTES // 1000} KB of history, 2 KB new on each turn; {share:.0%} from the cache."
+    )
+    goal = Goal(
+        f"turn {TURNS} ≤ {MAX_GROWTH} x turn 2", f"{late / early:.2f} x", late <= MAX_GROWTH * early
+    )
+    table = "\n" + report.table(["", "ms, median"], rows)
+    return Section("A conversation that is sent again", note, table, [goal])
+
+
+def stream(analyzer: PatternAnalyzer, seed: int) -> Section:
+    """Settle an answer that comes in pieces of four characters."""
+    text = english(Random(seed), 8_192)  # noqa: S311
+    taken, kept, start = [], "", 0
+    for at in range(0, len(text), 4):
+        kept += text[at : at + 4]
+        began = time.perf_counter()
+        made = analyzer.settled(kept, HERE, start)
+        taken.append((time.perf_counter() - began) * 1e6)
+        kept, start = kept[made.keep :], made.cut - made.keep
+    rows = [[f"{quantile(taken, share):.0f}" for share in (0.5, 0.99)]]
+    table = "\n" + report.table(["µs per delta, median", "p99"], rows)
+    return Section("An answer in deltas", "English, four characters at a time.", table)
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(prog="scripts/bench detection", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few seconds; writes nothing")
+    parser.add_argument("--seed", type=int, default=7)
+    asked = parser.parse_args()
+    began = time.monotonic()
+    analyzer, started = start(3 if asked.quick else 9)
+    counts = (20, 10, 2) if asked.quick else (200, 100, 30)
+    sections = [
+        started,
+        new_texts(analyzer, asked.seed, counts, 40 if asked.quick else 400),
+        hostile_texts(analyzer.rules),
+        large_text(analyzer, asked.seed, (4 if asked.quick else 64) << 20),
+        conversation(analyzer, asked.seed),
+        stream(analyzer, asked.seed),
+    ]
+    report.publish(TITLE, sections, began, keep=not asked.quick)
+
+
+if __name__ == "__main__":
+    main()
