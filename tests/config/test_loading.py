@@ -126,6 +126,26 @@ def test_bad_variables_are_named(environ: dict[str, str], said: str) -> None:
             id="key",
         ),
         pytest.param(
+            "policy:\n  rules:\n    - kinds: ['*']\n      verdict: flag\n      role: [user]\n",
+            ":5: policy.rules[0].role is no configuration key. Did you mean policy.rules[0].roles?",
+            id="key-of-an-item",
+        ),
+        pytest.param(
+            "policy:\n  rules:\n    - kinds: ['*', 3]\n      verdict: flag\n",
+            ":3: policy.rules[0].kinds[1]: expected a text; put it into quotes",
+            id="item-of-an-item",
+        ),
+        pytest.param(
+            "policy:\n  rules:\n    - {kinds: [a], verdict: flag}\n    - {kinds: [b]}\n",
+            ":4: policy.rules[1].verdict: field required",
+            id="a-required-key",
+        ),
+        pytest.param(
+            "cost_estimation: {custom_models: {m: {inputs: 1}}}\n",
+            "cost_estimation.custom_models.m.inputs is no configuration key.",
+            id="key-of-an-entry",
+        ),
+        pytest.param(
             "storage:\n  profile: sqlite\n",
             ":2: storage.profile: input should be 'lite' or 'memory'",
             id="choice",

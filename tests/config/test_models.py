@@ -14,6 +14,7 @@ def test_everything_has_a_default_and_stays_on_this_machine() -> None:
     addresses = (config.listen, config.reverse.listen, config.api.listen)
     assert {parse_address(text or "").host for text in addresses} == {"127.0.0.1"}
     assert (config.on_error, config.audit.mode) == ("block", "block")
+    assert config.mode == "observe"  # nobody's traffic is changed unasked
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_good_values(values: dict[str, Any]) -> None:
         pytest.param({"upstream_proxy": f"http://u:{SECRET}#x@h:1"}, "%23", id="hash-in-password"),
         pytest.param({"upstream_proxy": f"http://u:{SECRET} @h:1"}, "not a proxy", id="space"),
         pytest.param({"upstream_proxy": f"http://[{SECRET}"}, "not a proxy", id="bad-brackets"),
-        pytest.param({"mode": "enforce"}, "observe", id="unknown-mode"),
+        pytest.param({"mode": "enforced"}, "observe", id="unknown-mode"),
         pytest.param({"workers": -1}, "greater than or equal to 0", id="negative"),
         pytest.param({"limits": {"head_seconds": float("nan")}}, "less than", id="nan"),
         pytest.param({"limits": {"body_bytes": 1}}, "greater than", id="too-small"),

@@ -5,6 +5,7 @@ import yaml
 from pydantic import BaseModel
 
 from llmtrace.config import Config, load, render
+from llmtrace.config.detection import PolicyRule
 from llmtrace.config.loading import leaves, variable
 from llmtrace.config.models import CustomModel
 from llmtrace.config.render import WIDTH
@@ -18,7 +19,9 @@ def models(model: type[BaseModel] = Config) -> list[type[BaseModel]]:
                      for m in models(kind))]  # fmt: skip
 
 
-@pytest.mark.parametrize("model", [*models(), CustomModel], ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    "model", [*models(), CustomModel, PolicyRule], ids=lambda model: model.__name__
+)
 def test_every_key_is_documented(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
         section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
@@ -53,3 +56,12 @@ def test_lines_of_the_example_are_not_too_long() -> None:
 def test_what_is_committed_is_current() -> None:
     assert (ROOT / "config.example.yaml").read_text() == render.example()
     assert (ROOT / "docs" / "configuration.md").read_text() == render.reference()
+
+
+def test_the_reference_says_what_items_and_values_may_be() -> None:
+    text = render.reference()
+    assert "| `policy.rules[].verdict` | required | | One of `allow`, `flag`, `redact`" in text
+    assert "| `policy.rules[].severity` | `info` | | One of `info`, `low`" in text
+    assert "| `policy.rules[].roles` | `[]` | | Any of `system`, `user`" in text
+    assert "`LLMTRACE_PII_ACTION` | One of `alert_only`, `alert_and_redact`" in text
+    assert "`LLMTRACE_UPSTREAMS` | Host →" in text

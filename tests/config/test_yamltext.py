@@ -15,6 +15,13 @@ def test_keys_have_their_lines() -> None:
     assert lines == {("listen",): 2, ("storage",): 4, ("storage", "profile"): 6}
 
 
+def test_items_of_lists_have_theirs() -> None:
+    _, lines = read_tree("a:\n- b: 1\n  c: 2\n- [x,\n  y]\n")
+    assert lines[("a", "0", "c")] == 3
+    assert lines[("a", "1")] == 4
+    assert lines[("a", "1", "1")] == 5
+
+
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "null\n"])
 def test_nothing_is_an_empty_tree(text: str) -> None:
     assert read_tree(text) == ({}, {})

@@ -2,10 +2,10 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Final, Union, get_args, get_origin
+from typing import Final, TypeAliasType, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -168,7 +168,7 @@ def _set(tree: Tree, key: Key, value: object) -> None:
 
 def _explain(detail: ErrorDetails, source: str, places: Mapping[Key, str]) -> str:
     key = tuple(str(step) for step in detail["loc"] if step != "[key]")
-    name = _written(detail["loc"]) or "the configuration"
+    name = _written(key) or "the configuration"
     where = next((places[key[:n]] for n in range(len(key), 0, -1) if key[:n] in places), source)
     if detail["type"] == "extra_forbidden":
         beside = _section(key[:-1]).model_fields
@@ -179,22 +179,31 @@ def _explain(detail: ErrorDetails, source: str, places: Mapping[Key, str]) -> st
     return f"{where}: {name}: {message}"
 
 
-def _written(place: Sequence[int | str]) -> str:
-    """Write a place as people read it: ``policy.rules[0].kinds``."""
-    steps = (f"[{s}]" if isinstance(s, int) else f".{s}" for s in place if s != "[key]")
-    return "".join(steps).removeprefix(".")
-
-
 def _section(key: Key) -> type[BaseModel]:
     """Return the model at a key, an empty one where there is none."""
-    here: object = Config
-    for step in key:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            field = here.model_fields.get(step)
-            here = field.annotation if field else None
-        else:  # an item of a list, or an entry of a mapping
-            here = next(reversed(get_args(here)), None)
+    *_, here = _kinds(key)
     return here if isinstance(here, type) and issubclass(here, BaseModel) else BaseModel
+
+
+def _written(key: Key) -> str:
+    """Write a key as people read it: ``policy.rules[0].kinds``."""
+    steps = zip(key, _kinds(key), strict=False)  # a step, and what it is a step into
+    parts = [f"[{step}]" if get_origin(kind) is list else f".{step}" for step, kind in steps]
+    return "".join(parts).removeprefix(".")
+
+
+def _kinds(key: Key) -> Iterator[object]:
+    """Go down a key: the annotation of each place on the way, the whole first."""
+    kind: object = Config
+    yield kind
+    for step in key:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(step)
+            kind = field.annotation if field else None
+        else:  # an item of a list, or an entry of a mapping
+            kind = next(reversed(get_args(kind)), None)
+        kind = kind.__value__ if isinstance(kind, TypeAliasType) else kind
+        yield kind
 
 
 def _did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
