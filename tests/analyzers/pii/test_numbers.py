@@ -191,6 +191,22 @@ def test_numbers_that_do_not_hold_are_none(text: str) -> None:
     assert not [hit for hit in found(text) if hit.severity is not Severity.LOW]
 
 
+@pytest.mark.parametrize(
+    ("word", "number", "kind"),
+    [
+        pytest.param("NHS", "943 476 5870", "uk_nhs", id="nhs"),
+        pytest.param("SIN", "130 692 544", "ca_sin", id="sin"),
+        pytest.param("TFN", "123 456 782", "au_tfn", id="tfn"),
+        pytest.param("PESEL", "44051401359", "national_id", id="pesel"),
+        pytest.param("born", "1985-07-30", "date_of_birth", id="birth"),
+        pytest.param("passport", "C01X00T47", "passport", id="passport"),
+    ],
+)
+def test_the_word_beside_a_number_must_be_near(word: str, number: str, kind: str) -> None:
+    assert values(f"{word}: {number}", f"pii.{kind}") == [number]
+    assert values(f"{word} {'and so on ' * 9}{number}", f"pii.{kind}") == []
+
+
 def test_context_raises_confidence() -> None:
     alone, beside = found("456-78-9012")[0], found("her SSN is 456-78-9012")[0]
     assert alone.confidence < beside.confidence
