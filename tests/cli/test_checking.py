@@ -54,3 +54,28 @@ def test_a_program_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str
         require_usable(Config(upstream_ca=tmp_path / "none"))
     assert ended.value.code == 2
     assert "upstream_ca" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        pytest.param(
+            {"policy": {"rules": [{"kinds": ["x"], "verdict": "flag"}]}},
+            "policy.rules[0].kinds: 'x' is no kind of finding",
+            id="policy",
+        ),
+        pytest.param({"pii": {"ignore": ["pii.x"]}}, "pii.ignore: 'pii.x' is no kind", id="pii"),
+        pytest.param(
+            {"security_analysis": {"packs": ["/nowhere.yaml"]}},
+            "security_analysis.packs: /nowhere.yaml",
+            id="pack",
+        ),
+        pytest.param(
+            {"security_analysis": {"canaries": ["short"]}},
+            "security_analysis.canaries: a canary",
+            id="canary",
+        ),
+    ],
+)
+def test_what_detection_cannot_use_is_named(values: dict[str, Any], said: str) -> None:
+    assert found(**values).startswith(said)

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
 from llmtrace.cli.common import BAD_CONFIG
 from llmtrace.config import Config
 from llmtrace.providers.custom_prices import read_pricing_file
@@ -27,10 +28,20 @@ def _roots(config: Config) -> None:
         ssl.create_default_context(cafile=config.upstream_ca)
 
 
+def _policy(config: Config) -> None:
+    build_policy(config)
+
+
+def _detection(config: Config) -> None:
+    build_analyzer(config, cached=False)
+
+
 _CHECKS: Final[Mapping[str, Callable[[Config], None]]] = {
     "intercept": _hosts,
     "cost_estimation.pricing_file": _prices,
     "upstream_ca": _roots,
+    "policy": _policy,
+    "security_analysis": _detection,
 }
 """Key → what tries it out. Raises: OSError, ValueError."""
 
@@ -41,6 +52,8 @@ def faults(config: Config) -> Sequence[str]:
     for key, check in _CHECKS.items():
         try:
             check(config)
+        except BadDetection as error:
+            found.append(str(error))  # names its key
         except ssl.SSLError:
             found.append(f"{key}: {config.upstream_ca} holds no PEM certificates")
         except OSError as error:
