@@ -16,7 +16,7 @@ from llmtrace.domain.answers import (
     UsageSeen,
 )
 from llmtrace.domain.parts import ORIGIN_OF, Part, Role
-from llmtrace.domain.traces import Outcome, Record
+from llmtrace.domain.traces import ActionType, Outcome, Record
 from llmtrace.domain.usage import UsageSource
 from llmtrace.pipeline import settle
 from llmtrace.pipeline.answer import MessageTap
@@ -182,7 +182,8 @@ def test_tool_calls_become_actions_within_bounds() -> None:
         TextDelta(channel=TOOL, text=arguments, path=()),
         *DONE,
     ]
-    (action,) = settled(call(events), None).trace.actions
+    action, command = settled(call(events), None).trace.actions
+    assert command.action_type is ActionType.COMMAND_EXECUTION
     assert (action.name, action.call_id) == ("shell", "c1")
     assert len(action.arguments) == settle.MAX_ARGUMENT_CHARS
 

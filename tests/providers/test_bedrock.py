@@ -10,7 +10,7 @@ from llmtrace.domain.parts import MediaKind, Origin, Role
 from llmtrace.providers.base import Json, Route
 from llmtrace.providers.bedrock import BedrockConverse, BedrockInvoke
 from llmtrace.providers.framing.event_stream import EventStreamFraming
-from llmtrace.providers.framing.messages import event_message
+from llmtrace.providers.framing.writers import message as event_message
 
 CONVERSE, INVOKE = BedrockConverse(), BedrockInvoke()
 ROUTE = Route(

@@ -12,7 +12,7 @@ from llmtrace.providers.bedrock import BedrockConverse
 from llmtrace.providers.bedrock_answers import ConverseReader, converse_answer
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.framing.event_stream import EventStreamFraming
-from llmtrace.providers.framing.messages import event_message
+from llmtrace.providers.framing.writers import message as event_message
 
 EXAMPLE: dict[str, Any] = json.loads(
     (Path(__file__).parent / "examples" / "bedrock.converse.json").read_text()

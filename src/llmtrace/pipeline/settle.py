@@ -1,12 +1,14 @@
 """Makes the END record of a call: what it said, used and cost, and what was not read."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Final
 
+from llmtrace.analyzers.actions import ToolUse, read_actions
 from llmtrace.domain.answers import Answer, ChannelKind, Failed
 from llmtrace.domain.parts import Part, Role
 from llmtrace.domain.traces import (
-    ActionType,
     AgentAction,
     Body,
     Coverage,
@@ -23,7 +25,7 @@ from llmtrace.pipeline.deferred import Deferred
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.gated import GatedTap
 from llmtrace.pipeline.streaming import Blocked
-from llmtrace.pipeline.streaming.frames import BROKEN_OFF
+from llmtrace.pipeline.streaming.stops import BROKEN_OFF
 from llmtrace.providers.pricing import PriceBook, reported_cost
 from llmtrace.providers.usage import estimate_tokens, read_usage
 
@@ -202,15 +204,18 @@ def _conversation(call: Call, answer: Answer, conversations: Conversations) -> s
 
 
 def _actions(call: Call, answer: Answer, argument_chars: int) -> tuple[AgentAction, ...]:
+    """Return what the answer's tool calls do: the calls, and their commands, files and pages."""
     scrub = call.credentials.scrub
-    return tuple(
-        AgentAction(
-            action_type=ActionType.TOOL_CALL,
-            name=tool.name[:256],
-            arguments=scrub(tool.arguments)[:argument_chars],
-            call_id=tool.call_id[:128],
-        )
+    done = (
+        action
         for tool in answer.tool_calls[:MAX_ACTIONS]
+        for action in read_actions(
+            ToolUse(name=tool.name, arguments=scrub(tool.arguments)), tool.call_id[:128]
+        )
+    )
+    return tuple(
+        replace(action, name=action.name[:256], arguments=action.arguments[:argument_chars])
+        for action in islice(done, MAX_ACTIONS)
     )
 
 

@@ -17,7 +17,7 @@ from llmtrace.providers.anthropic_messages import AnthropicMessages
 from llmtrace.providers.base import Json, RequestView, Route
 from llmtrace.providers.bedrock_answers import ConverseReader, converse_answer
 from llmtrace.providers.bedrock_invoke_answers import InvokeReader, invoke_answer
-from llmtrace.providers.framing.messages import event_message
+from llmtrace.providers.framing.writers import message as event_message
 from llmtrace.providers.leaves import words
 from llmtrace.providers.openai_chat import OpenAIChat
 from llmtrace.providers.openai_errors import encode, stream_kind

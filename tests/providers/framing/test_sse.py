@@ -149,3 +149,44 @@ def test_a_long_line_in_single_bytes_is_read_once(
 ) -> None:
     stream = b"data: " + b"x" * 20_000 + b"\n\n"
     assert reads_per_byte(SseFraming(), "_tail", stream) < 4
+
+
+@pytest.mark.parametrize(
+    ("lines", "identity"),
+    [
+        pytest.param(b"id: 7\n", "7", id="plain"),
+        pytest.param(b"id\n", "", id="empty"),
+        pytest.param(b"id: a\0b\n", None, id="with-a-nul"),
+        pytest.param(b"id: " + b"x" * 300 + b"\n", None, id="too-long"),
+        pytest.param(b"", None, id="none"),
+    ],
+)
+def test_an_event_keeps_its_own_id(lines: bytes, identity: str | None) -> None:
+    framing = SseFraming()
+    first, second = framing.receive(lines + b"data: a\n\ndata: b\n\n")
+    assert (first.id, second.id) == (identity, None)
+
+
+def test_comments_are_frames_where_that_is_asked_for() -> None:
+    stream = b": one\n\ndata: a\n: two\n\n"
+    comment = Frame(event="", data=b"", is_comment=True)
+    assert SseFraming(comments=True).receive(stream) == [
+        comment,
+        comment,
+        Frame(event="", data=b"a"),
+    ]
+    assert SseFraming().receive(stream) == [Frame(event="", data=b"a")]
+
+
+@pytest.mark.parametrize(
+    ("content", "looks"),
+    [
+        (b'data: {"a": 1}\n\n', True),
+        (b": hello\nevent: x\ndata: {}\n\n", True),
+        (b'{"data: ": 1}', False),
+        (b" " * 5_000 + b"\ndata: {}\n\n", False),
+    ],
+    ids=["event", "comment-first", "json", "too-late"],
+)
+def test_a_stream_is_told_by_its_first_lines(content: bytes, looks: bool) -> None:
+    assert looks_like_events(content) is looks
