@@ -141,6 +141,11 @@ class Vault:
         """Return a text with all of this tenant's placeholders as what they stand for."""
         return PLACEHOLDER.sub(lambda found: self.unmask(tenant, found[0]) or found[0], text)
 
+    def close(self) -> None:
+        """Finish what the store has begun, and let go of it."""
+        if self._store is not None:
+            self._store.close()
+
     @property
     def held_bytes(self) -> int:
         """How much memory the values take."""
