@@ -92,6 +92,14 @@ def test_more_text_changes_nothing_before_the_undecided_tail(left: str, right: s
         assert now == later
 
 
+def test_what_is_one_so_far_is_one_whatever_follows() -> None:
+    looks_like_a_name = "LLMT_A_" + "B" * 16
+    for follows in ("", "_", "_C", "_" + "C" * 16):
+        found = PLACEHOLDER.search(looks_like_a_name + follows)
+        assert found is not None
+        assert found.group() == looks_like_a_name
+
+
 @pytest.mark.parametrize("size", range(1, len(EMAIL)))
 def test_a_placeholder_is_held_until_it_is_there(size: int) -> None:
     assert undecided(f"to {EMAIL[:size]}") == 3

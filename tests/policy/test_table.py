@@ -88,6 +88,22 @@ def test_a_row_fits_if_all_that_it_says_does(
     assert rows.decide(hit("secret.token"), place) is decided
 
 
+@pytest.mark.parametrize(
+    ("condition", "one", "other"),
+    [
+        ("providers", Place(role=Role.USER, provider="a"), Place(role=Role.USER, provider="b")),
+        ("tenants", Place(role=Role.USER, tenant="a"), Place(role=Role.USER, tenant="b")),
+        ("agents", Place(role=Role.USER, agent="a"), Place(role=Role.USER, agent="b")),
+    ],
+)
+def test_a_decision_is_remembered_for_its_own_place_alone(
+    condition: str, one: Place, other: Place
+) -> None:
+    rows = table({"name": "mine", "kinds": ["*"], "verdict": "block", condition: ["a"]})
+    decided = [rows.decide(hit("pii.ssn"), place).rule for place in (one, other, one)]
+    assert decided == ["mine", "observe.rest", "mine"]
+
+
 def test_a_row_without_a_name_is_called_by_its_place() -> None:
     rows = table({"kinds": ["*"], "verdict": "flag"}, {"kinds": ["*"], "verdict": "allow"})
     assert [row.name for row in rows.rows[:2]] == ["policy.rules[0]", "policy.rules[1]"]

@@ -40,6 +40,16 @@ def test_it_expires_at_its_time(store: VaultStore) -> None:
     assert store.get("acme", "LLMT_A", NOW + 10) is None
 
 
+def test_a_restarted_store_forgets_at_the_same_time(tmp_path: Path) -> None:
+    store = STORES["sqlite"](tmp_path)
+    store.put("acme", "LLMT_A", b"sealed", NOW + 10)
+    store.close()
+    store = STORES["sqlite"](tmp_path)
+    assert store.get("acme", "LLMT_A", NOW + 9.9) == b"sealed"
+    assert store.get("acme", "LLMT_A", NOW + 10) is None
+    store.close()
+
+
 def test_putting_again_gives_it_another_life(store: VaultStore) -> None:
     store.put("acme", "LLMT_A", b"old", NOW + 10)
     store.put("acme", "LLMT_A", b"new", NOW + 20)

@@ -102,7 +102,7 @@ def undecided(text: str) -> int:
     at = max(0, len(text) - MAX_WRITTEN)
     while found := _BEGUN.search(text, at, partial=True):
         if found.partial:
-            return found.start() + 1
+            return found.start()
         at = found.end()
     return len(text)
 
