@@ -2,7 +2,8 @@
 
 import pytest
 
-from llmtrace.analyzers.patterns.packs import MAX_PATTERN, BadPack, Rule, read_pack
+from llmtrace.analyzers.patterns import BadPack, Rule
+from llmtrace.analyzers.patterns.packs import MAX_PATTERN, read_pack
 
 RULE = """
 rules:
