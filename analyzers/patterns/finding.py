@@ -15,10 +15,10 @@ from llmtrace.analyzers.normalize import fold
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
-"""Time that the ``confirm`` pattern of one rule has for one view."""
+"""Processor time that the ``confirm`` pattern of one rule has for one view."""
 AROUND: Final = (200, 200)
 """Code points before and after what ``pattern`` found in which ``confirm`` may match."""
-AROUND_VALUE: Final = (16, 64)
+AROUND_VALUE: Final = (4, 64)
 """The same for a value, which begins and ends about where ``pattern`` says."""
 REACH: Final = 2_048
 """Bytes behind the end of a region that a match may have."""
@@ -118,6 +118,29 @@ class _Words:
         return last >= 0 and self.starts[last] >= start - LEFT
 
 
+class _Clock:
+    """Counts the processor time that confirming takes; not that of compiling, done once."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = CONFIRM_SECONDS
+
+    def search(
+        self, pattern: "regex.Pattern[str]", text: str, low: int, high: int
+    ) -> "regex.Match[str] | None":
+        """Search a stretch of a text. Raises: Unfinished."""
+        if self._left <= 0:
+            raise Unfinished("timeout")
+        began = time.thread_time()
+        try:
+            return pattern.search(text, low, high, timeout=CONFIRM_SECONDS, concurrent=True)
+        except TimeoutError as error:
+            raise Unfinished("timeout") from error
+        finally:
+            self._left -= time.thread_time() - began
+
+
 class _Hunt:
     """One search of one rule through one view."""
 
@@ -125,7 +148,7 @@ class _Hunt:
         self._finder = finder
         self._scanned = scanned
         self._cursor = _Cursor(scanned, start)
-        self._until = time.monotonic() + CONFIRM_SECONDS
+        self._clock = _Clock()
         self._done = start
         self._rejected = 0
         self._words: _Words | None = None
@@ -158,7 +181,7 @@ class _Hunt:
             finder.found(match, self._cursor),
             self._words,
             self._done,
-            self._until,
+            self._clock,
         )
         if found is None:
             self._rejected += 1
@@ -188,6 +211,12 @@ class Finder:
         hunt = _Hunt(self, scanned, start)
         for begin, end in regions or ((0, len(scanned.data)),):
             yield from hunt.region(begin, end)
+
+    def prepare(self) -> None:
+        """Compile all that is otherwise compiled when it is first needed."""
+        _ = self._re2, self._weak
+        if self.rule.confirm:
+            _ = self._confirm
 
     @cached_property
     def _re2(self) -> Matcher:
@@ -250,22 +279,24 @@ class Finder:
 
     def found(self, match: Match, cursor: _Cursor) -> Found:
         """Return a match in code points; the cursor moves to where it begins."""
-        places = [*match.span(), *match.span(self._value_group)]
-        if places[2] < 0:
-            places[2:] = places[:2]
-        start = cursor.to(places[0])
-        last, value_start, value_end = (cursor.ahead(place) for place in places[1:])
-        return Found(start, last, value_start, value_end)
+        first, last = match.span()
+        start = cursor.to(first)
+        end = cursor.ahead(last)
+        if self._value_group:
+            value_first, value_last = match.span(self._value_group)
+            if value_first >= 0:
+                return Found(start, end, cursor.ahead(value_first), cursor.ahead(value_last))
+        return Found(start, end, start, end)
 
     def accepted(
-        self, text: str, found: Found, words: _Words, done: int, until: float
+        self, text: str, found: Found, words: _Words, done: int, clock: "_Clock"
     ) -> Found | None:
         """Return the match if all that the rule asks for holds, perhaps narrowed."""
         rule = self.rule
         if rule.context_required and not words.near(found.start - AROUND[0], found.end + AROUND[1]):
             return None
         if rule.confirm:
-            confirmed = self._confirmed(text, found, done, until)
+            confirmed = self._confirmed(text, found, done, clock)
             if confirmed is None:
                 return None
             found = confirmed
@@ -278,29 +309,16 @@ class Finder:
             return None
         return replace(found, in_context=True) if in_context else found
 
-    def _confirmed(self, text: str, found: Found, done: int, until: float) -> Found | None:
-        """Return the match of the confirming pattern that touches ``found``.
-
-        First where that begins, which is where most of them do; then the leftmost around it.
-        """
+    def _confirmed(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
+        """Return the leftmost match of the confirming pattern that touches ``found``."""
         before, after = AROUND_VALUE if self.rule.value else AROUND
-        high = min(len(text), found.end + after)
-        left = until - time.monotonic()
-        if left <= 0:
-            raise Unfinished("timeout")
-        try:
-            match = self._confirm.match(text, found.start, high, timeout=left)
-            if match and match.end() > found.start >= done:
+        low, high = max(done, found.start - before), min(len(text), found.end + after)
+        while match := clock.search(self._confirm, text, low, high):
+            if match.start() >= found.end:
+                return None
+            if found.start < match.end() > match.start():
                 return self._named(match)
-            low = max(done, found.start - before)
-            while match := self._confirm.search(text, low, high, timeout=left):
-                if match.start() >= found.end:
-                    return None
-                if found.start < match.end() > match.start():
-                    return self._named(match)
-                low = max(match.end(), low + 1)
-        except TimeoutError as error:
-            raise Unfinished("timeout") from error
+            low = max(match.end(), low + 1)
         return None
 
     def _named(self, match: "regex.Match[str]") -> Found:

@@ -51,19 +51,22 @@ def shipped_packs() -> tuple[Traversable, ...]:
 
 
 def load_packs(
-    paths: Iterable[Path | Traversable], *, compile_each: bool = True
+    paths: Iterable[Path | Traversable], *, compile_each: bool | None = None
 ) -> tuple[Rule, ...]:
     """Read the rules of packs, in their order.
 
-    Without ``compile_each`` the patterns are taken on trust, which saves most of the time: that
-    is for the packs that come with the package, whose tests compile them.
+    With ``compile_each`` each pattern is compiled by itself, so that an error names its rule;
+    that takes most of the time. By default the package's own packs are taken on trust, as its
+    tests compile them.
 
     Raises:
         BadPack: A file cannot be read, or a rule in it cannot be used.
     """
+    own = frozenset(map(str, shipped_packs()))
     rules: dict[str, Rule] = {}
     for path in paths:
-        for rule in read_pack(_read(path), str(path), compile_each=compile_each):
+        compiled = str(path) not in own if compile_each is None else compile_each
+        for rule in read_pack(_read(path), str(path), compile_each=compiled):
             if other := rules.get(rule.name):
                 raise BadPack(
                     f"{path}: rule {rule.name!r} stands in {other.source} already; "
@@ -93,7 +96,8 @@ def read_pack(text: str, source: str, *, compile_each: bool = True) -> Iterator[
         pack = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "a value cannot be read"
+        where = f" in line {mark.line + 1} ({problem})" if mark else ""
         raise BadPack(f"{source}: this is not YAML{where}; correct the file") from error
     if not isinstance(pack, dict) or not isinstance(pack.get("rules"), list):
         raise BadPack(f"{source}: expected the keys family, version and rules (a list)")

@@ -48,7 +48,7 @@ def start(rounds: int) -> tuple[PatternAnalyzer, Section]:
     loads, compiles = [], []
     for _ in range(rounds):
         began = time.perf_counter()
-        rules = load_packs(shipped_packs(), compile_each=False)
+        rules = load_packs(shipped_packs())
         loaded = time.perf_counter()
         analyzer = PatternAnalyzer(rules)
         analyzer.warm()
@@ -110,7 +110,7 @@ def speeds(
         taken: list[list[float]] = [[], [], []]
         for number in range(count):
             text = KINDS[kind](random, size)
-            calls = [partial(analyzer.inspect, text, HERE)] * 2
+            calls: list[Callable[[], object]] = [partial(analyzer.inspect, text, HERE)] * 2
             if number % 10 == 0:
                 calls.append(partial(slow.search, text))
             for values, call in zip(taken, calls, strict=False):
@@ -185,18 +185,22 @@ def large_text(analyzer: PatternAnalyzer, seed: int, size: int) -> Section:
     return Section("A very large text", "English, cut into windows that overlap.", table)
 
 
+def inspect_all(analyzer: CachedAnalyzer, texts: Sequence[str]) -> None:
+    """Search all parts of a history."""
+    for text in texts:
+        analyzer.inspect(text, HERE)
+
+
 def conversation(analyzer: PatternAnalyzer, seed: int) -> Section:
     """Send a growing history again on every turn, as agents do, with the cache before it."""
     random = Random(seed)  # noqa: S311
     cached = CachedAnalyzer(analyzer)
     parts = [english(random, TURN_BYTES) for _ in range(HISTORY_BYTES // TURN_BYTES)]
     per_turn = []
-    for turn in range(TURNS):
+    for _ in range(TURNS):
         parts.append(english(random, TURN_BYTES))
         history = parts[-HISTORY_BYTES // TURN_BYTES :]
-        per_turn.append(milliseconds(lambda h=history: [cached.inspect(p, HERE) for p in h]))
-        if turn == 0:
-            continue
+        per_turn.append(milliseconds(partial(inspect_all, cached, history)))
     early, late = median(per_turn[1:10]), median(per_turn[-9:])
     counts = cached.counts
     rows = [

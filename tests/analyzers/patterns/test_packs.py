@@ -157,6 +157,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_packs([tmp_path / "big.yaml"])
 
 
+def test_packs_of_others_are_compiled(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(f"{HEAD}  - {{{GOOD.replace('abc,', '(,', 1)}}}\n")
+    with pytest.raises(BadPack, match="could run away"):
+        load_packs([bad])
+
+
 def test_patterns_taken_on_trust_are_not_compiled() -> None:
     text = f"{HEAD}  - {{{GOOD.replace('abc,', '(,', 1)}}}\n"
     assert next(read_pack(text, "mine.yaml", compile_each=False)).pattern == "("
@@ -164,4 +171,4 @@ def test_patterns_taken_on_trust_are_not_compiled() -> None:
 
 def test_the_packs_of_the_package_load() -> None:
     packs = shipped_packs()
-    assert load_packs(packs) == load_packs(packs, compile_each=False)
+    assert load_packs(packs, compile_each=True) == load_packs(packs)
