@@ -2,6 +2,7 @@
 
 import base64
 import codecs
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -79,10 +80,9 @@ def test_plain_it_is_nearly_certain_wherever_it_stands(
 )
 @settings(max_examples=60, deadline=None)
 def test_no_memorised_sentence(
-    before: str, verb: str, which: str, noun: str, after: str, case: object
+    before: str, verb: str, which: str, noun: str, after: str, case: Callable[[str], str]
 ) -> None:
     analyzer = _shared()
-    assert callable(case)
     text = before + case(f"{verb} all {which} {noun}") + after
     assert worst(analyzer, text, Role.TOOL_RESULT)
 
