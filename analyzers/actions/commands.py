@@ -25,6 +25,7 @@ WINDOWS_CUE: Final = re.compile(
     r"bcdedit|wevtutil|netsh|\bformat\s+[a-z]:|\b(?:del|erase|rd|rmdir)\s+(?:/|-r)|\$env:|%\w+%|[a-z]:\\|"
     r"new-object|\bwmic\b|\bnet1?\s+(?:user|localgroup)|\bcmd(?:\.exe)?\s+/"
 )
+NUMBERED: Final = re.compile(r"(?i)(?:https?://)?(?:0x[0-9a-f]{6,8}|\d{8,10})(?:[:/].*)?")
 EXECUTED: Final = re.compile(
     r"(?:system|popen|exec\w*|spawn\w*|check_output|check_call|call|run|getoutput|shell_exec|passthru|qx|\$|sh|bash|"
     r"do shell script|create_subprocess_shell)\Z"
@@ -196,7 +197,9 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
 def _of_addresses(call: Call) -> Iterator[str]:
     network = known("downloaders", call.name) or known("senders", call.name)
     for word in call.args:
-        if "://" in word.text or (network and call.name not in ("ssh", "scp", "ping", "dig", "host")):
+        if "://" in word.text or (
+            network and call.name not in ("ssh", "scp", "ping", "dig", "host")
+        ):
             for text in _candidates(word.text, network=network):
                 yield from rules_of(text)
 
@@ -204,9 +207,7 @@ def _of_addresses(call: Call) -> Iterator[str]:
 def _candidates(text: str, *, network: bool) -> Iterator[str]:
     found = [url for url, _, _ in urls_in(text)]
     yield from found
-    if not found and network and flows.ADDRESS.match(text):
-        yield text
-    elif not found and network and re.fullmatch(r"(?i)(?:https?://)?(?:0x[0-9a-f]{6,8}|\d{8,10})(?:[:/].*)?", text):
+    if network and not found and (flows.ADDRESS.match(text) or NUMBERED.fullmatch(text)):
         yield text
 
 
@@ -214,7 +215,10 @@ def _loaded(simple: Simple) -> bool:
     """Whether what a command writes holds a download or an encoded text."""
     text = " ".join([*(word.text for word in simple.words), simple.fed or ""])
     return bool(
-        re.search(r"https?://|/dev/tcp/|base64|\bnc\b|\bcurl\b|\bwget\b|LD_PRELOAD|\beval\b|alias sudo", text)
+        re.search(
+            r"https?://|/dev/tcp/|base64|\bnc\b|\bcurl\b|\bwget\b|LD_PRELOAD|\beval\b|alias sudo",
+            text,
+        )
     )
 
 
@@ -224,7 +228,9 @@ def _relays(script: Script) -> bool:
     if not names & {"mkfifo", "mknod"}:
         return False
     speakers = {"nc", "ncat", "netcat", "telnet", "socat"} | (
-        {"openssl"} if any(" s_client " in c.line for s in script.simples() for c in flows.calls(s)) else set()
+        {"openssl"}
+        if any(" s_client " in c.line for s in script.simples() for c in flows.calls(s))
+        else set()
     )
     shells = {name for name in names if known("shells", name)}
     return bool(names & speakers and shells)

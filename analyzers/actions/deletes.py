@@ -5,28 +5,23 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from llmtrace.analyzers.actions.expand import joined
-from llmtrace.analyzers.actions.paths import resolve
+from llmtrace.analyzers.actions.paths import resolve, shelf
 from llmtrace.analyzers.actions.script import HOLE
 from llmtrace.analyzers.actions.unwrap import Call
 
-SYSTEM: Final = frozenset(
-    "etc usr var bin sbin boot lib lib32 lib64 sys proc dev opt srv mnt media home root users run "
-    "system library applications volumes private cores efi".split()
-)
-PERSONAL: Final = frozenset(
-    ".ssh .gnupg .aws .kube .config .local .docker documents desktop downloads pictures movies music "
-    "library projects code src repos dev work workspace .password-store .git .azure .mozilla".split()
-)
 OF_SYSTEM: Final = re.compile(
     r"^/(?:etc|boot|bin|sbin|lib|lib64|sys|proc|dev|system)/|^/usr/(?:bin|sbin|lib|share|include)(?:/|$)"
     r"|^/var/(?:lib|log|spool|mail|www|db)/?\*?$|^c:/(?:windows|program files)"
 )
 ANYTHING: Final = re.compile(r"^[*.?{}\[\]!a-z0-9,_-]*\*[*.?{}\[\]!]*$")
 EVERYTHING: Final = re.compile(r"^(?:\*|\.\*|\.\[!?\.?\]\*|\{\*,\.\*\}|\*\.\*|\?\*)$")
-OPEN_MODE: Final = re.compile(r"^(?:0?[0-7]?[67][67][67]|[augo]*o?[augo]*[+=]r?wx?|a\+rwx|\+rwx|o\+w)$")
-LITTLE: Final = frozenset({"-name", "-iname", "-path", "-regex", "-newer", "-mtime", "-mmin", "-size",
-                           "-empty", "-type", "-user", "-maxdepth", "-atime", "-wholename"})  # fmt: skip
-FILTERS: Final = LITTLE - {"-type", "-maxdepth"}
+OPEN_MODE: Final = re.compile(
+    r"^(?:0?[0-7]?[67][67][67]|[augo]*o?[augo]*[+=]r?wx?|a\+rwx|\+rwx|o\+w)$"
+)
+FILTERS: Final = frozenset(
+    {"-name", "-iname", "-path", "-regex", "-newer", "-mtime", "-mmin", "-size", "-empty", "-user"}
+    | {"-atime", "-wholename", "-ipath", "-perm", "-group"}
+)
 
 
 def of_call(call: Call, fed: Sequence[str] = ()) -> Iterator[str]:
@@ -78,11 +73,11 @@ def aim(target: str, cwd: str = "") -> str:
         return "delete.root"
     names = path.lstrip("/").split("/")
     if path.startswith("/") and len(names) == 1:
-        return "delete.root" if names[0] in SYSTEM or ANYTHING.match(names[0]) else ""
+        return "delete.root" if names[0] in shelf().system or ANYTHING.match(names[0]) else ""
     if OF_SYSTEM.match(path) or path in ("c:/windows", "c:/users"):
         return "delete.root"
     if path.startswith("~/") and len(names) == 2:
-        return "delete.personal" if names[1] in PERSONAL else ""
+        return "delete.personal" if names[1] in shelf().personal else ""
     if path.startswith(".."):
         return "delete.parent" if set(names) <= {".."} else ""
     return "delete.here" if path in (".", ".git") else ""

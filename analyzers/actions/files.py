@@ -18,7 +18,18 @@ OPENS: Final = re.compile(
 )
 OPTION_VALUE: Final = re.compile(r"^--?[\w-]+=(.+)$", re.DOTALL)
 WRITES_TO: Final = frozenset(
-    {"-o", "-O", "--output", "--output-document", "of", "-out", "--out", "-outfile", "-destination", "-t"}
+    {
+        "-o",
+        "-O",
+        "--output",
+        "--output-document",
+        "of",
+        "-out",
+        "--out",
+        "-outfile",
+        "-destination",
+        "-t",
+    }
 )
 
 
@@ -30,7 +41,7 @@ def touched(call: Call) -> Iterator[Touch]:
     if known("names_only", name) or known("shells", name):
         yield from _of_options(call)
         return
-    words = _operands(call)
+    words = [word.text.removeprefix("@") for word in operands(call)]
     if known("writes_all", name):
         yield from ((word, Access.WRITE) for word in words)
     elif known("writes_last", name):
@@ -44,12 +55,12 @@ def touched(call: Call) -> Iterator[Touch]:
     yield from _of_options(call)
 
 
-def _operands(call: Call) -> list[str]:
+def operands(call: Call) -> list[Word]:
     """Return the words that may be paths: no options, their values, nor patterns."""
     pattern = known("pattern_first", call.name) and not any(
         word.text in programs().sets["pattern_options"] for word in call.args
     )
-    words: list[str] = []
+    words: list[Word] = []
     skipped = programs().sets["value_options"]
     previous = ""
     for word in call.args:
@@ -60,7 +71,7 @@ def _operands(call: Call) -> list[str]:
         if pattern:
             pattern = False
         elif previous not in skipped and previous not in WRITES_TO:
-            words.append(text.removeprefix("@"))
+            words.append(word)
         previous = ""
     return words
 
@@ -133,7 +144,7 @@ def reads_secret(call: Call) -> bool:
     if call.name in ("env", "printenv", "export", "set", "declare") and not call.args:
         return True
     if call.name in ("tar", "zip", "7z", "gzip", "base64", "xxd", "gpg", "openssl", "scp", "rsync"):
-        touches = [(word.text, Access.READ) for word in call.operands()]
+        touches = [(word.text, Access.READ) for word in operands(call)]
     else:
         touches = [touch for touch in touched(call) if touch[1] is Access.READ]
     touches += [touch for touch in redirected(call.simple) if touch[1] is Access.READ]
@@ -144,4 +155,6 @@ def reads_secret(call: Call) -> bool:
 def secret_word(word: Word, cwd: str) -> bool:
     """Whether a word names a sensitive file that it would have sent: ``@~/.ssh/id_rsa``."""
     path = word.text.rpartition("@")[2].partition(";")[0]
-    return any(s in (Severity.CRITICAL, Severity.HIGH) for _, s in sensitive(path, Access.READ, cwd))
+    return any(
+        s in (Severity.CRITICAL, Severity.HIGH) for _, s in sensitive(path, Access.READ, cwd)
+    )

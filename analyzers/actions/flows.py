@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from llmtrace.analyzers.actions import decode, files, rules
@@ -10,16 +11,24 @@ from llmtrace.analyzers.actions.unwrap import Call, known, programs, unwrap
 from llmtrace.analyzers.actions.urls import is_drop, is_installer, is_work_host, split, to_address
 
 SENDS_STDIN: Final = re.compile(
-    r" (?:-d|--data\S*|-T|--upload-file|-F|--form|--post-file|--body-file|--json)[ =]?\S*(?:@?-|@/dev/stdin)(?: |;)"
+    r" (?:-d|--data\S*|-T|--upload-file|-F|--form|--post-file|--body-file|--json)[ =]?"
+    r"\S*(?:@?-|@/dev/stdin)(?: |;)"
 )
 SENDS_FILE: Final = re.compile(
     r"^(?:-d|--data|--data-binary|--data-raw|--data-urlencode|-T|--upload-file|-F|--form|--post-file|"
     r"--body-file|--json|-infile|-body|--data-ascii)$",
     re.IGNORECASE,
 )
-GLUED: Final = re.compile(r"^(?:-[dFT]|--(?:data\S*|form|upload-file|post-file|body-file|json)=)(.+)$")
-SAVED: Final = frozenset({"-o", "-O", "--output", "--output-document", "-outfile", "-OutFile", "-d"})
-ADDRESS: Final = re.compile(r"(?i)^[a-z][a-z0-9+.-]*://|^(?:[\w-]+\.)+[a-z]{2,}(?:[:/]|$)|^\d{1,3}(?:\.\d{1,3}){3}\b|^\[?[0-9a-f:]*::")
+GLUED: Final = re.compile(
+    r"^(?:-[dFT]|--(?:data\S*|form|upload-file|post-file|body-file|json)=)(.+)$"
+)
+WHOLE_FILE: Final = re.compile(r"^(?:-T|--upload-file|--post-file|--body-file|-(?i:infile))")
+SAVED: Final = frozenset(
+    {"-o", "-O", "--output", "--output-document", "-outfile", "-OutFile", "-d"}
+)
+ADDRESS: Final = re.compile(
+    r"(?i)^[a-z][a-z0-9+.-]*://|^(?:[\w-]+\.)+[a-z]{2,}(?:[:/]|$)|^\d{1,3}(?:\.\d{1,3}){3}\b|^\[?[0-9a-f:]*::"
+)
 
 
 def calls(simple: Simple) -> list[Call]:
@@ -97,7 +106,9 @@ def _run(before: Sequence[Sequence[Simple]]) -> Iterator[str]:
         yield _download(fetched)
     if any(decode.decodes(simple) for stage in before for simple in stage):
         yield "encoded.run"
-    if any(call.name in ("nc", "ncat", "netcat", "telnet") for s in before for call in _stage(s, _any)):
+    if any(
+        call.name in ("nc", "ncat", "netcat", "telnet") for s in before for call in _stage(s, _any)
+    ):
         yield "shell.reverse"
 
 
@@ -187,11 +198,11 @@ def of_upload(call: Call) -> Iterator[str]:
 
 def _sent(call: Call) -> Iterator[Word]:
     if call.name in ("scp", "rsync", "rclone", "gsutil", "aws", "croc", "wormhole"):
-        operands = call.operands()
+        operands = files.operands(call)
         remote = operands and re.search(r"^(?:\w[\w.-]*@)?[\w.-]+:|^\w+://", operands[-1].text)
         yield from operands[:-1] if remote or call.name in ("croc", "wormhole") else ()
         return
-    if (call.name in programs().sets["connectors"] or call.name in ("mail", "mailx", "sendmail")):
+    if call.name in programs().sets["connectors"] or call.name in ("mail", "mailx", "sendmail"):
         yield from (r.target for r in call.simple.redirects if r.operator == "<")
         return
     previous = ""
@@ -199,10 +210,10 @@ def _sent(call: Call) -> Iterator[Word]:
         glued = GLUED.match(word.text)
         if SENDS_FILE.match(previous) or glued:
             text = glued[1] if glued else word.text
-            bare = previous.lower() in ("-t", "--upload-file", "--post-file", "--body-file", "-infile")
-            if bare or text.startswith("@") or "=@" in text or word.text.startswith("-T"):
-                if text not in ("-", "@-"):
-                    yield Word(text, word.raw, word.scripts)
+            option = word.text if glued else previous
+            whole = WHOLE_FILE.match(option) is not None
+            if (whole or text.startswith("@") or "=@" in text) and text not in ("-", "@-"):
+                yield Word(text, word.raw, word.scripts)
         previous = word.text
 
 
@@ -220,7 +231,7 @@ def saved(script: Script) -> Iterator[str]:
 
 def _saved(call: Call) -> set[str]:
     words = [word.text for word in call.args]
-    names = {b for a, b in zip(words, words[1:], strict=False) if a in SAVED and not b.startswith("-")}
+    names = {b for a, b in pairwise(words) if a in SAVED and not b.startswith("-")}
     names |= {r.target.text for r in call.simple.redirects if r.writes}
     names |= {word.partition("=")[2] for word in words if word.startswith("--output")}
     to_file = call.name in ("wget", "wget2", "aria2c", "axel", "scp", "certutil", "bitsadmin")
@@ -237,10 +248,8 @@ def _runs(call: Call, names: set[str]) -> bool:
         return True
     runner = known("shells", call.name) or call.name in programs().interpreters
     runner = runner or call.name in ("source", ".", "powershell", "start", "start-process", "open")
-    operands = call.operands()[:1] if runner or call.name == "chmod" else []
-    if call.name == "chmod":
-        operands = [w for w in call.operands()[1:] if re.search(r"\+\w*x|[157]", call.line)]
-    return any(_bare(word.text) in names for word in operands) and not (call.name == "chmod")
+    operands = call.operands()[:1] if runner else []
+    return any(_bare(word.text) in names for word in operands)
 
 
 def _bare(path: str) -> str:

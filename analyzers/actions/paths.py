@@ -5,17 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase, translate
 from functools import cache, lru_cache
-from importlib.resources import files
 from typing import Final, TypedDict
 from urllib.parse import unquote
 
-import yaml
-
 from llmtrace.analyzers.actions.script import HOLE
+from llmtrace.analyzers.actions.tables import table
 from llmtrace.analyzers.actions.values import Access
 from llmtrace.domain.findings import Severity
 
 MAX_PATH: Final = 4096
+MAX_REMEMBERED: Final = 1024
 
 
 HOME_NAMES: Final = re.compile(
@@ -28,11 +27,16 @@ OTHER_NAMES: Final[Sequence[tuple[re.Pattern[str], str]]] = (
     (re.compile(r"(?i)^(?:%systemdrive%|\$env:systemdrive)"), "c:"),
     (re.compile(r"(?i)^(?:%te?mp%|\$env:te?mp|\$\{?tmpdir\}?)"), "/tmp"),  # noqa: S108  a name
     (re.compile(r"(?i)^(?://[?.]/)(?=[a-z]:/)"), ""),
-    (re.compile(r"(?i)^/(?:proc/(?:self|\d+)/(?:root|cwd)|host|mnt/host|rootfs|hostfs)(?=/|$)"), ""),
+    (
+        re.compile(r"(?i)^/(?:proc/(?:self|\d+)/(?:root|cwd)|host|mnt/host|rootfs|hostfs)(?=/|$)"),
+        "",
+    ),
     (re.compile(r"(?i)^/(?:mnt|cygdrive)/c(?=/|$)"), "c:"),
     (re.compile(r"(?i)^/private(?=/(?:etc|var|tmp)(?:/|$))"), ""),
 )
-HOMES: Final = re.compile(r"(?i)^(?:/home/[^/]+|/users/(?!shared)[^/]+|/(?:var/)?root|c:/users/[^/]+)(?=/|$)")
+HOMES: Final = re.compile(
+    r"(?i)^(?:/home/[^/]+|/users/(?!shared)[^/]+|/(?:var/)?root|c:/users/[^/]+)(?=/|$)"
+)
 
 
 class Row(TypedDict, total=False):
@@ -67,21 +71,28 @@ class Sensitive:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """``paths.yaml``; ``any`` tells fast that nothing of it can match."""
+    """``paths.yaml`` as it is looked up."""
 
     rows: tuple[Sensitive, ...]
     scratch: tuple[str, ...]
+    system: frozenset[str]
+    personal: frozenset[str]
     samples: Mapping[str, Sensitive]
 
 
 @cache
 def shelf() -> Shelf:
     """Return the shipped table."""
-    text = (files("llmtrace.analyzers.actions") / "paths.yaml").read_text(encoding="utf-8")
-    data = yaml.safe_load(text)
+    data = table("paths.yaml")
     rows = tuple(_row(row) for row in data["files"])
     samples = {resolve(sample): row for row in rows for sample in row.samples}
-    return Shelf(rows, tuple(data["scratch"]), samples)
+    return Shelf(
+        rows,
+        tuple(data["scratch"]),
+        frozenset(data["system"]),
+        frozenset(data["personal"]),
+        samples,
+    )
 
 
 def _row(row: dict[str, object]) -> Sensitive:
@@ -125,7 +136,7 @@ def resolve(path: str, cwd: str = "") -> str:
     return HOMES.sub("~", place(path, cwd), count=1)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MAX_REMEMBERED)
 def place(path: str, cwd: str = "") -> str:
     """Return a path like ``resolve``, but with the homes that it names themselves."""
     text = path[:MAX_PATH].strip().lower()
@@ -177,7 +188,7 @@ def sensitive(path: str, access: Access, cwd: str = "") -> Iterator[tuple[str, S
     yield from sorted(found, key=lambda pair: order.index(pair[1]))[:1]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MAX_REMEMBERED)
 def _rows(path: str) -> tuple[Sensitive, ...]:
     if path.startswith(("/dev/null", "/dev/std", "/dev/fd")):
         return ()

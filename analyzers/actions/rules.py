@@ -1,16 +1,15 @@
 """The table of rules: what each is about, how bad it is, and the calls and texts it holds for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from typing import Any
-
-import re2
-import yaml
+from typing import NotRequired, TypedDict
 
 from llmtrace.analyzers.actions.paths import shelf
+from llmtrace.analyzers.actions.tables import table
 from llmtrace.analyzers.actions.unwrap import Call
+from llmtrace.analyzers.automata import BadPattern, Matcher, matcher
+from llmtrace.analyzers.kinds import kinds
 from llmtrace.domain.findings import Severity
 
 ORDER = tuple(Severity)
@@ -27,19 +26,39 @@ class Rule:
     confidence: float = 0.9
 
 
+class When(TypedDict):
+    """Calls that a row of ``rules.yaml`` holds for."""
+
+    programs: list[str]
+    all: NotRequired[list[str]]
+    none: NotRequired[list[str]]
+
+
+class Row(TypedDict):
+    """A row of ``rules.yaml``."""
+
+    id: str
+    kind: str
+    about: str
+    severity: NotRequired[str]
+    confidence: NotRequired[float]
+    when: NotRequired[list[When]]
+    code: NotRequired[list[list[str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Calls or texts that a rule holds for. Patterns are RE2's, so that none can run away."""
+    """Calls or texts that a rule holds for. RE2 matches them, so that none can run away."""
 
     rule: str
-    all: tuple[Any, ...]  # re2 ships no types
-    none: tuple[Any, ...] = ()
+    all: tuple[Matcher, ...]
+    none: tuple[Matcher, ...] = ()
 
-    def holds(self, text: str) -> bool:
+    def holds(self, text: bytes) -> bool:
         """Whether it holds for the words of a call, or a program text."""
-        if any(pattern.search(text) for pattern in self.none):
+        if not all(pattern.search(text) for pattern in self.all):
             return False
-        return all(pattern.search(text) for pattern in self.all)
+        return not any(pattern.search(text) for pattern in self.none)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +77,29 @@ def rules() -> Rules:
     Raises:
         ValueError: A pattern is not RE2's, or a rule has a kind that does not exist.
     """
-    own = files("llmtrace.analyzers.actions")
-    data = yaml.safe_load((own / "rules.yaml").read_text(encoding="utf-8"))["rules"]
-    kinds = yaml.safe_load((files("llmtrace.analyzers") / "kinds.yaml").read_text(encoding="utf-8"))
-    by_id = {row["id"]: _rule(row, kinds) for row in data} | {r.id: r for r in _of_files()}
+    rows: list[Row] = table("rules.yaml")["rules"]
+    by_id = {row["id"]: _rule(row) for row in rows} | {rule.id: rule for rule in _of_files()}
     calls: dict[str, list[Pattern]] = {}
-    for row in data:
+    for row in rows:
         for when in row.get("when", ()):
-            pattern = Pattern(row["id"], _all(when.get("all")), _all(when.get("none")))
+            all_, none = when.get("all", ()), when.get("none", ())
+            pattern = Pattern(row["id"], _matchers(row, all_), _matchers(row, none))
             for program in when["programs"]:
                 calls.setdefault(str(program), []).append(pattern)
-    code = tuple(Pattern(row["id"], _all(texts)) for row in data for texts in row.get("code", ()))
+    code = tuple(
+        Pattern(row["id"], _matchers(row, texts)) for row in rows for texts in row.get("code", ())
+    )
     return Rules(by_id, {name: tuple(found) for name, found in calls.items()}, code)
 
 
-def _rule(row: Mapping[str, Any], kinds: Mapping[str, Any]) -> Rule:
-    if row["kind"] not in kinds:
-        raise ValueError(f"rules.yaml: rule {row['id']!r} has kind {row['kind']!r}, not in kinds.yaml")
+def _rule(row: Row) -> Rule:
+    kind = kinds().get(row["kind"])
+    if kind is None:
+        raise ValueError(f"rules.yaml: {row['id']!r} is of kind {row['kind']!r}, not in kinds.yaml")
     return Rule(
         id=row["id"],
-        kind=row["kind"],
-        severity=Severity(row.get("severity", kinds[row["kind"]]["severity"])),
+        kind=kind.name,
+        severity=Severity(row.get("severity", kind.severity)),
         about=row["about"],
         confidence=row.get("confidence", 0.9),
     )
@@ -97,27 +118,25 @@ def _of_files() -> Iterator[Rule]:
         )
 
 
-def _all(patterns: list[str] | None) -> tuple[Any, ...]:
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
+def _matchers(row: Row, patterns: Iterable[str]) -> tuple[Matcher, ...]:
     try:
-        return tuple(re2.compile(pattern, options) for pattern in patterns or ())
-    except re2.error as error:
-        raise ValueError(f"rules.yaml: a pattern is not RE2's: {error}") from error
+        return tuple(matcher(f"(?i){pattern}") for pattern in patterns)
+    except BadPattern as error:
+        raise ValueError(f"rules.yaml: {row['id']!r} has a bad pattern: {error}") from error
 
 
 def of_call(call: Call) -> Iterator[str]:
     """Go through the rules of the table that hold for a call."""
     patterns = rules().calls.get(call.name)
     if patterns:
-        line = call.line
+        line = call.line.encode("utf-8", "replace")
         yield from dict.fromkeys(one.rule for one in patterns if one.holds(line))
 
 
 def of_code(text: str) -> Iterator[str]:
     """Go through the rules that hold for a program text in a language that is no shell's."""
-    yield from dict.fromkeys(one.rule for one in rules().code if one.holds(text))
+    source = text.encode("utf-8", "replace")
+    yield from dict.fromkeys(one.rule for one in rules().code if one.holds(source))
 
 
 def catalogue() -> list[tuple[str, str, Severity, str]]:

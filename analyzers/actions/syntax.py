@@ -55,6 +55,8 @@ class Reader:
         self.made: dict[str, tuple[Script, ...]] = {}
         self.special: dict[str, Callable[[Node], list[Simple]]] = {
             "command": self._alone,
+            "unset_command": self._alone,
+            "declaration_command": self._alone,
             "pipeline": self._pipeline,
             "redirected_statement": self._redirected,
             "function_definition": self._function,
@@ -224,12 +226,14 @@ class Reader:
         return []
 
     def _simple(self, node: Node) -> Simple:
-        words: list[Word] = []
+        built_in = node.type != "command"  # `export`, `unset`: the name is no node of its own
+        words = [Word(node.children[0].type)] if built_in else list[Word]()
         redirects: list[Redirect] = []
         for child in node.named_children:
             self.nodes += 1
             if child.type == "variable_assignment":
                 self._assignment(child)
+                words += [Word(self._text(child))] if built_in else []
             elif child.type in REDIRECTS:
                 redirects += self._redirect(child, words, [])
             elif child.type == "command_name":

@@ -24,7 +24,9 @@ WINDOWS: Final = re.compile(
     |(?P<plain>[^\s"'`^|;&(){}<>,]+)""",
     re.DOTALL | re.VERBOSE,
 )
-KEYWORDS: Final = frozenset({"if", "then", "do", "else", "elif", "while", "until", "!", "time", "{"})
+KEYWORDS: Final = frozenset(
+    {"if", "then", "do", "else", "elif", "while", "until", "!", "time", "{"}
+)
 
 
 def read_tokens(text: str, *, windows: bool = False) -> Script:
@@ -75,7 +77,10 @@ def _glued(run: list[re.Match[str]]) -> Iterator[str | re.Match[str]]:
     """Join the pieces that no space parts; a redirection comes as it was found."""
     word: str | None = None
     for token in run:
-        piece = next((token[k] for k in ("double", "single", "escaped", "plain") if token[k] is not None), None)
+        piece = next(
+            (token[k] for k in ("double", "single", "escaped", "plain") if token[k] is not None),
+            None,
+        )
         if piece is not None:
             word = (word or "") + piece
             continue

@@ -5,15 +5,14 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
 from itertools import groupby, islice
 from typing import Final, TypedDict
 
 import orjson
-import yaml
 
 from llmtrace.analyzers.actions.arguments import Leaf, looks_like_json, read_leaves
 from llmtrace.analyzers.actions.literals import tool_calls
+from llmtrace.analyzers.actions.tables import table
 from llmtrace.analyzers.actions.values import Access, Deed, DeedKind, ToolUse
 
 MAX_DEEDS: Final = 512
@@ -76,8 +75,7 @@ class Tables:
 @cache
 def tables() -> Tables:
     """Return the shipped tables."""
-    text = (files("llmtrace.analyzers.actions") / "tools.yaml").read_text(encoding="utf-8")
-    data = yaml.safe_load(text)
+    data = table("tools.yaml")
     keys = {key: meaning for meaning, names in data["keys"].items() for key in names}
     return Tables(
         keys=keys,

@@ -1,22 +1,21 @@
-"""Finds the commands inside commands: ``sudo env X=1 xargs rm``, ``bash -c '…'``, ``find -exec``."""
+"""Finds the commands inside commands: ``sudo env A=1 rm``, ``bash -c '…'``, ``find -exec``."""
 
+import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Final, Literal, TypedDict
 
-import yaml
-
 from llmtrace.analyzers.actions.script import HOLE, Simple, Word
+from llmtrace.analyzers.actions.tables import table
 
 MAX_WRAPPERS: Final = 12
 ASSIGNMENT: Final = re.compile(r"^\w+=")
 SCRIPT_FLAG: Final = re.compile(r"^[-+][A-Za-z]*c[A-Za-z]*$")
 POWERSHELL_SCRIPT: Final = re.compile(r"(?i)^[-/](?:c|co\w*|command)$")
 POWERSHELL_ENCODED: Final = re.compile(r"(?i)^[-/](?:e|ec|en\w*|encodedcommand)$")
-REMOTE_VALUES: Final = frozenset("-p -i -l -o -F -L -R -D -J -b -c -e -m -S -W".split())
+REMOTE_VALUES: Final = frozenset(f"-{letter}" for letter in "pilFoLRDJbcemSW")
 
 
 class Wrapper(TypedDict, total=False):
@@ -40,8 +39,7 @@ class Programs:
 @cache
 def programs() -> Programs:
     """Return the shipped tables."""
-    text = (files("llmtrace.analyzers.actions") / "commands.yaml").read_text(encoding="utf-8")
-    data = yaml.safe_load(text)
+    data = table("commands.yaml")
     sets = {key: frozenset(map(str, rows)) for key, rows in data.items() if isinstance(rows, list)}
     tuples = {
         key: {name: tuple(words) for name, words in data[key].items()}
@@ -171,7 +169,8 @@ def _nested(name: str, args: tuple[Word, ...], simple: Simple) -> Iterator[Neste
     if name in tables.sets["shells"]:
         yield from _shell(texts, simple)
     elif name in tables.sets["evals"]:
-        words = [text for text in texts if not text.startswith("-")]
+        first = next((i for i, text in enumerate(texts) if not text.startswith("-")), len(texts))
+        words = texts[first:]
         yield Nested(words[0] if name == "trap" and words else " ".join(words), "shell")
     elif name in tables.script_options:
         yield from _after(texts, tables.script_options[name], "shell")
@@ -182,7 +181,9 @@ def _nested(name: str, args: tuple[Word, ...], simple: Simple) -> Iterator[Neste
     elif name in tables.sets["powershells"]:
         yield from _powershell(texts)
     elif name in tables.sets["cmds"]:
-        start = next((i for i, text in enumerate(texts) if text.lower() in ("/c", "/k", "/r")), None)
+        start = next(
+            (i for i, text in enumerate(texts) if text.lower() in ("/c", "/k", "/r")), None
+        )
         if start is not None:
             yield Nested(" ".join(texts[start + 1 :]), "windows")
 
@@ -235,13 +236,23 @@ def _remote(texts: Sequence[str]) -> Iterator[Nested]:
         yield Nested(" ".join(texts[index + 1 :]), "shell")
 
 
+def _decoded(text: str) -> Iterator[Nested]:
+    """The script that ``-EncodedCommand`` was given: base64 of UTF-16."""
+    try:
+        script = base64.b64decode(text[: 64 * 1024] + "=" * (-len(text) % 4))
+    except ValueError:
+        return
+    yield Nested(script.decode("utf-16-le", "replace"), "windows")
+
+
 def _powershell(texts: Sequence[str]) -> Iterator[Nested]:
     for index, text in enumerate(texts):
         if POWERSHELL_ENCODED.match(text):
+            yield from _decoded("".join(texts[index + 1 : index + 2]))
             return
         if POWERSHELL_SCRIPT.match(text):
             yield Nested(" ".join(texts[index + 1 :]), "windows")
             return
-        if not text.startswith(("-", "/")) and (index == 0 or not texts[index - 1][:1] == "-"):
+        if not text.startswith(("-", "/")) and (index == 0 or texts[index - 1][:1] != "-"):
             yield Nested(" ".join(texts[index:]), "windows")
             return

@@ -1,15 +1,15 @@
 """Tells which addresses an agent should not reach. Hosts are data: ``hosts.yaml``."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 from urllib.parse import unquote
 
-import yaml
+from llmtrace.analyzers.actions.tables import table
 
 type Address = IPv4Address | IPv6Address
 
@@ -60,8 +60,7 @@ class Hosts:
 @cache
 def hosts() -> Hosts:
     """Return the shipped lists."""
-    text = (files("llmtrace.analyzers.actions") / "hosts.yaml").read_text(encoding="utf-8")
-    data = yaml.safe_load(text)
+    data = table("hosts.yaml")
     return Hosts(
         rules={host: rule for rule, names in data["lists"].items() for host in names},
         echo_names=tuple(f".{name}" for name in data["echo_names"]),
@@ -103,8 +102,8 @@ def split(text: str) -> Url | None:
     user, _, rest = found["authority"].rpartition("@")
     host = unquote(rest).lower()
     host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    # what a name server makes of full-width letters and dots
-    host = host.translate(str.maketrans({"。": ".", "．": "."})).rstrip(".")
+    # as a resolver takes it: full-width letters and dots are plain ones
+    host = unicodedata.normalize("NFKC", host).replace("\u3002", ".").rstrip(".")
     return Url(found["scheme"].lower(), user, host, found["path"].lower(), found["query"] or "")
 
 
@@ -183,7 +182,9 @@ def _of_host(url: Url) -> Iterator[str]:
 
 def _spelled_oddly(host: str) -> bool:
     """Whether a host is an IPv4 address, but not as people write one."""
-    return ":" not in host and not re.fullmatch(r"(?:(?:0|[1-9]\d{0,2})\.){3}(?:0|[1-9]\d{0,2})", host)
+    return ":" not in host and not re.fullmatch(
+        r"(?:(?:0|[1-9]\d{0,2})\.){3}(?:0|[1-9]\d{0,2})", host
+    )
 
 
 def _echoed(host: str) -> Address | None:
