@@ -11,6 +11,7 @@ from llmtrace.pipeline.streaming import Ruling, ToolRuling
 SSN: Final = "123-45-6789"
 KEY: Final = "AKIA" + "IOSFODNN7EXAMPLE"
 EMAIL: Final = "jane.doe@example.com"
+CODE: Final = "code 7391"
 MASKED: Final = "[[N-7]]"
 VALUE: Final = 'Jörg "J" Ünal'
 FORBIDDEN: Final = "FORBIDDEN"
@@ -29,7 +30,7 @@ class Pattern:
 
 
 PATTERNS: Final = (
-    Pattern(re.compile(r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)"), re.compile(r"[\d -]"), 16, "[SSN]"),
+    Pattern(re.compile(r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)"), re.compile(r"[\d-]"), 16, "[SSN]"),
     Pattern(re.compile(r"(?<!\w)AKIA[0-9A-Z]{16}(?!\w)"), re.compile(r"\w"), 24, "[KEY]"),
     Pattern(
         re.compile(r"(?<![\w.+-])[\w.+-]{1,32}@[\w-]{1,32}\.[a-z]{2,8}(?![\w.-])"),
@@ -38,6 +39,7 @@ PATTERNS: Final = (
         "[EMAIL]",
     ),
     Pattern(re.compile(re.escape(MASKED)), re.compile(r"[\[\]N7-]"), 8, VALUE),
+    Pattern(re.compile(r"(?<=code )\d{4}(?!\d)"), re.compile(r"\d"), 6, "[CODE]"),
     Pattern(re.compile(r"\bFORBIDDEN\b"), re.compile(r"\w"), 12),
 )
 

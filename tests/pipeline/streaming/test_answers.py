@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from llmtrace.domain.answers import Answer, AnswerEvent, ChannelKind
 from llmtrace.pipeline.streaming import AnswerGate, FrameGate, GateBounds, gate_whole
-from llmtrace.pipeline.streaming.frames import PATIENCE
+from llmtrace.pipeline.streaming.channels import PATIENCE
 from llmtrace.providers.base import Frame
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.endings.registry import CHUNK_CUTS
 from llmtrace.providers.framing.registry import framing_for
 from llmtrace.providers.registry import dialect as dialect_named
 from llmtrace.testing.judges import (
+    CODE,
     EMAIL,
     FORBIDDEN,
     KEY,
@@ -101,7 +102,24 @@ THINKING: Final = pytest.mark.parametrize(
     ids=[n for n, c in CASES.items() if c.thinks],
 )
 WORDS: Final = st.sampled_from(
-    [SSN, KEY, EMAIL, MASKED, " ", ", ", "word", "12", "AKIA", "a@b", "[[N-", "é", "😀", "\n", "-"]
+    [
+        SSN,
+        KEY,
+        EMAIL,
+        MASKED,
+        CODE,
+        " ",
+        ", ",
+        "word",
+        "12",
+        "AKIA",
+        "a@b",
+        "[[N-",
+        "é",
+        "😀",
+        "\n",
+        "-",
+    ]
 )
 TEXTS: Final = st.lists(WORDS, max_size=12).map("".join)
 

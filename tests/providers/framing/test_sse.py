@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.providers.base import Frame, FrameTooLarge, Framing
-from llmtrace.providers.framing.sse import SseFraming
+from llmtrace.providers.framing.sse import SseFraming, looks_like_events
 
 STREAM = (
     "\ufeffdata: first\n\n"

@@ -3,7 +3,7 @@ import struct
 from zlib import crc32
 
 import pytest
-from botocore.eventstream import EventStreamBuffer
+from botocore.eventstream import EventStreamBuffer  # type: ignore[import-untyped]  # no stubs exist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

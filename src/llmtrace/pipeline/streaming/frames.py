@@ -167,7 +167,7 @@ class FrameGate:
         if self.blocked is not None:
             return []
         self.blocked = Blocked(code=code, message=message or MESSAGES[code])
-        return self._end(self._blocks)
+        return self._end("error" if code == BROKEN_OFF else self._blocks)
 
     def let_go(self) -> list[Frame]:
         """Judge no more: return what is held, as it came. All that follows passes."""
