@@ -94,6 +94,32 @@ def test_what_is_expected_must_stand_there() -> None:
     assert caught.value.where == "messages[0].content"
 
 
+@pytest.mark.parametrize(
+    ("document", "changed"),
+    [
+        pytest.param(b'{"x":{"a@b": {"t":"s"}}}', b'{"x":{"NEW": {"t":"s"}}}', id="of-an-object"),
+        pytest.param(b'{"x":{"a@b" : "c"}}', b'{"x":{"NEW" : "c"}}', id="of-another-text"),
+        pytest.param(b'{"x":{"\\u0061@b":1}}', b'{"x":{"NEW":1}}', id="escaped"),
+        pytest.param(b'{"x":{"a@b":"a@b"}}', b'{"x":{"NEW":"NEW"}}', id="of-the-same-text"),
+    ],
+)
+def test_a_member_is_renamed_where_its_name_is_what_was_read(
+    document: bytes, changed: bytes
+) -> None:
+    path = ("x", "a@b")
+    assert edit(document, {path: "NEW"}, expected={path: "a@b"}) == changed
+
+
+def test_a_name_stays_a_string() -> None:
+    with pytest.raises(EditFailed, match="name of a member is a string"):
+        edit(b'{"a":1}', {("a",): 2}, expected={("a",): "a"})
+
+
+def test_an_item_of_a_list_has_no_name() -> None:
+    with pytest.raises(EditFailed, match="not what was read"):
+        edit(b'{"0":[1]}', {("0", 0): "NEW"}, expected={("0", 0): "0"})
+
+
 def test_a_value_that_is_no_json_is_refused() -> None:
     with pytest.raises(EditFailed, match="cannot be written"):
         edit(b'{"a":1}', {("a",): b"bytes"})  # type: ignore[dict-item]  # what a caller got wrong

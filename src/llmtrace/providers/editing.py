@@ -7,7 +7,7 @@ the bytes finds the values that are to change; what stands around them is copied
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -49,7 +49,9 @@ def edit(
     Args:
         document: JSON in UTF-8 that has passed the gate.
         edits: Place → the value that is to stand there. No place may be within another.
-        expected: Place → the string that stands there now, for those that must be as read.
+        expected: Place → the string that stands there now, for those that must be as read. Where
+            it is not the value but the name of the member, the name is changed instead; where it
+            is both, both are.
 
     Raises:
         EditFailed: A place is not there, stands twice, or holds something else than expected.
@@ -59,21 +61,39 @@ def edit(
     expected = expected or {}
     pieces: list[bytes] = []
     copied = 0
-    for path, start, end in _Scan(document, _tree(edits)).places():
-        if path in expected and _decoded(document[start:end], path) != expected[path]:
-            raise EditFailed("what stands here is not what was read", path)
-        pieces += (document[copied:start], _encoded(edits[path], path))
-        copied = end
+    for place in _Scan(document, _tree(edits)).places():
+        new = _encoded(edits[place.path], place.path)
+        for start, end in _meant(document, place, expected.get(place.path)):
+            if (start, end) == place.name and new[0] != _QUOTE:
+                raise EditFailed("the name of a member is a string", place.path)
+            pieces += (document[copied:start], new)
+            copied = end
     pieces.append(document[copied:])
     return b"".join(pieces)
 
 
 class _Place(NamedTuple):
-    """Where the value at a path stands: bytes, half-open."""
+    """Where the value at a path stands, and the name of its member: bytes, half-open."""
 
     path: Path
-    start: int
-    end: int
+    name: tuple[int, int] | None
+    value: tuple[int, int]
+
+
+def _meant(document: bytes, place: _Place, expected: str | None) -> Iterator[tuple[int, int]]:
+    """Go through what is to be changed at a place: its value, unless its name is expected."""
+    if expected is None:
+        yield place.value
+        return
+    is_name = place.name is not None and place.path[-1] == expected
+    start, end = place.value
+    is_value = document[start] == _QUOTE and _decoded(document[start:end], place.path) == expected
+    if place.name is not None and is_name:
+        yield place.name
+    if is_value:
+        yield place.value
+    if not is_name and not is_value:
+        raise EditFailed("what stands here is not what was read", place.path)
 
 
 @dataclass(slots=True)
@@ -134,6 +154,7 @@ class _Scan:
         self._document = document
         self._root = root
         self._at = 0
+        self._name: tuple[int, int] | None = None  # of the member that is read
         self._stack: list[_Open] = []
         self._places: list[_Place] = []
 
@@ -166,6 +187,7 @@ class _Scan:
                 raise EditFailed("this is not JSON", within.node.path)
             self._at += 1
             self._space()
+        self._name = None
         step = self._key(within) if within.is_object else within.index
         within.index += 1
         node = within.node.below.get(step)
@@ -181,7 +203,7 @@ class _Scan:
         """Note the value that begins here, or open it."""
         if node.changes:
             end = _past_value(self._document, self._at)
-            self._places.append(_Place(node.path, self._at, end))
+            self._places.append(_Place(node.path, self._name, (self._at, end)))
             self._at = end
             return
         close = _CLOSE_OF.get(self._document[self._at])
@@ -203,6 +225,7 @@ class _Scan:
         if match is None:
             raise EditFailed("this is not JSON", within.node.path)
         self._at = match.end()
+        self._name = match.span(1)
         return str(_decoded(match[1], within.node.path))
 
     def _space(self) -> None:
