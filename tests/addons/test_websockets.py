@@ -115,7 +115,10 @@ async def test_a_tool_call_is_an_action(worker: Worker, connect: Connect) -> Non
     await socket.write_message(create("List"))
     await answer(socket)
     trace = await worker.journal.trace()
-    assert [(a.name, a.arguments) for a in trace.actions] == [("shell", '{"command":"ls"}')]
+    assert [(a.name, a.arguments) for a in trace.actions] == [
+        ("shell", '{"command":"ls"}'),
+        ("shell", "ls"),
+    ]
 
 
 async def test_a_connection_that_closes_in_a_call_is_recorded(

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from botocore.eventstream import EventStreamBuffer  # type: ignore[import-untyped]  # no stubs exist
 
 from llmtrace.domain.findings import Verdict
 from llmtrace.domain.traces import Outcome, Trace
@@ -352,8 +353,6 @@ def _documents(answer: httpx2.Response) -> Iterator[Any]:
     elif kind == "application/x-ndjson":
         yield from map(json.loads, answer.text.splitlines())
     elif kind == "application/vnd.amazon.eventstream":
-        from botocore.eventstream import EventStreamBuffer
-
         buffer = EventStreamBuffer()
         buffer.add_data(answer.content)
         yield from (json.loads(message.payload) for message in buffer if message.payload)

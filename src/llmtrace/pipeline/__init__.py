@@ -2,6 +2,7 @@
 
 from llmtrace.pipeline.call import Call, Refusal, RequestHead
 from llmtrace.pipeline.journal import Journal, JournalUnavailable
-from llmtrace.pipeline.pipeline import Bounds, Pipeline
+from llmtrace.pipeline.pipeline import Pipeline
+from llmtrace.pipeline.requests import Bounds
 
 __all__ = ["Bounds", "Call", "Journal", "JournalUnavailable", "Pipeline", "Refusal", "RequestHead"]

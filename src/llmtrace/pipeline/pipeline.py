@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -17,14 +17,15 @@ from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.call import Call, Refusal, RequestHead
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.counters import Counters
-from llmtrace.pipeline.credentials import Credentials, TooManyCredentials, value_at
+from llmtrace.pipeline.credentials import Credentials, TooManyCredentials
 from llmtrace.pipeline.deferred import Deferred
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.gated import GatedTap, MessageGate
 from llmtrace.pipeline.identity import BadIdentity, Identifier
 from llmtrace.pipeline.journal import Journal, JournalUnavailable
+from llmtrace.pipeline.reading import MAX_NAME, RequestReader
 from llmtrace.pipeline.requests import (
-    FREE_FORM,
+    Bounds,
     fault,
     is_coded,
     is_text,
@@ -33,33 +34,19 @@ from llmtrace.pipeline.requests import (
 )
 from llmtrace.pipeline.threads import LARGE, off_loop
 from llmtrace.providers import jsongate
-from llmtrace.providers.base import Json, RequestView, Route
-from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody, decode_request
+from llmtrace.providers.base import Json
+from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody
 from llmtrace.providers.detect import route
 from llmtrace.providers.hosts import HostTable
-from llmtrace.providers.jsongate import BadJson, JsonLimits, Reason
-from llmtrace.providers.media import CREDENTIAL
+from llmtrace.providers.jsongate import BadJson
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.registry import dialect as dialect_named
 
 logger = logging.getLogger(__name__)
 
-MAX_NAME: Final = 1024
-"""Characters of a model's name that are kept."""
 RECORD_ERROR: Final = (
     "LLMTrace cannot record this call now and is set to refuse what it cannot record."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How much of a call is read and kept, in bytes."""
-
-    decoded_bytes: int
-    decoded_ratio: int
-    answer_bytes: int
-    frame_bytes: int
-    json: JsonLimits
 
 
 class Pipeline:
@@ -91,6 +78,12 @@ class Pipeline:
         self._refuse_unrecorded = refuse_unrecorded
         self._keep_bodies = keep_bodies
         self._conversations = Conversations()
+        self._reader = RequestReader(
+            hosts=hosts,
+            bounds=bounds,
+            conversations=self._conversations,
+            keep_bodies=keep_bodies,
+        )
         self._deferred = Deferred()
 
     # --- identify ---------------------------------------------------------------------------
@@ -148,7 +141,7 @@ class Pipeline:
         began = time.monotonic()
         try:
             content, parsed = await off_loop(
-                LARGE if is_coded(call.head) else len(body), self._read, call, body
+                LARGE if is_coded(call.head) else len(body), self._reader.read, call, body
             )
         except (UndecodableBody, BodyTooLarge, BadJson, TooManyCredentials) as error:
             return await self.refuse(call, *fault(error))
@@ -229,7 +222,7 @@ class Pipeline:
             call.request_body = Body(content=content, media_type="application/json")
         began = time.monotonic()
         try:
-            await off_loop(len(content), self._understand, call, body)
+            await off_loop(len(content), self._reader.understand, call, body)
         except TooManyCredentials as error:
             return await self.refuse(call, *fault(error)), tap
         call.know(stream=True)
@@ -246,7 +239,7 @@ class Pipeline:
             parts=[*call.view.parts, *more.parts],
             media=[*call.view.media, *more.media],
         )
-        self._note_unread(call, more, body)
+        self._reader.note_unread(call, more, body)
 
     async def pass_unread(self, call: Call, reason: str, size: int) -> Refusal | None:
         """Put a request on record whose body goes on unread, and say why."""
@@ -268,84 +261,6 @@ class Pipeline:
         call.status = status
         await self.finish(call, outcome=Outcome.REFUSED, code=code, message=message)
         return refusal
-
-    def _read(self, call: Call, body: bytes) -> tuple[bytes, Json]:
-        bounds = self._bounds
-        content = decode_request(
-            body,
-            call.head.values("content-encoding"),
-            max_size=bounds.decoded_bytes,
-            max_ratio=bounds.decoded_ratio,
-        )
-        call.request_bytes = len(content)
-        media_type = next(iter(call.head.values("content-type")), "")
-        if content and self._keep_bodies:
-            call.request_body = Body(content=content, media_type=media_type)
-        parsed = self._json(call, content, media_type)
-        if parsed is not None:
-            self._understand(call, parsed)
-        return content, parsed
-
-    def _json(self, call: Call, content: bytes, media_type: str) -> Json:
-        """Parse a body; None if the route takes other bodies too and this is one."""
-        wanted = not call.route.generic and call.route.operation not in FREE_FORM
-        if call.head.method in ("GET", "HEAD", "DELETE", "OPTIONS") and not content:
-            return None
-        if not wanted:
-            if not content:
-                return None
-            if "json" not in media_type and content.lstrip()[:1] not in (b"{", b"["):
-                call.gap("not_json", len(content))
-                return None
-            try:
-                return jsongate.parse(content, self._bounds.json)
-            except BadJson as error:
-                if error.reason is not Reason.INVALID:
-                    raise  # it is JSON, and not one that can be judged
-                call.gap("bad_json", len(content))
-                return None
-        return jsongate.parse(content, self._bounds.json)
-
-    def _understand(self, call: Call, body: Json) -> None:
-        if call.route.generic:
-            self._reroute(call, body)
-        view = call.view = call.dialect.request(body, call.route)
-        session = call.known["session"] or view.conversation_hint
-        call.thread = self._conversations.begin(call.known["tenant"], session, view)
-        self._note_unread(call, view, body)
-        call.know(
-            model=(view.model or call.known["model"])[:MAX_NAME],
-            stream=view.stream if call.route.stream is None else call.route.stream,
-            session=session[:128],
-            conversation=call.thread.conversation,
-            parent_conversation=call.thread.parent,
-            turn=call.thread.turn,
-            media=tuple(view.media),
-        )
-
-    def _note_unread(self, call: Call, view: RequestView, body: Json) -> None:
-        """Account for what has no text to read; media that has some was read as parts."""
-        read = {part.path for part in view.parts}
-        for media in view.media:
-            if media.mime == CREDENTIAL:
-                call.credentials.add(value_at(body, media.path))
-            elif media.path not in read:
-                call.gap("media", media.size or 0, media.location)
-        for unread in view.unread:
-            call.gap(unread.reason, unread.size)
-
-    def _reroute(self, call: Call, body: Json) -> None:
-        """Look again with the body: an unknown path may speak a known dialect."""
-        head = call.head
-        headers = {name.lower(): value for name, value in reversed(head.headers)}
-        target = target_of(head, headers)
-        found = route(target, provider_hint=head.provider_hint, body=body, hosts=self._hosts)
-        self._follow(call, found)
-
-    def _follow(self, call: Call, found: Route) -> None:
-        call.route = found
-        call.dialect = dialect_named(found.dialect)
-        call.know(provider=found.provider, dialect=found.dialect, operation=found.operation)
 
     async def _begin(self, call: Call) -> Refusal | None:
         body = call.request_body

@@ -1,6 +1,7 @@
 """What a request's head tells of it, and what is answered to one that cannot be read."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -9,7 +10,7 @@ from llmtrace.pipeline.credentials import TooManyCredentials
 from llmtrace.pipeline.identity import BadIdentity
 from llmtrace.providers.base import Target
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody
-from llmtrace.providers.jsongate import BadJson
+from llmtrace.providers.jsongate import BadJson, JsonLimits
 
 FREE_FORM: Final = frozenset({"files", "images", "audio", "telemetry", "other", "models"})
 """Operations whose bodies need not be JSON."""
@@ -21,6 +22,17 @@ FAULTS: Final[Mapping[type[ValueError], tuple[int, str]]] = {
     TooManyCredentials: (431, "too_many_credentials"),
 }
 """Status and code of each reason not to read a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much of a call is read and kept, in bytes."""
+
+    decoded_bytes: int
+    decoded_ratio: int
+    answer_bytes: int
+    frame_bytes: int
+    json: JsonLimits
 
 
 def target_of(head: RequestHead, headers: Mapping[str, str]) -> Target:
