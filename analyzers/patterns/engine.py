@@ -5,32 +5,24 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import batched, groupby
 from operator import itemgetter
 from threading import Lock
 from typing import Final
 
-from llmtrace.analyzers.automata import Together, together, weaken
 from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
 from llmtrace.analyzers.normalize import Aligned, Concealment, Folded, Seen, View, fold, views
-from llmtrace.analyzers.patterns.finding import REACH, Finder, Found, Region, Scanned, Unfinished
-from llmtrace.analyzers.patterns.holds import Hold, fits, holds_of, undecided
+from llmtrace.analyzers.patterns.finding import Found, Scanned, Unfinished
+from llmtrace.analyzers.patterns.groups import Group, Groups
+from llmtrace.analyzers.patterns.holds import fits, undecided
 from llmtrace.analyzers.patterns.overlaps import resolve
-from llmtrace.analyzers.patterns.rules import LEFT, Rule
+from llmtrace.analyzers.patterns.rules import Rule
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Origin
 
 MAX_HITS: Final = 10_000
 """Hits of one rule in one window; past that the rest is reported as skipped."""
-AT_ONCE: Final = (40, 9_000)
-"""Rules, and characters of their patterns, of one automaton. One automaton of all rules would be
-the fastest on text like that before; but each of its states is a product of all that the rules
-wait for, and new text would meet new states for ever."""
-PIECE: Final = 16_384
-"""Bytes after which a view is cut for the automata, so that few rules are candidates in each."""
 WINDOW: Final = 1 << 20
 """Code points after which a longer text is cut; every rule sees what is around a cut."""
 BEFORE: Final = 1_024
@@ -44,102 +36,6 @@ CONCEALED: Final[Mapping[str, tuple[Severity, float]]] = {
 """How bad each way of hiding text is, and how sure that it was meant to hide something."""
 ENGINE: Final = "1"
 """Changes when the same rules could find something else."""
-
-
-class _Group:
-    """Rules that look at the same view, matched at once. Compiled when first needed."""
-
-    def __init__(self, rules: Iterable[Rule], *, whole: bool) -> None:
-        self._finders = [Finder(rule) for rule in rules]
-        self._whole = whole
-
-    def prepare(self) -> None:
-        """Compile each rule by itself."""
-        for finder in self._finders:
-            finder.prepare()
-
-    @cached_property
-    def _sets(self) -> Sequence[tuple[int, Together]]:
-        """Return the automata, each with the number of its first rule."""
-        patterns = [weaken(f.rule.anchor or f.rule.pattern) for f in self._finders]
-        packs = [f.rule.source for f in self._finders]
-        return [(first, together(patterns[first:end])) for first, end in shares(packs, patterns)]
-
-    def candidates(
-        self, scanned: Scanned, context: Context
-    ) -> Iterator[tuple[Finder, Sequence[Region]]]:
-        """Yield the rules that could match and that apply to such a text, and where."""
-        found: dict[int, list[Region]] = {}
-        for region, data in _pieces(scanned.data, whole=self._whole):
-            for first, patterns in self._sets:
-                for index in patterns.Match(data) or ():
-                    found.setdefault(first + index, []).append(region)
-        for index in sorted(found):
-            rule = self._finders[index].rule
-            if context.role in rule.roles and context.direction in rule.directions:
-                yield self._finders[index], found[index]
-
-
-def _pieces(data: bytes, *, whole: bool) -> Iterator[tuple[Region, bytes]]:
-    """Cut a text where it is long, so that a rule that could match is searched for only there.
-
-    Each piece comes with what is around it: any match that begins in it and is not longer than
-    ``REACH`` lies within.
-    """
-    if whole or len(data) <= 3 * PIECE // 2:
-        yield (0, len(data)), data
-        return
-    begin = 0
-    while begin < len(data):
-        end = begin + PIECE
-        while end < len(data) and data[end] & 0xC0 == 0x80:
-            end += 1  # not within a character
-        end = min(end, len(data))
-        yield (begin, end), data[max(0, begin - LEFT) : end + REACH]
-        begin = end
-
-
-def shares(packs: Sequence[str], patterns: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield from where to where patterns go into one automaton.
-
-    Patterns of one pack stay together where they can: they wait for similar things, and so make
-    fewer states. Small packs are put together.
-    """
-    most, longest = AT_ONCE
-    first = end = 0
-    for _, rules in groupby(range(len(packs)), key=packs.__getitem__):
-        for part in batched(rules, most):
-            size = sum(len(pattern) for pattern in patterns[first : part[-1] + 1])
-            if first < end and (part[-1] + 1 - first > most or size > longest):
-                yield first, end
-                first = end
-            end = part[-1] + 1
-    if first < end:
-        yield first, end
-
-
-class _Groups:
-    """Some rules by the view that they look at; those that find long spans apart."""
-
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self.canonical = self._of(rules, "canonical")
-        self.original = self._of(rules, "original")
-        self.holds = {
-            view: holds_of(
-                Hold(rule.hold, rule.max_length, rule.begin, rule.end)
-                for rule in rules
-                if rule.view == view and rule.hold
-            )
-            for view in ("canonical", "original")
-        }
-
-    @staticmethod
-    def _of(rules: Sequence[Rule], view: str) -> tuple[_Group, ...]:
-        by_length: dict[bool, list[Rule]] = {}
-        for rule in rules:
-            if rule.view == view:
-                by_length.setdefault(rule.max_length * 4 > REACH, []).append(rule)
-        return tuple(_Group(found, whole=long) for long, found in by_length.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +57,8 @@ class PatternAnalyzer:
     def __init__(self, rules: Iterable[Rule], *, name: str = "patterns") -> None:
         self._rules = tuple(rules)
         self._name = name
-        self._all = _Groups(self._rules)
-        self._held = _Groups([rule for rule in self._rules if rule.hold])
+        self._all = Groups(self._rules)
+        self._held = Groups([rule for rule in self._rules if rule.hold])
         self._skips: Counter[Skipped] = Counter()
         self._lock = Lock()
         seal = hashlib.blake2b(ENGINE.encode(), digest_size=12)
@@ -287,7 +183,7 @@ class _Search:
 
     def window(
         self,
-        groups: _Groups,
+        groups: Groups,
         text: str,
         offset: int,
         start: int,
@@ -334,7 +230,7 @@ class _Search:
                     )
                 )
 
-    def _view(self, groups: Iterable[_Group], view: Seen, scanned: Scanned, start: int) -> None:
+    def _view(self, groups: Iterable[Group], view: Seen, scanned: Scanned, start: int) -> None:
         further = view if isinstance(view, View | Aligned) else None
         for group in groups:
             for finder, regions in group.candidates(scanned, self._context):

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.analyzers.base import Context, Direction, Hit, Skipped, StreamAnalyzer
-from llmtrace.analyzers.patterns import PatternAnalyzer, engine
-from llmtrace.analyzers.patterns.engine import shares
+from llmtrace.analyzers.patterns import PatternAnalyzer, engine, groups
 from llmtrace.analyzers.patterns.packs import read_pack
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Origin, Role
@@ -197,7 +196,7 @@ def test_cutting_a_long_text_changes_nothing(pieces: list[str]) -> None:
     text = " ".join(pieces)
     whole = PATTERNS.analyze(text, HERE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "PIECE", 64)
+        patch.setattr(groups, "PIECE", 64)
         assert PATTERNS.analyze(text, HERE) == whole
         patch.setattr(engine, "WINDOW", 64)
         assert PATTERNS.analyze(text, HERE) == whole
@@ -294,14 +293,3 @@ def test_what_is_decided_stays(text: str, more: str) -> None:
 def test_an_empty_text_is_settled() -> None:
     made = PATTERNS.settled("", HERE, 0, ended=True)
     assert (list(made.hits), made.cut, made.keep) == ([], 0, 0)
-
-
-# --- automata -----------------------------------------------------------------------------------
-
-
-def test_packs_stay_together_and_small_ones_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "AT_ONCE", (4, 100))
-    packs = [*"aa", *"bb", *"cccccc", "d"]
-    assert list(shares(packs, ["x"] * 11)) == [(0, 4), (4, 8), (8, 11)]
-    assert list(shares(packs, ["x" * 30] * 11)) == [(0, 2), (2, 4), (4, 8), (8, 11)]
-    assert list(shares([], [])) == []
