@@ -14,6 +14,8 @@ import re2  # type: ignore[import-untyped] # Google's binding ships no types; ou
 
 WIDEST: Final = 8
 """Counted repetitions up to this many stay as they are."""
+_MEMORY: Final = 2 << 20
+"""Bytes that one pattern may take with its automata; over it, RE2 starts their caches anew."""
 _SET_MEMORY: Final = 16 << 20
 """Bytes that the automaton of a set may take; over it, RE2 starts its cache anew."""
 
@@ -79,7 +81,7 @@ class Together(Protocol):
         ...
 
 
-def _options(*, max_mem: int = 8 << 20, captures: bool = True) -> re2.Options:
+def _options(*, max_mem: int = _MEMORY, captures: bool = True) -> re2.Options:
     made = re2.Options()
     made.max_mem = max_mem
     made.log_errors = False

@@ -4,7 +4,7 @@ import pytest
 
 from llmtrace.analyzers.base import Context, Direction
 from llmtrace.analyzers.patterns import groups
-from llmtrace.analyzers.patterns.finding import Region, Scanned
+from llmtrace.analyzers.patterns.finding import Scanned
 from llmtrace.analyzers.patterns.groups import Group, shares
 from llmtrace.analyzers.patterns.rules import Rule
 from llmtrace.domain.findings import Severity
