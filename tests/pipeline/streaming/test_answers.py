@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from llmtrace.domain.answers import Answer, AnswerEvent, ChannelKind
 from llmtrace.pipeline.streaming import AnswerGate, FrameGate, GateBounds, gate_whole
 from llmtrace.pipeline.streaming.channels import PATIENCE
+from llmtrace.pipeline.streaming.stops import FRAME_TOO_LARGE
 from llmtrace.providers.base import Frame
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.endings.registry import CHUNK_CUTS
@@ -442,3 +443,117 @@ def test_holding_has_a_bound(case: Case) -> None:
         assert result.gate.blocked is not None
         assert b"yyy" not in result.out
         assert result.answer.error is not None
+
+
+# --- bytes that are not as they should be
+
+
+CHAT: Final = dialect_named("openai.chat")
+
+
+def chat(text: str, finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
+    return b"data: %b\n\n" % json.dumps({"choices": [choice]}).encode()
+
+
+def stream(**options: Any) -> AnswerGate:
+    return AnswerGate(CHAT, PatternJudge(), media_type="text/event-stream", **options)
+
+
+def test_odd_bytes_are_written_in_the_one_way() -> None:
+    gate = stream()
+    one, two = chat("one "), chat("two ")
+    odd = (
+        b"\xef\xbb\xbf: \xffhello\r\rid: 3\r\n"
+        + one.replace(b"\n", b"\r\n")
+        + b"retry: 1\n\n"
+        + two
+    )
+    assert gate.receive(odd) == b": keepalive\n\nid: 3\n" + one + two
+    assert gate.receive(b": any words\n") == b": keepalive\n\n"
+
+
+def test_an_event_of_any_size_is_not_passed_unread() -> None:
+    gate = stream(max_frame=1_000)
+    out = gate.receive(chat("one "))
+    out += gate.receive(chat("x" * 2_000)) + gate.receive(chat("more "))
+    assert out.startswith(chat("one "))
+    assert b"xxx" not in out
+    assert b"more" not in out
+    assert gate.blocked is not None
+    assert gate.blocked.code == FRAME_TOO_LARGE
+    assert gate.close() == b""
+
+
+@pytest.mark.parametrize(
+    ("rest", "error"),
+    [
+        pytest.param(b"data: {", True, id="cut-in-an-event"),
+        pytest.param(b"", False, id="cut-between-events"),
+        pytest.param(chat("", "stop") + b"data: [DONE]\n", False, id="cut-behind-the-stop"),
+    ],
+)
+def test_an_answer_that_is_cut_in_an_event_ends_in_an_error(rest: bytes, error: bool) -> None:
+    gate = stream()
+    out = gate.receive(chat("one ") + rest) + gate.close()
+    assert (b"broke off" in out) == error
+    assert (gate.blocked is not None) == error
+
+
+def test_a_media_type_that_is_no_stream_is_refused() -> None:
+    with pytest.raises(ValueError, match="text/plain"):
+        AnswerGate(CHAT, PatternJudge(), media_type="text/plain")
+
+
+def test_a_stream_under_a_wrong_name_is_read_as_one() -> None:
+    body = chat(f"it is {SSN}, ") + chat("", "stop") + b"data: [DONE]\n\n"
+    whole = gate_whole(CHAT, body, PatternJudge())
+    assert whole.body == body.replace(SSN.encode(), b"[SSN]")
+    assert whole.edited
+    assert whole.events
+
+
+@pytest.mark.parametrize("drop", [False, True], ids=["pass", "drop"])
+@pytest.mark.parametrize(
+    ("body", "clean"),
+    [(b"<html>plain</html>", True), (f"<html>{SSN}</html>".encode(), False)],
+    ids=["clean", "with-a-secret"],
+)
+def test_what_cannot_be_read_passes_only_if_nothing_is_seen_in_it(
+    body: bytes, clean: bool, drop: bool
+) -> None:
+    whole = gate_whole(CHAT, body, PatternJudge(), drop_unread=drop)
+    assert whole.body == (body if clean and not drop else None)
+    assert (whole.blocked is None) == (whole.body is not None)
+
+
+def test_a_whole_answer_of_a_thousand_texts_is_one_frame() -> None:
+    choices = [
+        {"index": n, "message": {"content": f"{n}: {SSN}"}, "finish_reason": "stop"}
+        for n in range(1_000)
+    ]
+    whole = gate_whole(CHAT, json.dumps({"choices": choices}).encode(), PatternJudge())
+    assert whole.body is not None
+    assert whole.body.count(b"[SSN]") == 1_000
+
+
+def test_a_whole_answer_is_stopped_by_its_words() -> None:
+    message = {"role": "assistant", "content": f"a {FORBIDDEN} word"}
+    body = json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
+    whole = gate_whole(CHAT, body, PatternJudge())
+    assert whole.body is None
+    assert whole.blocked is not None
+    assert (whole.blocked.message, whole.blocked.refused) == (REASON, False)
+
+
+def test_a_fault_can_let_the_stream_go() -> None:
+    gate = stream()
+    assert gate.receive(chat("AKIA")) == b""
+    assert gate.let_go() == chat("AKIA")
+    assert gate.receive(chat(SSN)) == chat(SSN)
+
+
+def test_unreadable_members_of_a_whole_answer_can_be_refused() -> None:
+    body = json.dumps({"choices": [{"message": {"content": "x"}}] * 10_001}).encode()
+    assert gate_whole(CHAT, body, PatternJudge()).body == body
+    assert gate_whole(CHAT, body, PatternJudge(), drop_unread=True).body is None

@@ -239,6 +239,27 @@ def test_words_before_the_stop_still_go_on() -> None:
     assert REASON.encode() in out[2].data
 
 
+def test_a_word_that_waits_goes_on_before_the_stop() -> None:
+    running = gate()
+    out = feed(running, chunk(content="one"), chunk(content=f", {FORBIDDEN}. "))
+    assert said(out[:1]) == "one"
+    assert REASON.encode() in out[1].data
+
+
+def test_a_word_that_waits_goes_on_before_a_refusal() -> None:
+    running = gate(bounds=GateBounds(tool_call=5))
+    out = feed(running, chunk(content="one"), call(0, '{"a": 12345}', name="look"))
+    assert said(out[:1]) == "one"
+    assert running.blocked is not None
+    assert running.blocked.refused
+
+
+def test_an_answer_that_broke_off_never_looks_whole() -> None:
+    running = gate(blocks="graceful")
+    feed(running, call(0, "{}", name="one"))
+    assert b'"error"' in running.close()[0].data
+
+
 def test_what_cannot_be_changed_stops_the_answer() -> None:
     running = gate()
     frame = Frame(event="", data=json.dumps({"choices": [], f"my number {SSN}": "x y"}).encode())

@@ -106,3 +106,11 @@ def test_every_dialect_can_end_in_its_error(name: str) -> None:
     error = collector.answer().error
     assert error is not None
     assert error.message == "Not today."
+
+
+@pytest.mark.parametrize("name", ["openai.responses", "openai.realtime"])
+def test_an_error_can_be_told_without_its_name(name: str) -> None:
+    (frame,) = error_frames(DIALECTS[name], code="llmtrace_blocked", message="Not today.")
+    error = json.loads(frame.data)
+    assert (error["type"], error["status"], error["code"]) == ("error", 400, "llmtrace_blocked")
+    assert error["error"]["message"] == "Not today."

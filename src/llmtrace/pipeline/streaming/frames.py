@@ -215,7 +215,7 @@ class FrameGate:
         if stop := self._channels.flush():
             return self._stopped(stop)
         choice = tool.channel.choice
-        frames = self._released(before=tool.first)
+        frames = self._released()
         frames += self._beside(tool)
         self.stopped_at = tool.first
         self.blocked = Blocked(
@@ -247,8 +247,7 @@ class FrameGate:
 
     def _stopped(self, stop: Stop) -> list[Frame]:
         """End the answer in a text. What came before that frame, and is decided, still goes."""
-        frames = self._released(before=stop.entry)
-        return frames + self.stop(BLOCKED, stop.reason)
+        return self._released() + self.stop(BLOCKED, stop.reason)
 
     def _end(self, style: Style, *, text: str = "") -> list[Frame]:
         """Throw away what is held, and return what ends the answer instead."""
@@ -262,11 +261,11 @@ class FrameGate:
             return self._ending.end(text, filtered=not blocked.refused)
         return error_frames(self._dialect, code=blocked.code, message=blocked.message)
 
-    def _released(self, before: Entry | None = None) -> list[Frame]:
+    def _released(self) -> list[Frame]:
         """Return the frames that nothing holds any more."""
         queue = self._queue
         frames: list[Frame] = []
-        while queue and not queue[0].pending and queue[0] is not before:
+        while queue and not queue[0].pending:
             entry = queue.popleft()
             self.held_bytes -= len(entry.frame.data)
             frame = entry.frame

@@ -25,9 +25,8 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """An answer must stop at this piece of it."""
+    """An answer must stop. The frame where it must is not decided, and holds what follows."""
 
-    entry: Entry
     reason: str
 
 
@@ -151,7 +150,7 @@ class TextChannel:
         """Decide what stands before ``offset``, and stop in the piece where that is."""
         self._decided = max(self._decided, offset)
         self._resolve()
-        return Stop(self._pieces[0].entry, reason)
+        return Stop(reason)
 
     def _resolve(self) -> None:
         pieces, decided = self._pieces, self._decided

@@ -1,11 +1,12 @@
 """The endings by dialect: one line each. A dialect without one ends in its error."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
-from llmtrace.providers.base import Dialect, Frame
+from llmtrace.providers.base import Dialect, Frame, Json
 from llmtrace.providers.endings.anthropic import AnthropicEnding, whole_anthropic
-from llmtrace.providers.endings.base import ChunkCut, Ending, WholeEnding
+from llmtrace.providers.endings.base import ChunkCut, Ending, WholeEnding, document
 from llmtrace.providers.endings.bedrock import (
     ConverseEnding,
     InvokeEnding,
@@ -27,6 +28,7 @@ from llmtrace.providers.endings.responses import (
     whole_responses,
 )
 from llmtrace.providers.framing.registry import framing_for
+from llmtrace.providers.openai_errors import encode
 
 ENDINGS: Final[Mapping[str, Callable[[], Ending]]] = {
     "openai.chat": ChatEnding,
@@ -68,10 +70,20 @@ _ERROR_TYPES: Final[Mapping[str, str]] = {
     "ollama.generate": "application/x-ndjson",
 }
 """Media types that ``stream_error`` is written in, where that is not SSE."""
+_TYPED_ERRORS: Final = frozenset({"openai.responses", "openai.realtime"})
+"""Dialects whose events, errors too, are told by their ``type`` where they have no name."""
 
 
 def error_frames(dialect: Dialect, *, code: str, message: str) -> list[Frame]:
     """Return the frames that end a stream of this dialect with an error."""
     written = dialect.stream_error(code=code, message=message)
     framing = framing_for(_ERROR_TYPES.get(dialect.name, "text/event-stream"))
-    return [] if framing is None else [*framing.receive(written), *framing.close()]
+    frames = [] if framing is None else [*framing.receive(written), *framing.close()]
+    if dialect.name in _TYPED_ERRORS:
+        return [replace(one, data=encode(_typed(document(one.data), code))) for one in frames]
+    return frames
+
+
+def _typed(error: dict[str, Json], code: str) -> dict[str, Json]:
+    """Return an error as a WebSocket's clients know it: by its type."""
+    return {"type": "error", "status": 400, "code": code, **error}
