@@ -210,6 +210,33 @@ def test_a_text_can_go_on_behind_its_repeat() -> None:
     assert [after(one, "") for one in entries] == ["[SSN], so ", "[SSN], so ", "and [KEY], yes "]
 
 
+@pytest.mark.parametrize(
+    ("before", "shown"),
+    [
+        pytest.param("see https://example.com/?q=" + "a" * 500, True, id="long-url"),
+        pytest.param("see https://example.com/?q=" + "a" * 5_000, False, id="endless-url"),
+        pytest.param("see https://example.com/ and " + "a" * 500, False, id="url-that-ended"),
+    ],
+)
+def test_a_judge_is_shown_the_url_that_a_value_stands_in(before: str, shown: bool) -> None:
+    class Looking(Spans):
+        seen = ""
+
+        def rulings(self, text: str, channel: Channel) -> Sequence[Ruling]:
+            self.seen = text
+            return []
+
+    judge = Looking()
+    channel = TextChannel(TEXT, judge, max_hold=100)
+    for at in range(0, len(before), 7):
+        channel.append(entry(at), ("t",), before[at : at + 7])
+        channel.advance()
+    channel.append(entry(0), ("t",), MASKED)
+    channel.advance()
+    assert ("https://" in judge.seen) == shown
+    assert len(judge.seen) < 2_400
+
+
 def test_no_more_is_held_than_may_be() -> None:
     class Never(PatternJudge):
         def undecided(self, text: str, channel: Channel) -> int:
