@@ -191,7 +191,7 @@ def test_time_is_up_between_parts() -> None:
 
 def test_an_answer_is_told_by_channel_and_only_what_a_stream_could_act_on_acts() -> None:
     judge = detection(secret__token=Verdict.REDACT, prompt_injection=Verdict.BLOCK)
-    secret, attack = judge.answer(CALLER, Answer(texts={TEXT: "SECRET attack"}))
+    secret, attack = judge.answer(CALLER, Answer(texts={TEXT: "SECRET attack"})).findings
     assert (secret.location, secret.verdict) == ("answer[0].text[0]", Verdict.REDACT)
     assert attack.verdict is Verdict.FLAG
 
@@ -200,8 +200,8 @@ def test_signed_reasoning_is_never_changed() -> None:
     judge = detection(secret__token=Verdict.REDACT)
     reasoning = Answer(texts={Channel(0, ChannelKind.REASONING): "SECRET"})
     signed = Caller(dialect="anthropic.messages")
-    assert judge.answer(signed, reasoning)[0].verdict is Verdict.FLAG
-    assert judge.answer(CALLER, reasoning)[0].verdict is Verdict.REDACT
+    assert judge.answer(signed, reasoning).findings[0].verdict is Verdict.FLAG
+    assert judge.answer(CALLER, reasoning).findings[0].verdict is Verdict.REDACT
 
 
 def test_a_tool_call_is_judged_as_words_and_as_an_action() -> None:
@@ -212,7 +212,7 @@ def test_a_tool_call_is_judged_as_words_and_as_an_action() -> None:
         name="Bash",
         arguments='{"command": "rm -rf / # SECRET"}',
     )
-    found = judge.answer(CALLER, Answer(tool_calls=(call,)))
+    found = judge.answer(CALLER, Answer(tool_calls=(call,))).findings
     assert {f.kind for f in found} >= {"secret.token", "dangerous_command"}
     assert all(f.location == "answer[0].tool_call[0].arguments" for f in found)
 

@@ -1,5 +1,6 @@
 """Detection on calls: what is done, what is kept, and what happens when it fails."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from llmtrace.domain.answers import Answer
 from llmtrace.domain.findings import Finding, Severity, Verdict
+from llmtrace.domain.parts import Path
 from llmtrace.domain.traces import Body
 from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.counters import Counters
@@ -18,7 +20,8 @@ from llmtrace.providers.base import Route
 from llmtrace.providers.registry import dialect
 
 CONTENT = b'{"messages": [{"content": "my SECRET"}]}'
-PLACE = ("messages", 0, "content")
+PLACE: Path = ("messages", 0, "content")
+TEXTS: Mapping[Path, str] = {PLACE: "my SECRET"}
 
 
 class Scripted:
@@ -34,10 +37,7 @@ class Scripted:
             raise self.said
         return self.said
 
-    def answer(self, *_: object) -> tuple[Finding, ...]:
-        if isinstance(self.said, Exception):
-            raise self.said
-        return self.said.findings
+    answer = request
 
 
 def finding(verdict: Verdict) -> Finding:
@@ -95,7 +95,9 @@ def enforcement(said: Judgement | Exception, **more: Any) -> tuple[Enforcement, 
 
 async def test_an_edit_is_forwarded_and_kept() -> None:
     one = finding(Verdict.REDACT)
-    judge, counters = enforcement(Judgement(findings=(one,), edits={PLACE: "my LLMT_X"}))
+    judge, counters = enforcement(
+        Judgement(findings=(one,), edits={PLACE: "my LLMT_X"}, texts=TEXTS)
+    )
     about = call()
     assert await judge.request(about, CONTENT, {}) is None
     assert about.forward == CONTENT.replace(b"SECRET", b"LLMT_X")
@@ -119,7 +121,7 @@ async def test_in_observe_mode_nothing_is_done_and_all_is_told() -> None:
 async def test_a_block_names_kind_rule_and_trace_and_keeps_no_value() -> None:
     one = finding(Verdict.BLOCK)
     judge, _ = enforcement(
-        Judgement(findings=(one,), blocked=one, hidden={PLACE: "my [SECRET:TOKEN]"}),
+        Judgement(findings=(one,), blocked=one, hidden={PLACE: "my [SECRET:TOKEN]"}, texts=TEXTS),
         block_status=403,
     )
     about = call()
@@ -134,7 +136,7 @@ async def test_a_block_names_kind_rule_and_trace_and_keeps_no_value() -> None:
 
 
 async def test_a_signed_body_is_not_changed_but_refused() -> None:
-    judged = Judgement(findings=(finding(Verdict.REDACT),), edits={PLACE: "my X"})
+    judged = Judgement(findings=(finding(Verdict.REDACT),), edits={PLACE: "my X"}, texts=TEXTS)
     judge, _ = enforcement(judged)
     about = call(("Authorization", "AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=00"))
     stop = await judge.request(about, CONTENT, {})
@@ -144,7 +146,29 @@ async def test_a_signed_body_is_not_changed_but_refused() -> None:
 
 
 async def test_what_cannot_be_put_in_its_place_is_refused() -> None:
-    judged = Judgement(findings=(finding(Verdict.REDACT),), edits={("nowhere",): "X"})
+    judged = Judgement(
+        findings=(finding(Verdict.REDACT),), edits={("nowhere",): "X"}, texts={("nowhere",): "x"}
+    )
+    judge, _ = enforcement(judged)
+    stop = await judge.request(call(), CONTENT, {})
+    assert stop is not None
+    assert stop.code == "llmtrace_blocked_uneditable"
+
+
+async def test_what_is_not_what_was_read_is_refused() -> None:
+    judged = Judgement(
+        findings=(finding(Verdict.REDACT),), edits={PLACE: "X"}, texts={PLACE: "decoded"}
+    )
+    judge, _ = enforcement(judged)
+    stop = await judge.request(call(), CONTENT, {})
+    assert stop is not None
+    assert stop.code == "llmtrace_blocked_uneditable"
+
+
+async def test_two_texts_in_one_place_cannot_both_be_changed() -> None:
+    judged = Judgement(
+        findings=(finding(Verdict.REDACT),), edits={PLACE: "X"}, texts=TEXTS, entangled=True
+    )
     judge, _ = enforcement(judged)
     stop = await judge.request(call(), CONTENT, {})
     assert stop is not None
@@ -153,7 +177,11 @@ async def test_what_cannot_be_put_in_its_place_is_refused() -> None:
 
 async def test_a_request_within_a_message_is_edited_there() -> None:
     message = b'{"type": "response.create", "response": {"input": "my SECRET"}}'
-    judged = Judgement(findings=(finding(Verdict.REDACT),), edits={("input",): "my X"})
+    judged = Judgement(
+        findings=(finding(Verdict.REDACT),),
+        edits={("input",): "my X"},
+        texts={("input",): "my SECRET"},
+    )
     judge, _ = enforcement(judged)
     about = call()
     await judge.request(about, message, {}, within=("response",))

@@ -1,5 +1,8 @@
 """Wires detection into a worker: detectors, policy, and what hides values."""
 
+import logging
+from typing import Final
+
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
 from llmtrace.analyzers.cache import CachedAnalyzer
 from llmtrace.app.detection import build_analyzer, build_policy
@@ -9,9 +12,12 @@ from llmtrace.pipeline.detection import Detection, Masks
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.streaming import GateBounds
 from llmtrace.policy.vault import OneWay, Vault
+from llmtrace.storage.base import StorageError
 from llmtrace.storage.sqlite_vault import SqliteVault
 
-HOUR: float = 3600.0
+logger = logging.getLogger(__name__)
+
+HOUR: Final = 3600.0
 
 
 def enforcement_of(settings: Settings, counters: Counters) -> Enforcement | None:
@@ -43,7 +49,12 @@ def enforcement_of(settings: Settings, counters: Counters) -> Enforcement | None
     return Enforcement(
         detection,
         counters,
-        bounds=GateBounds(tool_call=streaming.tool_call_bytes, frames=streaming.held_bytes),
+        bounds=GateBounds(
+            text=streaming.max_hold_chars,
+            tool_call=streaming.tool_call_bytes,
+            frames=streaming.held_bytes,
+        ),
+        block_style=config.policy.block_style,
         block_status=config.policy.block_status,
         fail_open=config.on_error == "allow",
     )
@@ -54,6 +65,10 @@ def masks_of(settings: Settings) -> Masks:
     config = settings.config
     if not config.pii.reversible:
         return OneWay()
-    durable = config.mode == "enforce" and config.storage.profile != "memory"
-    store = SqliteVault(settings.home.path / "vault.db") if durable else None
+    store = None
+    if config.mode == "enforce" and config.storage.profile != "memory":
+        try:
+            store = SqliteVault(settings.home.path / "vault.db")
+        except StorageError as error:  # calls go on: values come back as long as this process lives
+            logger.error("hidden values will not outlive this process: %s", error)
     return Vault(settings.secret(), store=store, ttl_seconds=config.pii.ttl_hours * HOUR)

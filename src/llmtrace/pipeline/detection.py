@@ -19,7 +19,7 @@ from llmtrace.pipeline.conversation import new_from
 from llmtrace.pipeline.credentials import value_at
 from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.notices import quarantine_notice
-from llmtrace.policy.placeholders import MARK, is_masked
+from llmtrace.policy.placeholders import unmasked
 from llmtrace.policy.table import Decision, Place, PolicyTable
 from llmtrace.providers.base import Json, RequestView
 
@@ -77,6 +77,10 @@ class Judgement:
     edits: Mapping[Path, str] = field(default_factory=dict)
     hidden: Mapping[Path, str] = field(default_factory=dict)
     """The same for what is kept of the request alone: values that it was blocked for."""
+    texts: Mapping[Path, str] = field(default_factory=dict)
+    """What was read at the places of both."""
+    entangled: bool = False
+    """Whether two texts stand at one place, a member's name and its value, and both must change."""
     blocked: Finding | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     """Detectors that left something out, and why."""
@@ -85,6 +89,11 @@ class Judgement:
     def verdict(self) -> Verdict:
         """The worst verdict of all findings."""
         return worst(self.findings)
+
+    @property
+    def kept_edits(self) -> Mapping[Path, str]:
+        """All that is changed in what is kept of the request."""
+        return {**self.edits, **self.hidden}
 
 
 def worst(findings: Iterable[Finding]) -> Verdict:
@@ -144,23 +153,26 @@ class Detection:
 
     # --- answers ----------------------------------------------------------------------------
 
-    def answer(self, caller: Caller, answer: Answer) -> tuple[Finding, ...]:
-        """Return what there is to find in an answer, as the provider wrote it.
+    def answer(self, caller: Caller, answer: Answer) -> Judgement:
+        """Judge an answer that has ended, as the provider wrote it: its findings alone.
 
         Raises:
             DetectionTimeout: It took longer than ``seconds``.
         """
         deadline = time.monotonic() + self.seconds
         found: list[Finding] = []
+        skipped: set[tuple[str, str]] = set()
         for channel, text in answer.texts.items():
             if time.monotonic() > deadline:
                 raise DetectionTimeout
-            for hit in unmasked(text, self.analyzer.analyze(text, context_of(channel))):
+            made = inspection(self.analyzer, text, context_of(channel))
+            skipped.update((one.detector, one.reason) for one in made.skipped)
+            for hit in unmasked(text, made.hits):
                 decision = self.decide_in_answer(caller, channel, hit)
                 found.append(finding(hit, location_of(channel), decision))
         for call in answer.tool_calls:
             found += self.tool_findings(caller, call)
-        return kept(found)
+        return Judgement(findings=kept(found), skipped=tuple(sorted(skipped)))
 
     def tool_findings(self, caller: Caller, call: ToolCall) -> list[Finding]:
         """Return what there is to find in a tool call, put together."""
@@ -209,6 +221,8 @@ class _Judging:
         self._found: list[Finding] = []
         self._edits: dict[Path, str] = {}
         self._hidden: dict[Path, str] = {}
+        self._texts: dict[Path, str] = {}
+        self._entangled = False
         self._skipped: set[tuple[str, str]] = set()
         self._blocked: Finding | None = None
 
@@ -235,6 +249,8 @@ class _Judging:
                 value = part.text[hit.start : hit.end]
                 masked = detection.masks.mask(caller.tenant, hit.kind, value)
                 replaced.append((hit.start, hit.end, masked))
+        if notice is not None or replaced or hidden:
+            self._entangled |= self._texts.setdefault(part.path, part.text) != part.text
         if notice is not None:
             self._edits[part.path] = quarantine_notice(notice.kind, notice.rule)
         elif replaced:
@@ -268,6 +284,8 @@ class _Judging:
             findings=kept(self._found),
             edits=self._edits,
             hidden=self._hidden,
+            texts=self._texts,
+            entangled=self._entangled,
             blocked=self._blocked,
             skipped=tuple(sorted(self._skipped)),
         )
@@ -303,13 +321,6 @@ def finding(hit: Hit, location: str, decision: Decision) -> Finding:
         verdict=decision.verdict,
         rule=decision.rule,
     )
-
-
-def unmasked(text: str, hits: Sequence[Hit]) -> list[Hit]:
-    """Return the hits without those values that are placeholders of ours."""
-    if MARK not in text:
-        return list(hits)
-    return [hit for hit in hits if not (hit.value and is_masked(text[hit.start : hit.end]))]
 
 
 def kept(found: Sequence[Finding]) -> tuple[Finding, ...]:

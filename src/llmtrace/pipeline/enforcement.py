@@ -4,20 +4,20 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from llmtrace.domain.answers import Answer
-from llmtrace.domain.findings import Finding, Verdict
+from llmtrace.domain.findings import Verdict
 from llmtrace.domain.parts import Path
 from llmtrace.domain.traces import Body
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.detection import ORDER, Caller, Detection, Judgement, kept, worst
 from llmtrace.pipeline.judging import AnswerJudge
-from llmtrace.pipeline.streaming import GateBounds
-from llmtrace.pipeline.threads import off_loop
+from llmtrace.pipeline.streaming import GateBounds, Style
+from llmtrace.pipeline.threads import LARGE
 from llmtrace.policy.notices import block_message
 from llmtrace.providers.base import Json
 from llmtrace.providers.editing import EditFailed, edit
@@ -41,6 +41,15 @@ class Stop:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What lets the answer of one call through: who judges it, and how it ends if it must."""
+
+    judge: AnswerJudge
+    bounds: GateBounds
+    blocks: Style
+
+
 class Enforcement:
     """Takes calls through detection. One per worker."""
 
@@ -50,12 +59,14 @@ class Enforcement:
         counters: Counters,
         *,
         bounds: GateBounds,
+        block_style: Style = "error",
         block_status: int = 400,
         fail_open: bool = False,
     ) -> None:
         self.detection = detection
         self._counters = counters
         self._bounds = bounds
+        self._block_style: Style = block_style
         self._block_status = block_status
         self._fail_open = fail_open
 
@@ -70,66 +81,74 @@ class Enforcement:
         began = time.monotonic()
         detection = self.detection
         try:
-            judgement = await asyncio.wait_for(
-                off_loop(len(content), detection.request, caller_of(call), call.view, body),
-                detection.seconds,
-            )
+            judgement = await self._judged(call, len(content), body)
         except Exception as error:  # noqa: BLE001  # a detector's fault has a configured verdict
             return self._failed(call, "detect_request", len(content), error)
         finally:
             call.span("detect", began, time.monotonic())
-        self._note(call, judgement.findings)
-        for detector, reason in judgement.skipped:
-            self._counters.count("detector_skipped", detector)
-            call.gap(f"detector_{reason}", 1)
+        self._note(call, judgement)
         if not detection.enforce or not act:
             return None
         stop = self._act(call, content, judgement, within)
-        if call.request_body is not None and (judgement.hidden or judgement.edits):
+        if call.request_body is not None and judgement.kept_edits:
             media_type = call.request_body.media_type
-            content = _changed(content, {**judgement.hidden, **judgement.edits}, within) or b""
+            content = _changed(content, judgement.kept_edits, judgement.texts, within) or b""
             call.request_body = Body(content=content, media_type=media_type) if content else None
         return stop
+
+    async def _judged(self, call: Call, size: int, body: Json) -> Judgement:
+        """Judge here, or in a thread that is waited for no longer than detection may take."""
+        judge, caller = self.detection.request, caller_of(call)
+        if size < LARGE:
+            return judge(caller, call.view, body)
+        judging = asyncio.to_thread(judge, caller, call.view, body)
+        return await asyncio.wait_for(judging, self.detection.seconds)
 
     def _act(self, call: Call, content: bytes, judgement: Judgement, within: Path) -> Stop | None:
         if judgement.blocked is not None:
             one = judgement.blocked
             message = block_message(one.kind, one.rule, what="request", trace_id=call.id)
             return Stop(self._block_status, "llmtrace_blocked", message)
+        if judgement.entangled:
+            return Stop(self._block_status, "llmtrace_blocked_uneditable", UNEDITABLE)
         if not judgement.edits:
             return None
         if _is_signed(call):
             return Stop(self._block_status, "llmtrace_blocked_signed", SIGNED)
-        changed = _changed(content, judgement.edits, within)
+        changed = _changed(content, judgement.edits, judgement.texts, within)
         if changed is None:
             return Stop(self._block_status, "llmtrace_blocked_uneditable", UNEDITABLE)
         call.forward = changed
         self._counters.count("edited_requests")
         return None
 
-    def gate(self, call: Call) -> tuple[AnswerJudge, GateBounds] | None:
+    def gate(self, call: Call) -> Gate | None:
         """Return what lets a call's answer through, None where answers pass as they come."""
         if not self.detection.enforce:
             return None
-        return AnswerJudge(self.detection, caller_of(call)), self._bounds
+        judge = AnswerJudge(self.detection, caller_of(call))
+        return Gate(judge=judge, bounds=self._bounds, blocks=self._block_style)
 
     def answer(self, call: Call, answer: Answer) -> None:
         """Note what there is to find in an answer that has ended. Never raises."""
         try:
-            found = self.detection.answer(caller_of(call), answer)
+            judgement = self.detection.answer(caller_of(call), answer)
         except Exception as error:  # noqa: BLE001  # as above; the answer has gone by
             self._counters.count("detection_failed", "detect_answer")
             report("detect_answer", error)
             call.gap("detection_failed", call.tap.decoded if call.tap else 1)
             return
-        self._note(call, found)
+        self._note(call, judgement)
 
-    def _note(self, call: Call, found: Sequence[Finding]) -> None:
-        if not found:
+    def _note(self, call: Call, judgement: Judgement) -> None:
+        for detector, reason in judgement.skipped:
+            self._counters.count("detector_skipped", detector)
+            call.gap(f"detector_{reason}", 1, detector)
+        if not judgement.findings:
             return
-        for one in found:
+        for one in judgement.findings:
             self._counters.count("findings", one.kind)
-        findings = kept([*call.findings, *found])
+        findings = kept([*call.findings, *judgement.findings])
         call.findings = list(findings)
         verdict = worst(findings)
         if not self.detection.enforce and ORDER[verdict] > ORDER[Verdict.FLAG]:
@@ -165,10 +184,20 @@ def report(stage: str, error: BaseException) -> None:
     logger.error("%s failed inside: %s at %s", stage, type(error).__name__, where)
 
 
-def _changed(content: bytes, edits: Mapping[Path, str], within: Path) -> bytes | None:
-    """Return a document with these texts in it, None if one of them cannot be put there."""
+def _changed(
+    content: bytes, edits: Mapping[Path, str], texts: Mapping[Path, str], within: Path
+) -> bytes | None:
+    """Return a document with these texts in it, None if one of them cannot be put there.
+
+    ``texts`` are those that were read at these places: where something else stands (the name of
+    a member, what was decoded), that is changed, or nothing.
+    """
     try:
-        return edit(content, {(*within, *path): text for path, text in edits.items()})
+        return edit(
+            content,
+            {(*within, *path): text for path, text in edits.items()},
+            expected={(*within, *path): texts[path] for path in edits},
+        )
     except EditFailed as error:
         logger.warning("a request could not be changed: %s", error)
         return None

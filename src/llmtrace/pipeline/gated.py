@@ -7,7 +7,14 @@ from typing import Final
 from llmtrace.domain.answers import Answer, AnswerEvent
 from llmtrace.domain.traces import Gap
 from llmtrace.pipeline.judging import AnswerJudge
-from llmtrace.pipeline.streaming import AnswerGate, Blocked, FrameGate, GateBounds, gate_whole
+from llmtrace.pipeline.streaming import (
+    AnswerGate,
+    Blocked,
+    FrameGate,
+    GateBounds,
+    Style,
+    gate_whole,
+)
 from llmtrace.providers.base import Dialect, Frame
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.decoding import Reason, decoder_for
@@ -41,6 +48,7 @@ class GatedTap:
         judge: AnswerJudge,
         *,
         bounds: GateBounds,
+        blocks: Style = "error",
         media_type: str,
         content_encoding: str,
         max_bytes: int,
@@ -75,6 +83,7 @@ class GatedTap:
                 media_type=media_type,
                 max_frame=max_frame,
                 bounds=bounds,
+                blocks=blocks,
                 on_events=self._heard,
             )
 
@@ -194,10 +203,11 @@ class GatedTap:
 class MessageGate:
     """The same for the messages of a WebSocket, which are frames already."""
 
-    def __init__(self, dialect: Dialect, judge: AnswerJudge, bounds: GateBounds) -> None:
-        self._dialect = dialect
+    def __init__(
+        self, dialect: Dialect, judge: AnswerJudge, bounds: GateBounds, blocks: Style = "error"
+    ) -> None:
         self._judge = judge
-        self._gate = FrameGate(dialect, judge, bounds=bounds)
+        self._gate = FrameGate(dialect, judge, bounds=bounds, blocks=blocks)
 
     @property
     def blocked(self) -> Blocked | None:

@@ -19,12 +19,12 @@ from llmtrace.pipeline.detection import (
     finding,
     is_signed,
     location_of,
-    unmasked,
 )
 from llmtrace.pipeline.streaming import Ruling, ToolRuling
-from llmtrace.policy.masking import apply
+from llmtrace.pipeline.streaming.judging import LEFT_OF_URL
+from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.notices import block_message
-from llmtrace.policy.placeholders import PLACEHOLDER
+from llmtrace.policy.placeholders import PLACEHOLDER, unmasked
 from llmtrace.policy.placeholders import undecided as placeholder_undecided
 from llmtrace.providers.editing import edit
 from llmtrace.providers.leaves import strings
@@ -41,8 +41,10 @@ _IN_ADDRESS: Final = re.compile(r"https?://[^\s\"'<>)]*\Z", re.IGNORECASE)
 class AnswerJudge:
     """Judges the channels of one answer, by the detectors and the policy.
 
-    Placeholders of values that this tenant's requests had come back as the values, except where
-    they would be carried out by it: into an address, or into a command that sends.
+    What is hidden in an answer is hidden for good: it was the provider's to tell, and must not come
+    back when the model says it again. Placeholders of values that this tenant's requests had come
+    back as the values, except where they would be carried out by it: into an address, or into a
+    command that sends.
     """
 
     def __init__(self, detection: Detection, caller: Caller) -> None:
@@ -66,7 +68,7 @@ class AnswerJudge:
                 found = finding(hit, location_of(channel), decision)
                 rulings.append(_block(found))
             elif decision.verdict is Verdict.REDACT:
-                masked = detection.masks.mask(caller.tenant, hit.kind, text[hit.start : hit.end])
+                masked = one_way(hit.kind)
                 rulings.append(Ruling(start=hit.start, end=hit.end, replacement=masked))
         if not is_signed(caller, channel):
             rulings += self._restorations(text)
@@ -111,11 +113,12 @@ class AnswerJudge:
     def _leaf(self, text: str, channel: Channel, *, keeps: frozenset[ActionType]) -> str:
         detection, caller = self._detection, self._caller
         place = detection.place(caller, context_of(channel))
-        changes: list[tuple[int, int, str]] = []
-        for hit in unmasked(text, detection.analyzer.analyze(text, context_of(channel))):
-            if hit.value and detection.policy.decide(hit, place).verdict is Verdict.REDACT:
-                masked = detection.masks.mask(caller.tenant, hit.kind, text[hit.start : hit.end])
-                changes.append((hit.start, hit.end, masked))
+        hits = unmasked(text, detection.analyzer.analyze(text, context_of(channel)))
+        changes = [
+            (hit.start, hit.end, one_way(hit.kind))
+            for hit in hits
+            if hit.value and detection.policy.decide(hit, place).verdict is Verdict.REDACT
+        ]
         sends = ActionType.COMMAND_EXECUTION in keeps and CARRIES_OUT.search(text)
         if ActionType.WEB_ACCESS not in keeps and not sends:
             changes += [
@@ -127,7 +130,7 @@ class AnswerJudge:
 
     def _restorations(self, text: str) -> Iterator[Ruling]:
         for match in PLACEHOLDER.finditer(text):
-            if _IN_ADDRESS.search(text, max(0, match.start() - 2048), match.start()):
+            if _IN_ADDRESS.search(text, max(0, match.start() - LEFT_OF_URL), match.start()):
                 continue
             value = self._detection.masks.unmask(self._caller.tenant, match.group())
             if value is not None:

@@ -215,7 +215,7 @@ class Pipeline:
             max_bytes=bounds.answer_bytes,
             keep=self._keep_bodies,
             on_events=call.said,
-            gate=MessageGate(call.dialect, *gate) if gate else None,
+            gate=MessageGate(call.dialect, gate.judge, gate.bounds, gate.blocks) if gate else None,
         )
         call.request_bytes = len(content)
         if self._keep_bodies:
@@ -300,8 +300,9 @@ class Pipeline:
         if gate is not None and is_text(media_type):
             tap: AnswerTap | GatedTap = GatedTap(
                 call.dialect,
-                gate[0],
-                bounds=gate[1],
+                gate.judge,
+                bounds=gate.bounds,
+                blocks=gate.blocks,
                 whole=not call.known.get("stream"),
                 **reading,
             )

@@ -168,6 +168,20 @@ def test_a_span_over_the_cut_is_decided_as_one() -> None:
     assert after(one, "") == "ab<A>h"
 
 
+def test_a_text_can_go_on_before_its_repeat_is_decided() -> None:
+    channel = TextChannel(TEXT, PatternJudge(), max_hold=100)
+    entries = [entry(number) for number in range(4)]
+    channel.append(entries[0], ("t",), SSN)
+    channel.repeat(entries[1], ("t",), SSN)
+    channel.append(entries[2], ("t",), f", and {KEY}, so ")
+    channel.advance()
+    channel.append(entries[3], ("t",), "plain ")
+    channel.advance()
+    said = [after(one, "as it was") for one in entries]
+    assert said == ["[SSN]", "[SSN]", ", and [KEY], so ", "as it was"]
+    assert not any(one.pending for one in entries)
+
+
 def test_spans_over_the_cut_that_overlap_are_decided_together() -> None:
     class Half(Spans):
         def undecided(self, text: str, channel: Channel) -> int:
