@@ -100,15 +100,17 @@ class AnswerJudge:
             return self._leaf(arguments, channel, keeps=_keeps(name, arguments))
         keeps = _keeps(name, arguments)
         edits: dict[Path, str] = {}
-        for path, text in strings(document):
+        texts: dict[Path, str] = {}
+        for path, text in strings(document):  # names of members too, with the place of the member
             changed = self._leaf(text, channel, keeps=keeps)
             if changed != text:
-                edits[path] = changed
+                edits[path], texts[path] = changed, text
         if not edits:
             return arguments
         if () in edits:
             return json.dumps(edits[()])
-        return edit(arguments.encode("utf-8", "surrogatepass"), edits).decode()
+        written = arguments.encode("utf-8", "surrogatepass")
+        return edit(written, edits, expected=texts).decode()
 
     def _leaf(self, text: str, channel: Channel, *, keeps: frozenset[ActionType]) -> str:
         detection, caller = self._detection, self._caller
