@@ -22,6 +22,7 @@ from llmtrace.domain.traces import (
     Gap,
     Outcome,
     Record,
+    Scanned,
     Span,
     Texts,
     Trace,
@@ -215,9 +216,10 @@ def _number(value: float | None) -> float:
 
 _KNOWN: Final[Mapping[object, frozenset[str]]] = {
     cls: frozenset(field.name for field in fields(cls))
-    for cls in (Trace, Usage, Coverage, Gap, Media, Finding, AgentAction, Span, Texts)
+    for cls in (Trace, Usage, Coverage, Scanned, Gap, Media, Finding, AgentAction, Span, Texts)
 }
 _GAP: Final[_Fields] = {"size": _whole}
+_SCANNED: Final[_Fields] = {"seen": _whole, "scanned": _whole}
 _SPAN: Final[_Fields] = {"offset_ms": _number, "duration_ms": _number}
 _FINDING: Final[_Fields] = {"severity": Severity, "verdict": Verdict}
 _ACTION: Final[_Fields] = {"action_type": ActionType}
@@ -227,6 +229,7 @@ _COVERAGE: Final[_Fields] = {
     "request_bytes": _whole,
     "answer_bytes": _whole,
     "gaps": _many(Gap, _GAP),
+    "texts": _many(Scanned, _SCANNED),
 }
 _TRACE: Final[_Fields] = {
     "started_at": datetime.fromisoformat,

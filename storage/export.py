@@ -119,6 +119,8 @@ def trace_row(trace: Trace) -> dict[str, object]:
         "request_bytes": trace.coverage.request_bytes,
         "answer_bytes": trace.coverage.answer_bytes,
         "unread_bytes": trace.coverage.unread_bytes,
+        "seen_bytes": trace.coverage.seen_bytes,
+        "scanned_bytes": trace.coverage.scanned_bytes,
         "gaps": trace.coverage.gaps,
         "media": trace.media,
         "findings": trace.findings,

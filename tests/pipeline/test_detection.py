@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
-from llmtrace.analyzers.base import Context, Direction, Hit, Inspection
+from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped
 from llmtrace.domain.answers import Answer, Channel, ChannelKind, ToolCall
 from llmtrace.domain.findings import Severity, Verdict
-from llmtrace.domain.parts import ORIGIN_OF, Part, Role
+from llmtrace.domain.parts import ORIGIN_OF, Media, MediaKind, Part, Role
 from llmtrace.pipeline.detection import (
     MAX_FINDINGS,
     Caller,
@@ -231,3 +231,43 @@ def test_of_too_many_findings_the_worst_are_kept() -> None:
     assert len(many.findings) == MAX_FINDINGS
     assert many.findings[-1].kind == "secret.token"
     assert kept(many.findings) == many.findings
+
+
+def test_media_is_told_only_where_the_policy_stops_it() -> None:
+    image = Media(
+        role=Role.USER,
+        origin=ORIGIN_OF[Role.USER],
+        path=("messages", 0, "content", 1),
+        kind=MediaKind.IMAGE,
+    )
+    assert not detection().request(CALLER, view(media=[image]), {}).findings
+    judged = detection(unscannable_media=Verdict.BLOCK).request(CALLER, view(media=[image]), {})
+    assert judged.blocked is not None
+    assert judged.blocked.location == "messages[0].content[1]"
+
+
+def test_media_that_was_read_as_text_is_no_such_thing() -> None:
+    text = part(Role.USER, "hello")
+    file = Media(role=text.role, origin=text.origin, path=text.path, kind=MediaKind.FILE)
+    judge = detection(unscannable_media=Verdict.BLOCK)
+    assert judge.request(CALLER, view(text, media=[file]), {}).blocked is None
+
+
+class Hasty(Words):
+    """Leaves out a part of every text with ``long`` in it."""
+
+    def inspect(self, text: str, context: Context) -> Inspection:
+        del context
+        skipped = (Skipped("words", "timeout"),) if "long" in text else ()
+        return Inspection((), skipped)
+
+
+def test_what_a_detector_left_out_is_told_with_its_place() -> None:
+    judge = detection()
+    judge.analyzer = Hasty()
+    judged = judge.request(CALLER, view(part(Role.USER, "long"), part(Role.USER, "x", 1)), {})
+    assert judged.skipped == (("words", "timeout"),)
+    assert judged.partly == {("messages", 0, "content")}
+    answered = judge.answer(CALLER, Answer(texts={TEXT: "long"}))
+    assert answered.skipped == (("words", "timeout"),)
+    assert answered.partly == {TEXT}

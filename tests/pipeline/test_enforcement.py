@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmtrace.domain.answers import Answer
+from llmtrace.domain.answers import Answer, Channel, ChannelKind
 from llmtrace.domain.findings import Finding, Severity, Verdict
-from llmtrace.domain.parts import Path
+from llmtrace.domain.parts import Origin, Part, Path, Role
 from llmtrace.domain.traces import Body
 from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.counters import Counters
@@ -16,7 +16,7 @@ from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.detection import Judgement
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.streaming import GateBounds
-from llmtrace.providers.base import Route
+from llmtrace.providers.base import RequestView, Route
 from llmtrace.providers.registry import dialect
 
 CONTENT = b'{"messages": [{"content": "my SECRET"}]}'
@@ -227,3 +227,33 @@ def test_findings_of_request_and_answer_add_up() -> None:
     judge.answer(about, Answer())
     judge.answer(about, Answer())
     assert len(about.known["findings"]) == 2
+
+
+async def test_what_was_scanned_is_accounted_for_by_channel() -> None:
+    path: Path = ("a",)
+    judge, _ = enforcement(Judgement(partly=frozenset({path})), enforce=False)
+    about = call()
+    about.view = RequestView(
+        parts=[
+            Part(role=Role.USER, origin=Origin.TRUSTED, path=("b",), text="é!"),
+            Part(role=Role.TOOL_RESULT, origin=Origin.UNTRUSTED, path=path, text="abc"),
+        ]
+    )
+    await judge.request(about, CONTENT, {})
+    text = Channel(0, ChannelKind.TEXT)
+    judge.answer(about, Answer(texts={text: "four"}))
+    assert [(s.channel, s.seen, s.scanned) for s in about.scanned.values()] == [
+        ("request.user", 3, 3),
+        ("request.tool_result", 3, 0),
+        ("answer.text", 4, 4),
+    ]
+
+
+async def test_what_failed_is_seen_and_not_scanned() -> None:
+    judge, _ = enforcement(RuntimeError(), fail_open=True)
+    about = call()
+    part = Part(role=Role.USER, origin=Origin.TRUSTED, path=("b",), text="abc")
+    about.view = RequestView(parts=[part])
+    await judge.request(about, CONTENT, {})
+    judge.answer(about, Answer(texts={Channel(0, ChannelKind.TEXT): "four"}))
+    assert [(s.seen, s.scanned) for s in about.scanned.values()] == [(3, 0), (4, 0)]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from llmtrace.cli.common import dollars
-from llmtrace.domain.traces import Trace
+from llmtrace.domain.traces import Coverage, Trace
 
 
 def facts(trace: Trace) -> Mapping[str, str]:
@@ -34,6 +34,17 @@ def facts(trace: Trace) -> Mapping[str, str]:
         f"(counted by: {trace.usage_source})",
         "cost": dollars(trace.cost_nano_usd),
         "conversation": f"{trace.conversation}, turn {trace.turn}" if trace.conversation else "",
+        "scanned": _scanned(trace.coverage),
         "unread": unread or "nothing",
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _scanned(coverage: Coverage) -> str:
+    """Say how much text the detectors looked at, and what they did not take to its end."""
+    if not coverage.texts:
+        return "nothing (detection is off, or there was no text)"
+    if coverage.scanned_bytes == coverage.seen_bytes:
+        return f"all {coverage.seen_bytes} bytes of text"
+    missed = ", ".join(t.channel for t in coverage.texts if t.scanned < t.seen)
+    return f"{coverage.scanned_bytes} of {coverage.seen_bytes} bytes of text (not all: {missed})"

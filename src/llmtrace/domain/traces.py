@@ -74,12 +74,37 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scanned:
+    """How much text a channel had and how much of it every detector looked at, in UTF-8 bytes.
+
+    ``channel`` is a role of the request or a kind of channel of the answer: ``request.user``,
+    ``answer.text``.
+    """
+
+    channel: str
+    seen: int
+    scanned: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
     """How much of a call was read. ``*_bytes`` as on the wire after content decoding."""
 
     request_bytes: int = 0
     answer_bytes: int = 0
     gaps: tuple[Gap, ...] = ()
+    texts: tuple[Scanned, ...] = ()
+    """What was looked into, by channel; none where detection is off."""
+
+    @property
+    def seen_bytes(self) -> int:
+        """How much text there was, over all channels."""
+        return sum(text.seen for text in self.texts)
+
+    @property
+    def scanned_bytes(self) -> int:
+        """How much of it every detector looked at."""
+        return sum(text.scanned for text in self.texts)
 
     @property
     def unread_bytes(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from llmtrace.domain.answers import AnswerEvent, TextDelta, ToolCallOpened
 from llmtrace.domain.findings import Finding
-from llmtrace.domain.traces import Body, Gap, Outcome, Span, Trace
+from llmtrace.domain.traces import Body, Gap, Outcome, Scanned, Span, Trace
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.conversation import Thread
 from llmtrace.pipeline.credentials import Credentials
@@ -73,6 +73,8 @@ class Call:
     forward: bytes | None = None
     """The body that goes on instead of the client's, where the policy changed it."""
     findings: list[Finding] = field(default_factory=list)
+    scanned: dict[str, Scanned] = field(default_factory=dict)
+    """By channel: how much text there was, and how much was looked into."""
     gaps: list[Gap] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     tap: AnswerTap | MessageTap | GatedTap | None = None
@@ -113,6 +115,15 @@ class Call:
         """Note bytes that nobody read."""
         if size:
             self.gaps.append(Gap(reason=reason, size=size, location=location))
+
+    def read(self, channel: str, text: str, *, scanned: bool) -> None:
+        """Note a text of a channel, and whether every detector looked at all of it."""
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        before = self.scanned.get(channel)
+        seen, done = (before.seen, before.scanned) if before else (0, 0)
+        self.scanned[channel] = Scanned(
+            channel=channel, seen=seen + size, scanned=done + (size if scanned else 0)
+        )
 
     def span(self, name: str, start: float, end: float) -> None:
         """Note a stage, given by the monotonic clock in seconds."""

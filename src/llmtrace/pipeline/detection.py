@@ -14,7 +14,7 @@ from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.kinds import severity_of
 from llmtrace.domain.answers import Answer, Channel, ChannelKind, ToolCall
 from llmtrace.domain.findings import Finding, Severity, Verdict
-from llmtrace.domain.parts import ORIGIN_OF, Origin, Part, Path, Role
+from llmtrace.domain.parts import ORIGIN_OF, Media, Origin, Part, Path, Role
 from llmtrace.pipeline.conversation import new_from
 from llmtrace.pipeline.credentials import value_at
 from llmtrace.policy.masking import apply, one_way
@@ -84,6 +84,8 @@ class Judgement:
     blocked: Finding | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     """Detectors that left something out, and why."""
+    partly: frozenset[object] = frozenset()
+    """Paths and channels of the texts in which they did."""
 
     @property
     def verdict(self) -> Verdict:
@@ -149,6 +151,10 @@ class Detection:
         watched = (caller.tenant, caller.agent, caller.session)
         for name in self._watch.changed(watched, view.tools):
             judging.tool(name)
+        read = {part.path for part in parts}
+        for media in view.media:
+            if media.path not in read:
+                judging.media(media)
         return judging.done()
 
     # --- answers ----------------------------------------------------------------------------
@@ -162,17 +168,22 @@ class Detection:
         deadline = time.monotonic() + self.seconds
         found: list[Finding] = []
         skipped: set[tuple[str, str]] = set()
+        partly: set[object] = set()
         for channel, text in answer.texts.items():
             if time.monotonic() > deadline:
                 raise DetectionTimeout
             made = inspection(self.analyzer, text, context_of(channel))
-            skipped.update((one.detector, one.reason) for one in made.skipped)
+            if made.skipped:
+                skipped.update((one.detector, one.reason) for one in made.skipped)
+                partly.add(channel)
             for hit in unmasked(text, made.hits):
                 decision = self.decide_in_answer(caller, channel, hit)
                 found.append(finding(hit, location_of(channel), decision))
         for call in answer.tool_calls:
             found += self.tool_findings(caller, call)
-        return Judgement(findings=kept(found), skipped=tuple(sorted(skipped)))
+        return Judgement(
+            findings=kept(found), skipped=tuple(sorted(skipped)), partly=frozenset(partly)
+        )
 
     def tool_findings(self, caller: Caller, call: ToolCall) -> list[Finding]:
         """Return what there is to find in a tool call, put together."""
@@ -224,11 +235,14 @@ class _Judging:
         self._texts: dict[Path, str] = {}
         self._entangled = False
         self._skipped: set[tuple[str, str]] = set()
+        self._partly: set[object] = set()
         self._blocked: Finding | None = None
 
     def part(self, part: Part, made: Inspection, *, is_new: bool) -> None:
         """Take what was seen in one part."""
-        self._skipped.update((one.detector, one.reason) for one in made.skipped)
+        if made.skipped:
+            self._skipped.update((one.detector, one.reason) for one in made.skipped)
+            self._partly.add(part.path)
         detection, caller = self._detection, self._caller
         place = detection.place(caller, Context(part.role, part.origin, Direction.REQUEST))
         sealed = is_sealed(self._body, part.path)
@@ -260,21 +274,32 @@ class _Judging:
 
     def tool(self, name: str) -> None:
         """Take a tool whose description is not what it was."""
+        context = Context(Role.TOOL_DESCRIPTION, Origin.UNTRUSTED, Direction.REQUEST)
+        self._without_text("tool_changed", "tools.changed", f"tools.{name[:128]}", context)
+
+    def media(self, media: Media) -> None:
+        """Take media that nobody can look into. Told only where the policy stops it."""
+        context = Context(media.role, media.origin, Direction.REQUEST)
+        self._without_text("unscannable_media", "media", media.location, context, told=False)
+
+    def _without_text(
+        self, kind: str, detector: str, location: str, context: Context, *, told: bool = True
+    ) -> None:
+        """Take what is no text: it can pass or be blocked, and not be changed."""
         hit = Hit(
-            kind="tool_changed",
-            severity=severity_of("tool_changed"),
+            kind=kind,
+            severity=severity_of(kind),
             confidence=1.0,
             start=0,
             end=1,
-            detector="tools.changed",
+            detector=detector,
         )
-        context = Context(Role.TOOL_DESCRIPTION, Origin.UNTRUSTED, Direction.REQUEST)
-        place = self._detection.place(self._caller, context)
-        decision = self._detection.policy.decide(hit, place)
-        if decision.verdict in (Verdict.REDACT, Verdict.QUARANTINE):  # there is no text to change
+        decision = self._detection.policy.decide(hit, self._detection.place(self._caller, context))
+        if decision.verdict in (Verdict.REDACT, Verdict.QUARANTINE):
             decision = Decision(verdict=Verdict.BLOCK, rule=decision.rule)
-        found = finding(hit, f"tools.{name[:128]}", decision)
-        self._found.append(found)
+        found = finding(hit, location, decision)
+        if told or decision.verdict is Verdict.BLOCK:
+            self._found.append(found)
         if decision.verdict is Verdict.BLOCK:
             self._blocked = self._blocked or found
 
@@ -288,6 +313,7 @@ class _Judging:
             entangled=self._entangled,
             blocked=self._blocked,
             skipped=tuple(sorted(self._skipped)),
+            partly=frozenset(self._partly),
         )
 
 

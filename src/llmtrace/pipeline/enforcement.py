@@ -83,10 +83,15 @@ class Enforcement:
         try:
             judgement = await self._judged(call, len(content), body)
         except Exception as error:  # noqa: BLE001  # a detector's fault has a configured verdict
+            for part in call.view.parts:
+                call.read(f"request.{part.role}", part.text, scanned=False)
             return self._failed(call, "detect_request", len(content), error)
         finally:
             call.span("detect", began, time.monotonic())
         self._note(call, judgement)
+        for part in call.view.parts:
+            whole = part.path not in judgement.partly
+            call.read(f"request.{part.role}", part.text, scanned=whole)
         if not detection.enforce or not act:
             return None
         stop = self._act(call, content, judgement, within)
@@ -132,13 +137,19 @@ class Enforcement:
     def answer(self, call: Call, answer: Answer) -> None:
         """Note what there is to find in an answer that has ended. Never raises."""
         try:
-            judgement = self.detection.answer(caller_of(call), answer)
+            judgement: Judgement | None = self.detection.answer(caller_of(call), answer)
         except Exception as error:  # noqa: BLE001  # as above; the answer has gone by
             self._counters.count("detection_failed", "detect_answer")
             report("detect_answer", error)
             call.gap("detection_failed", call.tap.decoded if call.tap else 1)
-            return
-        self._note(call, judgement)
+            judgement = None
+        if judgement is not None:
+            self._note(call, judgement)
+        partly = judgement.partly if judgement else frozenset(answer.texts)
+        for channel, text in answer.texts.items():
+            call.read(f"answer.{channel.kind}", text, scanned=channel not in partly)
+        for tool in answer.tool_calls:
+            call.read("answer.tool_call", tool.arguments, scanned=judgement is not None)
 
     def _note(self, call: Call, judgement: Judgement) -> None:
         for detector, reason in judgement.skipped:

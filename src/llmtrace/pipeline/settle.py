@@ -222,7 +222,12 @@ def _actions(call: Call, answer: Answer, argument_chars: int) -> tuple[AgentActi
 def _coverage(call: Call) -> Coverage:
     gaps = tuple(call.gaps) + (call.tap.gaps if call.tap else ())
     answer_bytes = call.tap.decoded or call.tap.received if call.tap else 0
-    return Coverage(request_bytes=call.request_bytes, answer_bytes=answer_bytes, gaps=gaps)
+    return Coverage(
+        request_bytes=call.request_bytes,
+        answer_bytes=answer_bytes,
+        gaps=gaps,
+        texts=tuple(call.scanned.values()),
+    )
 
 
 def _spans(call: Call, now: float) -> tuple[Span, ...]:
