@@ -214,6 +214,18 @@ def test_health_says_where_it_listens_and_how_its_parts_are(
     assert not (tmp_path / "home" / "gateway.json").exists()
 
 
+BROKEN_PACK = """\
+family: mine
+version: 1
+rules:
+  - id: runaway
+    kind: data_exfiltration
+    confidence: 0.9
+    pattern: '(a)\\1'
+    examples: {match: [aa], no_match: [b]}
+"""
+
+
 def test_sighup_takes_the_new_configuration_without_a_failed_call(
     config: Config, provider: ScriptedProvider, tmp_path: Path
 ) -> None:
@@ -243,6 +255,11 @@ def test_sighup_takes_the_new_configuration_without_a_failed_call(
         file.write_text("limits: {body_bytes: no number}\n")
         gateway.send_signal(signal.SIGHUP)
         assert ask(5000) == 200
+        pack = tmp_path / "pack.yaml"
+        pack.write_text(BROKEN_PACK)
+        file.write_text(keys + f"security_analysis: {{packs: [{pack}]}}\n")
+        gateway.send_signal(signal.SIGHUP)
+        assert ask(5000) == 200
         file.write_text(keys + "limits: {body_bytes: 2048}\n")
         gateway.send_signal(signal.SIGHUP)
         seen: list[int] = []
@@ -251,7 +268,10 @@ def test_sighup_takes_the_new_configuration_without_a_failed_call(
             assert len(seen) < 2000
         assert set(seen) <= {200, 413}
         assert ask(100) == 200
-        assert "limits.body_bytes" in (tmp_path / "log").read_text()
+        said = (tmp_path / "log").read_text()
+        assert "limits.body_bytes" in said
+        assert "rule 'runaway'" in said
+        assert " died " not in said
     finally:
         gateway.terminate()
         assert gateway.wait(30) == 0

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from llmtrace import logs
 from llmtrace.api.health import HealthServer
+from llmtrace.app.detection import build_analyzer, build_policy
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
 from llmtrace.certs.authority import CaUnusable, CertificateAuthority, Made
@@ -172,6 +173,8 @@ class Gateway:
             try:
                 config = load(self._config_path)
                 price_book(config)
+                build_policy(config)
+                build_analyzer(config, cached=False)
             except (ConfigError, OSError) as error:
                 raise ValueError(str(error)) from error
             self._settings = Settings(

@@ -14,7 +14,7 @@ from llmtrace.cli.common import config_option, read_config
 Examples:
     llmtrace proxy                              on 127.0.0.1:8642, a worker per core
     llmtrace proxy --config llmtrace.yaml --log-format json
-    kill -HUP PID                               read the prices again
+    kill -HUP PID                               read configuration, packs and prices anew
 """
 )
 @config_option
