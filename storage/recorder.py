@@ -168,6 +168,10 @@ class Recorder:
         self._now = now
         self._next_status = self._next_maintenance = float("-inf")
 
+    def keep_days(self, days: int) -> None:
+        """From now on delete what is older than so many days; 0 keeps everything."""
+        self._retention_days = days
+
     def run(self, stop: threading.Event) -> None:
         """Ship until ``stop`` is set, then what is still there, and return.
 

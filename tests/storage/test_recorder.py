@@ -208,6 +208,15 @@ def test_while_the_store_is_away_the_status_says_why(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_retention_can_change_while_it_runs(tmp_path: Path) -> None:
+    running = Running(tmp_path, retention_days=0, now=lambda: NOON + timedelta(days=31))
+    running.traces.put([a_record(1), a_record(2, started_at=NOON + timedelta(days=30))])
+    running.recorder.keep_days(30)
+    running.thread.start()
+    running.until(lambda: running.ids == expected(2))
+    running.end()
+
+
 def test_old_things_go_with_retention(tmp_path: Path) -> None:
     running = Running(tmp_path, retention_days=30, now=lambda: NOON + timedelta(days=31))
     running.traces.put([a_record(1), a_record(2, started_at=NOON + timedelta(days=30))])

@@ -19,10 +19,10 @@ def open_storage(settings: Settings, *, read_only: bool = False) -> Storage:
     )
 
 
-def _end_with_supervisor() -> None:
-    """Stop when standard input ends: the supervisor is gone, and the workers end too."""
-    for _line in sys.stdin:
-        pass
+def _listen(recorder: Recorder) -> None:
+    """Take new settings from standard input; stop when it ends: the supervisor is gone."""
+    for line in sys.stdin:
+        recorder.keep_days(Settings.parse(line).config.storage.retention_days)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -38,7 +38,8 @@ def main() -> None:
     )
     sys.stdout.write('{"ready": true}\n')
     sys.stdout.flush()
-    threading.Thread(target=_end_with_supervisor, name="orders", daemon=True).start()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it goes with new settings, on standard input
+    threading.Thread(target=_listen, args=[recorder], name="orders", daemon=True).start()
     run_until_signal(recorder)
 
 
