@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
+from llmtrace.analyzers.actions.budget import Budget
 from llmtrace.analyzers.actions.commands import Judge
 from llmtrace.analyzers.actions.paths import outside, sensitive
 from llmtrace.analyzers.actions.rules import rules
@@ -66,15 +67,16 @@ class ActionAnalyzer:
             yield Sighting("tool.not_allowed", *whole)
         if cut:
             yield Sighting("limit.size", whole[1] - 1, whole[1])
+        budget = Budget()
         for deed in deeds(use):
-            for seen in self._of_deed(deed):
+            for seen in self._of_deed(deed, budget):
                 yield _placed(seen, deed)
 
-    def _of_deed(self, deed: Deed) -> Iterator[Sighting]:
+    def _of_deed(self, deed: Deed, budget: Budget) -> Iterator[Sighting]:
         if deed.kind is DeedKind.COMMAND:
-            yield from Judge(self._workspace).command(deed.text, windows=deed.windows)
+            yield from Judge(self._workspace, budget).command(deed.text, windows=deed.windows)
         elif deed.kind is DeedKind.CODE:
-            yield from Judge(self._workspace).code(deed.text)
+            yield from Judge(self._workspace, budget).code(deed.text)
         elif deed.kind is DeedKind.FILE:
             yield from self._of_file(deed)
         elif deed.kind is DeedKind.URL:

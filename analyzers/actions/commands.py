@@ -1,30 +1,38 @@
 """Judges a command line: parses it, follows what it runs, and tells the rules that hold for it."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from llmtrace.analyzers.actions import decode, deletes, files, flows, rules
+from llmtrace.analyzers.actions.budget import Budget, Exhausted
 from llmtrace.analyzers.actions.literals import literals
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Script, Simple
 from llmtrace.analyzers.actions.syntax import read_script
 from llmtrace.analyzers.actions.tokens import read_tokens
-from llmtrace.analyzers.actions.unwrap import Call, Nested, known, unwrap
+from llmtrace.analyzers.actions.unwrap import Call, Nested, calls, known, unwrap
 from llmtrace.analyzers.actions.urls import rules_of, urls_in
 from llmtrace.analyzers.actions.values import Sighting
+from llmtrace.analyzers.automata import matcher
 from llmtrace.domain.findings import Severity
 
-MAX_SCRIPT: Final = 32 * 1024
+MAX_SCRIPT: Final = 16 * 1024
 """Longest piece that is parsed at once; a longer script is cut at ends of lines."""
 
+MAX_COMMAND: Final = 128 * 1024
+"""Longest command line that is read: Linux takes no longer argument (``MAX_ARG_STRLEN``)."""
+
 MAX_DEPTH: Final = 6
-MAX_CALLS: Final = 5_000
-WINDOWS_CUE: Final = re.compile(
+WINDOWS_CUE: Final = matcher(
     r"(?i)powershell|pwsh|\biex\b|invoke-|\biwr\b|\birm\b|(?:remove|new|set|add|clear|stop|register|start)-"
     r"[a-z]{3}|\breg(?:\.exe)?\s+(?:add|save)|schtasks|certutil|bitsadmin|mshta|regsvr32|rundll32|vssadmin|"
     r"bcdedit|wevtutil|netsh|\bformat\s+[a-z]:|\b(?:del|erase|rd|rmdir)\s+(?:/|-r)|\$env:|%\w+%|[a-z]:\\|"
     r"new-object|\bwmic\b|\bnet1?\s+(?:user|localgroup)|\bcmd(?:\.exe)?\s+/"
 )
+LOADED: Final = matcher(
+    r"https?://|/dev/tcp/|base64|\bnc\b|\bcurl\b|\bwget\b|LD_PRELOAD|\beval\b|alias sudo"
+)
+PIPE_MAKERS: Final = ("mkfifo", "mknod")
 NUMBERED: Final = re.compile(r"(?i)(?:https?://)?(?:0x[0-9a-f]{6,8}|\d{8,10})(?:[:/].*)?")
 EXECUTED: Final = re.compile(
     r"(?:system|popen|exec\w*|spawn\w*|check_output|check_call|call|run|getoutput|shell_exec|passthru|qx|\$|sh|bash|"
@@ -32,108 +40,113 @@ EXECUTED: Final = re.compile(
 )
 
 
-class Judge:
-    """Judges one command line. Make one for each: it counts what it has done."""
+type Span = tuple[int, int]
 
-    def __init__(self, workspace: Sequence[str] = ()) -> None:
+
+class Judge:
+    """Judges one command line or program text. Make one for each."""
+
+    def __init__(self, workspace: Sequence[str] = (), budget: Budget | None = None) -> None:
         self._workspace = workspace
-        self._calls = 0
+        self._budget = budget or Budget()
         self._found: dict[tuple[str, int, int], Severity | None] = {}
 
     def command(self, text: str, *, windows: bool = False) -> list[Sighting]:
         """Return what holds for a command line, ordered by where it stands."""
-        for start, piece in _pieces(text):
-            self._piece(piece, start, windows=windows)
-        return self._sightings()
+        return self._bounded(text, lambda kept: self._text(kept, None, 0, windows=windows))
 
     def code(self, text: str) -> list[Sighting]:
         """Return what holds for a program text in a language that is no shell's."""
-        self._code(text[: 4 * MAX_SCRIPT], (0, len(text)), 0)
+        return self._bounded(text, lambda kept: self._code(kept, (0, max(1, len(text))), 0))
+
+    def _bounded(self, text: str, judge: Callable[[str], None]) -> list[Sighting]:
+        try:
+            judge(text[:MAX_COMMAND])
+        except Exhausted:
+            self._see(["limit.command"], (0, len(text)))
+        if len(text) > MAX_COMMAND:
+            self._see(["limit.command"], (MAX_COMMAND, len(text)))
         return self._sightings()
 
     def _sightings(self) -> list[Sighting]:
         order = sorted(self._found.items(), key=lambda item: (item[0][1], item[0][2], item[0][0]))
         return [Sighting(rule, start, end, severity) for (rule, start, end), severity in order]
 
-    def _see(self, names: Iterable[str], span: tuple[int, int]) -> None:
+    def _see(self, names: Iterable[str], span: Span) -> None:
         for name in names:
             self._found.setdefault((name, *span))
 
-    def _piece(self, text: str, offset: int, *, windows: bool) -> None:
-        cue = windows or WINDOWS_CUE.search(text) is not None
-        if not windows:
-            script = read_script(text)
-            spans = _Spans(text, offset)
-            self._script(script, spans, None, 0)
-            if script.broken:
-                self._script(read_tokens(text), _Spans(text, offset, chars=True), None, 0)
-            cue = cue and ("<<" not in text or script.broken)
-        if cue:
-            script = read_tokens(text, windows=True)
-            self._script(script, _Spans(text, offset, chars=True), None, 0)
+    def _text(self, text: str, span: Span | None, depth: int, *, windows: bool) -> None:
+        """Judge a script. Sightings are at ``span``, or where they stand if that is None."""
+        self._budget.parse(len(text))
+        for start, piece in _pieces(text):
+            as_windows = windows or _windows(piece)
+            if not windows:
+                script = read_script(piece, self._budget)
+                self._script(script, _Spans(piece, start, span), depth)
+                if script.broken:
+                    self._split(piece, start, span, depth, windows=False)
+                as_windows = as_windows and ("<<" not in piece or script.broken)
+            if as_windows:
+                self._split(piece, start, span, depth, windows=True)
 
-    def _nested(self, nested: Nested, span: tuple[int, int], depth: int) -> None:
+    def _split(
+        self, text: str, start: int, span: Span | None, depth: int, *, windows: bool
+    ) -> None:
+        self._budget.parse(len(text))
+        script = read_tokens(text, windows=windows)
+        self._script(script, _Spans(text, start, span, chars=True), depth)
+
+    def _nested(self, nested: Nested, span: Span, depth: int) -> None:
         if depth >= MAX_DEPTH:
             self._see(["limit.command"], span)
         elif nested.language == "code":
-            self._code(nested.text[:MAX_SCRIPT], span, depth + 1)
+            self._code(nested.text[:MAX_COMMAND], span, depth + 1)
         elif nested.text.strip() and nested.text != HOLE:
-            text = nested.text[:MAX_SCRIPT]
-            if nested.language == "shell":
-                script = read_script(text)
-                self._script(script, None, span, depth + 1)
-                if script.broken:
-                    self._script(read_tokens(text), None, span, depth + 1)
-            if nested.language == "windows" or WINDOWS_CUE.search(text):
-                self._script(read_tokens(text, windows=True), None, span, depth + 1)
+            windows = nested.language == "windows"
+            self._text(nested.text[:MAX_COMMAND], span, depth + 1, windows=windows)
 
-    def _script(
-        self, script: Script, spans: "_Spans | None", span: tuple[int, int] | None, depth: int
-    ) -> None:
-        whole = span or (spans.whole if spans else (0, 1))
+    def _script(self, script: Script, spans: "_Spans", depth: int) -> None:
         if not script.complete:
-            self._see(["limit.command"], whole)
+            self._see(["limit.command"], spans.whole)
         for start, end in script.recursive:
-            self._see(["fork_bomb"], spans.of(start, end) if spans else whole)
+            self._see(["fork_bomb"], spans.of(start, end))
         for pipeline in script.pipelines:
-            place = spans.of(pipeline.start, pipeline.end) if spans else whole
-            self._pipeline(pipeline, place, depth)
-        self._see(flows.saved(script), whole)
+            self._pipeline(pipeline, spans.of(pipeline.start, pipeline.end), depth)
+        self._see(flows.saved(script), spans.whole)
         if _relays(script):
-            self._see(["shell.reverse"], whole)
+            self._see(["shell.reverse"], spans.whole)
 
-    def _pipeline(self, pipeline: Pipeline, span: tuple[int, int], depth: int) -> None:
+    def _pipeline(self, pipeline: Pipeline, span: Span, depth: int) -> None:
         self._see(flows.of_pipeline(pipeline), span)
-        previous: str | None = None
+        printed: bytes | None = None
         for index, stage in enumerate(pipeline.stages):
+            fed = None if printed is None else decode.text_of(printed)
             for simple in stage:
-                self._simple(simple, previous, span, depth)
+                self._simple(simple, fed, span, depth)
             if index + 1 < len(pipeline.stages):
-                previous = decode.output(Pipeline(pipeline.stages[: index + 1]))
+                printed = decode.through(stage, printed) if not index or printed else None
 
-    def _simple(self, simple: Simple, fed: str | None, span: tuple[int, int], depth: int) -> None:
+    def _simple(self, simple: Simple, fed: str | None, span: Span, depth: int) -> None:
         for word in (*simple.words, *(redirect.target for redirect in simple.redirects)):
             for inner in word.scripts if depth < MAX_DEPTH else ():
-                self._script(inner, None, span, depth + 1)
+                self._script(inner, _Spans("", 0, span), depth + 1)
         self._redirects(simple, span)
         for one in unwrap(simple):
-            self._calls += 1
-            if self._calls > MAX_CALLS:
-                self._see(["limit.command"], span)
-                return
+            self._budget.step(1 if isinstance(one, Nested) else 1 + len(one.args))
             if isinstance(one, Nested):
                 self._nested(one, span, depth)
             else:
                 self._call(one, fed, span, depth)
 
-    def _redirects(self, simple: Simple, span: tuple[int, int]) -> None:
+    def _redirects(self, simple: Simple, span: Span) -> None:
         if not simple.redirects:
             return
         if rule := flows.connects_elsewhere(simple):
             self._see([rule], span)
         self._files(simple, list(files.redirected(simple)), span)
 
-    def _files(self, simple: Simple, touches: list[files.Touch], span: tuple[int, int]) -> None:
+    def _files(self, simple: Simple, touches: list[files.Touch], span: Span) -> None:
         for name, severity in files.sightings(touches, simple.cwd):
             if name == "file.shell_profile":
                 told = "persist.profile" if _loaded(simple) else "persist.profile_edit"
@@ -143,7 +156,7 @@ class Judge:
         if self._workspace and files.strays(touches, self._workspace, simple.cwd):
             self._see(["workspace.outside"], span)
 
-    def _call(self, call: Call, fed: str | None, span: tuple[int, int], depth: int) -> None:
+    def _call(self, call: Call, fed: str | None, span: Span, depth: int) -> None:
         piped = fed.split() if fed and "xargs" in call.via else []
         self._see(rules.of_call(call), span)
         self._see(deletes.of_call(call, piped), span)
@@ -158,7 +171,8 @@ class Judge:
             language = "shell" if known("shells", call.name) else "code"
             self._nested(Nested(fed, "shell" if language == "shell" else "code"), span, depth)
 
-    def _code(self, text: str, span: tuple[int, int], depth: int) -> None:
+    def _code(self, text: str, span: Span, depth: int) -> None:
+        self._budget.parse(len(text))
         self._see(rules.of_code(text), span)
         self._files(Simple(()), files.of_code(text), span)
         for url, _, _ in urls_in(text):
@@ -168,18 +182,30 @@ class Judge:
 
 
 class _Spans:
-    """Turns offsets in a parsed piece (bytes of UTF-8, or code points) into those of the text."""
+    """Turns offsets in a parsed piece (bytes of UTF-8, or code points) into those of the text.
 
-    def __init__(self, text: str, offset: int, *, chars: bool = False) -> None:
-        self._source = None if chars or text.isascii() else text.encode("utf-8", "replace")
-        self._offset = offset
-        self.whole = (offset, offset + max(1, len(text)))
+    What has no offsets of its own, since it is nested in quotes, is all at one ``span``.
+    """
 
-    def of(self, start: int, end: int) -> tuple[int, int]:
+    def __init__(
+        self, piece: str, offset: int, span: Span | None = None, *, chars: bool = False
+    ) -> None:
+        self._source = None if chars or piece.isascii() else piece.encode("utf-8", "replace")
+        self._offset, self._span = offset, span
+        self.whole = span or (offset, offset + max(1, len(piece)))
+
+    def of(self, start: int, end: int) -> Span:
+        if self._span is not None:
+            return self._span
         if self._source is not None:
             start = len(self._source[:start].decode("utf-8", "replace"))
             end = len(self._source[:end].decode("utf-8", "replace"))
         return self._offset + start, self._offset + max(end, start + 1)
+
+
+def _windows(text: str) -> bool:
+    """Whether a text may have commands of PowerShell or cmd.exe in it."""
+    return WINDOWS_CUE.search(text.encode("utf-8", "replace")) is not None
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
@@ -214,26 +240,23 @@ def _candidates(text: str, *, network: bool) -> Iterator[str]:
 def _loaded(simple: Simple) -> bool:
     """Whether what a command writes holds a download or an encoded text."""
     text = " ".join([*(word.text for word in simple.words), simple.fed or ""])
-    return bool(
-        re.search(
-            r"https?://|/dev/tcp/|base64|\bnc\b|\bcurl\b|\bwget\b|LD_PRELOAD|\beval\b|alias sudo",
-            text,
-        )
-    )
+    return LOADED.search(text.encode("utf-8", "replace")) is not None
 
 
 def _relays(script: Script) -> bool:
     """Whether a named pipe joins a shell with a program that speaks to other hosts."""
-    names = {call.name for simple in script.simples() for call in flows.calls(simple)}
-    if not names & {"mkfifo", "mknod"}:
+    if not any(simple.words[0].text.endswith(PIPE_MAKERS) for simple in _named(script)):
         return False
-    speakers = {"nc", "ncat", "netcat", "telnet", "socat"} | (
-        {"openssl"}
-        if any(" s_client " in c.line for s in script.simples() for c in flows.calls(s))
-        else set()
+    made = [call for simple in script.simples() for call in calls(simple)]
+    speaks = any(
+        known("connectors", call.name) or (call.name == "openssl" and " s_client " in call.line)
+        for call in made
     )
-    shells = {name for name in names if known("shells", name)}
-    return bool(names & speakers and shells)
+    return speaks and any(known("shells", call.name) for call in made)
+
+
+def _named(script: Script) -> Iterator[Simple]:
+    return (simple for simple in script.simples() if simple.words)
 
 
 def _shelled(code: str) -> Iterator[str]:

@@ -30,12 +30,22 @@ def output(pipeline: Pipeline) -> str | None:
     """Return what a pipeline prints, None where that can't be told from its words."""
     told: bytes | None = None
     for index, stage in enumerate(pipeline.stages):
-        if len(stage) != 1 or not all(word.known for word in stage[0].words):
+        if index and told is None:
             return None
-        told = _printed(stage[0], told if index else None)
-        if told is None:
-            return None
-    return None if told is None else told.decode("utf-8", "replace").replace("\x00", "")
+        told = through(stage, told)
+    return None if told is None else text_of(told)
+
+
+def through(stage: Sequence[Simple], fed: bytes | None) -> bytes | None:
+    """Return what a stage prints when it is fed so, None where that can't be told."""
+    if len(stage) != 1 or not all(word.known for word in stage[0].words):
+        return None
+    return _printed(stage[0], fed)
+
+
+def text_of(printed: bytes) -> str:
+    """Return what was printed as a shell reads it."""
+    return printed.decode("utf-8", "replace").replace("\x00", "")
 
 
 def _printed(simple: Simple, fed: bytes | None) -> bytes | None:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
 from llmtrace.analyzers.actions import decode, files, rules
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Script, Simple, Word
-from llmtrace.analyzers.actions.unwrap import Call, known, programs, unwrap
+from llmtrace.analyzers.actions.unwrap import Call, calls, known, programs
 from llmtrace.analyzers.actions.urls import is_drop, is_installer, is_work_host, split, to_address
 
 SENDS_STDIN: Final = re.compile(
@@ -29,11 +30,6 @@ SAVED: Final = frozenset(
 ADDRESS: Final = re.compile(
     r"(?i)^[a-z][a-z0-9+.-]*://|^(?:[\w-]+\.)+[a-z]{2,}(?:[:/]|$)|^\d{1,3}(?:\.\d{1,3}){3}\b|^\[?[0-9a-f:]*::"
 )
-
-
-def calls(simple: Simple) -> list[Call]:
-    """Return the calls of a command, without the scripts in it."""
-    return [one for one in unwrap(simple) if isinstance(one, Call)]
 
 
 def addresses(call: Call) -> list[str]:
@@ -71,10 +67,6 @@ def sinks(call: Call) -> bool:
     return call.name == "cmd" and not operands
 
 
-def _stage(stage: Sequence[Simple], holds: Callable[[Call], bool]) -> list[Call]:
-    return [call for simple in stage for call in calls(simple) if holds(call)]
-
-
 def _inner(words: Sequence[Word], holds: Callable[[Call], bool]) -> list[Call]:
     """Return the calls for which something holds in the substitutions of words."""
     return [
@@ -87,33 +79,46 @@ def _inner(words: Sequence[Word], holds: Callable[[Call], bool]) -> list[Call]:
     ]
 
 
+@dataclass(slots=True)
+class _Source:
+    """What came out of the stages so far."""
+
+    fetched: list[Call] = field(default_factory=list)
+    decoded: bool = False
+    connected: bool = False
+    secret: bool = False
+
+    def add(self, stage: Sequence[Simple]) -> None:
+        """Take a stage in."""
+        words = [word for simple in stage for word in simple.words if word.scripts]
+        named = [call for simple in stage for call in calls(simple)]
+        self.fetched += [call for call in named if downloads(call)] + _inner(words, downloads)
+        self.decoded = self.decoded or any(map(decode.decodes, stage))
+        self.connected = self.connected or any(known("connectors", call.name) for call in named)
+        self.secret = self.secret or any(map(_reads, named)) or bool(_inner(words, _reads))
+
+
 def of_pipeline(pipeline: Pipeline) -> Iterator[str]:
     """Go through the rules that hold for what flows through a pipeline."""
-    stages = pipeline.stages
-    for index in range(1, len(stages)):
-        before = stages[:index]
-        if _stage(stages[index], sinks):
-            yield from _run(before)
-        elif _stage(stages[index], takes_in) and _secret(before):
+    if len(pipeline.stages) < 2:
+        return
+    source = _Source()
+    for stage in pipeline.stages:
+        named = [call for simple in stage for call in calls(simple)]
+        if any(map(sinks, named)):
+            yield from _run(source)
+        if source.secret and any(map(takes_in, named)):
             yield "upload.secret"
+        source.add(stage)
 
 
-def _run(before: Sequence[Sequence[Simple]]) -> Iterator[str]:
-    fetched = [call for stage in before for call in _stage(stage, downloads)]
-    words = [word for stage in before for simple in stage for word in simple.words]
-    fetched += _inner(words, downloads)
-    if fetched:
-        yield _download(fetched)
-    if any(decode.decodes(simple) for stage in before for simple in stage):
+def _run(source: _Source) -> Iterator[str]:
+    if source.fetched:
+        yield _download(source.fetched)
+    if source.decoded:
         yield "encoded.run"
-    if any(
-        call.name in ("nc", "ncat", "netcat", "telnet") for s in before for call in _stage(s, _any)
-    ):
+    if source.connected:
         yield "shell.reverse"
-
-
-def _any(_: Call) -> bool:
-    return True
 
 
 def _download(fetched: Sequence[Call]) -> str:
@@ -149,13 +154,9 @@ def hidden(call: Call) -> bool:
     )
 
 
-def _secret(before: Sequence[Sequence[Simple]]) -> bool:
-    def reads(call: Call) -> bool:
-        named = set(rules.of_call(call)) & {"credential.store", "credential.token"}
-        return bool(named) or files.reads_secret(call)
-
-    words = [word for stage in before for simple in stage for word in simple.words]
-    return any(_stage(stage, reads) for stage in before) or bool(_inner(words, reads))
+def _reads(call: Call) -> bool:
+    named = set(rules.of_call(call)) & {"credential.store", "credential.token"}
+    return bool(named) or files.reads_secret(call)
 
 
 def takes_in(call: Call) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from llmtrace.analyzers.actions.script import HOLE
 from llmtrace.analyzers.actions.tables import table
 from llmtrace.analyzers.actions.values import Access
+from llmtrace.analyzers.automata import Together, together
 from llmtrace.domain.findings import Severity
 
 MAX_PATH: Final = 4096
@@ -58,7 +59,7 @@ class Sensitive:
     about: str
     read: Severity | None
     write: Severity | None
-    matches: re.Pattern[str]
+    patterns: tuple[str, ...]
     unless: re.Pattern[str] | None
     samples: tuple[str, ...]
 
@@ -74,6 +75,7 @@ class Shelf:
     """``paths.yaml`` as it is looked up."""
 
     rows: tuple[Sensitive, ...]
+    matching: Together
     scratch: tuple[str, ...]
     system: frozenset[str]
     personal: frozenset[str]
@@ -88,6 +90,7 @@ def shelf() -> Shelf:
     samples = {resolve(sample): row for row in rows for sample in row.samples}
     return Shelf(
         rows,
+        together(["(?s)^(?:" + "|".join(map(_regex, row.patterns)) + r")\z" for row in rows]),
         tuple(data["scratch"]),
         frozenset(data["system"]),
         frozenset(data["personal"]),
@@ -109,7 +112,7 @@ def _row(row: dict[str, object]) -> Sensitive:
         about=str(row["about"]),
         read=severity("read"),
         write=severity("write"),
-        matches=re.compile("|".join(_regex(pattern) for pattern in listed("patterns"))),
+        patterns=tuple(listed("patterns")),
         unless=re.compile("|".join(map(translate, unless))) if unless else None,
         samples=tuple(listed("samples")),
     )
@@ -125,7 +128,7 @@ def _regex(pattern: str) -> str:
         piece if piece.startswith("[") else re.escape(piece)
         for piece in re.findall(r"\*\*/|\*|\[[^\]]*\]|[^*\[]+", body)
     )  # fmt: skip
-    return rf"(?:{front}{told}{'(?:/.*)?' if deep else ''})\Z"
+    return f"{front}{told}{'(?:/.*)?' if deep else ''}"
 
 
 def resolve(path: str, cwd: str = "") -> str:
@@ -193,11 +196,9 @@ def _rows(path: str) -> tuple[Sensitive, ...]:
     if path.startswith(("/dev/null", "/dev/std", "/dev/fd")):
         return ()
     name = path.rpartition("/")[2]
-    rows = [
-        row
-        for row in shelf().rows
-        if row.matches.match(path) and not (row.unless and row.unless.match(name))
-    ]
+    matched = shelf().matching.Match(path.encode("utf-8", "replace")) or ()
+    named = (shelf().rows[index] for index in sorted(matched))
+    rows = [row for row in named if not (row.unless and row.unless.match(name))]
     if re.search(r"[*?\[]", path) and "/" in path.strip("*/"):
         rows += [row for sample, row in shelf().samples.items() if fnmatchcase(sample, path)]
     return tuple(rows)

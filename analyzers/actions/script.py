@@ -43,9 +43,11 @@ class Redirect:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Simple:
     """A command: its words (the first is the program), redirections and where it stands.
+
+    Each is itself alone, not equal to another, so that what it runs can be remembered by it.
 
     ``start`` and ``end`` count bytes of the script. ``cwd`` is the folder that a ``cd`` before it
     went to, empty where there was none.

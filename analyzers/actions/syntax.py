@@ -8,12 +8,18 @@ import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
 from llmtrace.analyzers.actions import expand
+from llmtrace.analyzers.actions.budget import Budget
 from llmtrace.analyzers.actions.expand import SPLIT
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Redirect, Script, Simple, Word
 
 MAX_DEPTH: Final = 48
-MAX_NODES: Final = 20_000
 MAX_WORD: Final = 64 * 1024
+MAX_VALUE: Final = 1024
+"""Longest value that is remembered of a variable."""
+
+MAX_MARKS: Final = 256
+"""Most pipes or redirections in one script: the grammar takes time by their square."""
+
 LITERAL: Final = frozenset({"word", "number", "string_content", "extglob_pattern", "regex"})
 QUOTED: Final = frozenset({"string", "raw_string", "ansi_c_string", "translated_string"})
 REDIRECTS: Final = frozenset({"file_redirect", "heredoc_redirect", "herestring_redirect"})
@@ -30,10 +36,12 @@ def parse(source: bytes) -> Node:
     return parser.parse(source).root_node
 
 
-def read_script(text: str, variables: dict[str, str] | None = None) -> Script:
+def read_script(text: str, budget: Budget | None = None) -> Script:
     """Return the commands of a script. Never raises; ``complete`` says if bounds were met."""
     source = text.encode("utf-8", "replace")
-    reader = Reader(source, dict(variables or {}))
+    if text.count("|") > MAX_MARKS or text.count("<") > MAX_MARKS:
+        return Script(complete=False, broken=True)
+    reader = Reader(source, {}, budget or Budget())
     root = parse(source)
     reader.run(root)
     return reader.script(broken=root.has_error)
@@ -42,11 +50,11 @@ def read_script(text: str, variables: dict[str, str] | None = None) -> Script:
 class Reader:
     """Walks a tree once, in order, and keeps what the shell would know: variables and folder."""
 
-    def __init__(self, source: bytes, variables: dict[str, str]) -> None:
+    def __init__(self, source: bytes, variables: dict[str, str], budget: Budget) -> None:
         self.source = source
         self.variables = variables
+        self.budget = budget
         self.cwd = ""
-        self.nodes = 0
         self.depth = 0
         self.complete = True
         self.pipelines: list[Pipeline] = []
@@ -75,8 +83,7 @@ class Reader:
 
     def run(self, node: Node) -> list[Simple]:
         """Read a node; return the commands that it runs itself."""
-        self.nodes += 1
-        if self.nodes > MAX_NODES or self.depth > MAX_DEPTH:
+        if not self.budget.visit() or self.depth > MAX_DEPTH:
             self.complete = False
             return []
         self.depth += 1
@@ -201,7 +208,7 @@ class Reader:
         for child in node.children_by_field_name("value"):
             values += [word.text for word in self._words(child)]
         if variable is not None:
-            self.variables[self._text(variable)] = SPLIT.join(values)[:MAX_WORD]
+            self.variables[self._text(variable)] = SPLIT.join(values)[:MAX_VALUE]
         body = node.child_by_field_name("body")
         return self.run(body) if body else self._children(node)
 
@@ -218,7 +225,7 @@ class Reader:
             self._keep((simple,), node)
             self.made[self._text(name)] = tuple(self.scripts)
         self.scripts = scripts
-        self.variables[self._text(name)] = text.replace(SPLIT, " ")[:MAX_WORD]
+        self.variables[self._text(name)] = text.replace(SPLIT, " ")[:MAX_VALUE]
         return []
 
     def _substitution(self, node: Node) -> list[Simple]:
@@ -230,7 +237,6 @@ class Reader:
         words = [Word(node.children[0].type)] if built_in else list[Word]()
         redirects: list[Redirect] = []
         for child in node.named_children:
-            self.nodes += 1
             if child.type == "variable_assignment":
                 self._assignment(child)
                 words += [Word(self._text(child))] if built_in else []
@@ -269,8 +275,7 @@ class Reader:
 
     def _value(self, node: Node, *, quoted: bool = False) -> str:
         kind = node.type
-        self.nodes += 1
-        if self.nodes > MAX_NODES or self.depth > MAX_DEPTH:
+        if not self.budget.visit() or self.depth > MAX_DEPTH:
             self.complete = False
             return HOLE
         if kind in LITERAL:
@@ -283,10 +288,10 @@ class Reader:
         elif kind == "simple_expansion":
             name = self._text(node)[1:]
             self.scripts += self.made.get(name, ())
-            return expand.variable(name, self.variables, quoted=quoted)
+            return self._grown(expand.variable(name, self.variables, quoted=quoted))
         elif kind == "expansion":
             self.scripts += self.made.get(self._text(node)[2:-1], ())
-            return expand.expansion(self._text(node), self.variables, quoted=quoted)
+            return self._grown(expand.expansion(self._text(node), self.variables, quoted=quoted))
         elif kind in SCRIPTS:
             return self._script(node)
         elif kind == "arithmetic_expansion":
@@ -297,6 +302,13 @@ class Reader:
         return text[1:-1] if kind == "string" and text[-1:] == '"' else text.removeprefix(
             '"' if kind == "string" else ""
         )  # fmt: skip
+
+    def _grown(self, text: str) -> str:
+        """Return what an expansion became, while there is room for it."""
+        if self.budget.grow(len(text)):
+            return text
+        self.complete = False
+        return HOLE
 
     def _joined(self, node: Node, *, quoted: bool) -> str:
         """Join the values of the children and what stands between them."""
@@ -312,11 +324,11 @@ class Reader:
 
     def _script(self, node: Node) -> str:
         """Read a substitution; return what it prints where that can be told."""
-        inner = Reader(self.source, self.variables)
-        inner.nodes, inner.depth, inner.cwd = self.nodes, self.depth + 1, self.cwd
+        inner = Reader(self.source, self.variables, self.budget)
+        inner.depth, inner.cwd = self.depth + 1, self.cwd
         for child in node.named_children:
             inner.run(child)
-        self.nodes, self.complete = inner.nodes, self.complete and inner.complete
+        self.complete = self.complete and inner.complete
         self.recursive += inner.recursive
         script = inner.script()
         self.scripts.append(script)

@@ -16,6 +16,9 @@ from llmtrace.analyzers.actions.tables import table
 from llmtrace.analyzers.actions.values import Access, Deed, DeedKind, ToolUse
 
 MAX_DEEDS: Final = 512
+MAX_CODE: Final = 128 * 1024
+"""Longest program text in which calls of tools are looked for."""
+
 MAX_CHARS: Final = 1024 * 1024
 """Longest text of arguments that is read; what comes after it is not."""
 
@@ -255,7 +258,7 @@ def _patched(leaf: Leaf) -> Iterator[Deed]:
 
 def _called(leaf: Leaf) -> Iterator[Deed]:
     """What the tools do that a program calls (``await tools.exec_command({cmd: "…"})``)."""
-    for name, inner in tool_calls(leaf.text):
+    for name, inner in tool_calls(leaf.text[:MAX_CODE]):
         tool = tool_of(name)
         for deed in _of_leaves(tool, inner):
             start = leaf.start + deed.start if leaf.exact else leaf.start

@@ -4,13 +4,14 @@ import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Literal, TypedDict
 
 from llmtrace.analyzers.actions.script import HOLE, Simple, Word
 from llmtrace.analyzers.actions.tables import table
 
 MAX_WRAPPERS: Final = 12
+MAX_REMEMBERED: Final = 512
 ASSIGNMENT: Final = re.compile(r"^\w+=")
 SCRIPT_FLAG: Final = re.compile(r"^[-+][A-Za-z]*c[A-Za-z]*$")
 POWERSHELL_SCRIPT: Final = re.compile(r"(?i)^[-/](?:c|co\w*|command)$")
@@ -88,9 +89,15 @@ def program_name(word: Word) -> str:
     return name.removesuffix(".exe").removesuffix(".cmd").removesuffix(".bat")
 
 
-def unwrap(simple: Simple) -> Iterator[Call | Nested]:
-    """Go through the calls of a command, the outermost first, and the scripts given to them."""
-    yield from _calls(simple.words, simple, ())
+@lru_cache(maxsize=MAX_REMEMBERED)
+def unwrap(simple: Simple) -> tuple[Call | Nested, ...]:
+    """Return the calls of a command, the outermost first, and the scripts given to them."""
+    return tuple(_calls(simple.words, simple, ()))
+
+
+def calls(simple: Simple) -> list[Call]:
+    """Return the calls of a command, without the scripts in it."""
+    return [one for one in unwrap(simple) if isinstance(one, Call)]
 
 
 def _calls(

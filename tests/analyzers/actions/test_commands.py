@@ -86,10 +86,10 @@ def test_no_text_raises_and_every_span_lies_within_it(text: str) -> None:
 
 
 SYNTAX = st.sampled_from(
-    "rm -rf / ~ $ ( ) { } [ ] ' \" ` \\ | || & && ; < > << <<< <( $( ${ }} EOF \n # * ? ! = "
-    "curl http://203.0.113.5 sh bash base64 -d -c eval for in do done if then fi case esac iex %0".split(
-        " "
-    )
+    ["rm", "-rf", "/", "~", "$", "(", ")", "{", "}", "[", "]", "'", '"', "`", "\\", "|", "||"]
+    + ["&", "&&", ";", "<", ">", "<<", "<<<", "<(", "$(", "${", "EOF", "\n", "#", "*", "?", "!"]
+    + ["=", "a", "$a", "é", "\x00", "curl", "http://203.0.113.5", "sh", "bash", "base64", "-d"]
+    + ["-c", "eval", "for", "in", "do", "done", "if", "then", "fi", "case", "esac", "iex", "%0"]
 )
 
 
@@ -115,7 +115,7 @@ def test_nesting_past_the_bound_is_told() -> None:
 
 
 def test_a_long_script_is_read_to_its_end() -> None:
-    assert "delete.root" in seen("echo ok\n" * 20_000 + "rm -rf /")
+    assert "delete.root" in seen(("# " + "x" * 400 + "\necho ok\n") * 200 + "rm -rf /")
 
 
 def test_a_write_outside_the_workspace_is_told() -> None:
