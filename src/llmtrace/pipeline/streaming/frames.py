@@ -73,8 +73,8 @@ class FrameGate:
         self._dialect = dialect
         self._judge = judge
         self._bounds = bounds or GateBounds()
-        self._blocks = blocks
-        self._refusals = refusals
+        self._blocks: Style = blocks
+        self._refusals: Style = refusals
         self._drop_unread = drop_unread
         self._on_events = on_events
         self._reader: AnswerReader = dialect.reader()
