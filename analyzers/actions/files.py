@@ -68,7 +68,9 @@ def operands(call: Call) -> list[Word]:
         if text.startswith("-") and len(text) > 1:
             previous = text
             continue
-        if pattern:
+        if previous in ("-e", "--regexp") and known("pattern_first", call.name):
+            pass
+        elif pattern:
             pattern = False
         elif previous not in skipped and previous not in WRITES_TO:
             words.append(word)
@@ -106,9 +108,11 @@ def _dd(call: Call) -> Iterator[Touch]:
 def redirected(simple: Simple) -> Iterator[Touch]:
     """Go through the files that a command's redirections open."""
     for redirect in simple.redirects:
-        if redirect.operator.startswith("<<") or not redirect.target.text:
+        target = redirect.target.text
+        copied = redirect.operator in (">&", "<&") and target.rstrip("-").isdigit()
+        if copied or not target or redirect.operator in ("<<", "<<-", "<<<"):
             continue
-        yield redirect.target.text, Access.WRITE if redirect.writes else Access.READ
+        yield target, Access.WRITE if redirect.writes else Access.READ
 
 
 def sightings(touches: Sequence[Touch], cwd: str) -> Iterator[tuple[str, Severity]]:

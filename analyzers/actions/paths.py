@@ -149,7 +149,7 @@ def place(path: str, cwd: str = "") -> str:
     text = text.replace("\\", "/")
     text = HOME_NAMES.sub("~", text, count=1)
     for name, meant in OTHER_NAMES:
-        text = name.sub(meant, text, count=1) or "/"
+        text = (name.sub(meant, text, count=1) or "/") if text else text
     text = re.sub(r":\$(?:data|index_allocation).*$|::.*$", "", text)
     if cwd and not text.startswith(("/", "~")) and text[1:2] != ":":
         text = f"{cwd}/{text}"

@@ -13,7 +13,7 @@ MAX_CHARS: Final = 64 * 1024
 
 POSIX: Final = re.compile(
     r"""(?P<space>[^\S\n]+)|(?P<end>\n|&&|\|\||;|\(|\)|(?<![\w$])\{(?=\s)|(?<!\S)\}|&(?!>))|(?P<pipe>\|&?)
-    |(?P<redirect>&?>>?&?|<<<|<&?)
+    |(?P<redirect>&?>>?&?|<<<|<>|<&?)
     |"(?P<double>(?:[^"\\]++|\\.)*+)"?|'(?P<single>[^']*+)'?|\\(?P<escaped>.|\Z)
     |(?P<plain>[^\s"'\\|;&()<>]+)""",
     re.DOTALL | re.VERBOSE,
