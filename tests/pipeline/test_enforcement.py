@@ -257,3 +257,30 @@ async def test_what_failed_is_seen_and_not_scanned() -> None:
     await judge.request(about, CONTENT, {})
     judge.answer(about, Answer(texts={Channel(0, ChannelKind.TEXT): "four"}))
     assert [(s.seen, s.scanned) for s in about.scanned.values()] == [(3, 0), (4, 0)]
+
+
+class Echo(Scripted):
+    """Hides all of the one text that it is given."""
+
+    def request(self, *about: object) -> Judgement:
+        view = about[1]
+        assert isinstance(view, RequestView)
+        (part,) = view.parts
+        one = finding(Verdict.REDACT)
+        return Judgement(findings=(one,), edits={part.path: "hidden"}, texts={part.path: part.text})
+
+
+async def test_a_body_that_is_no_json_is_judged_as_one_text() -> None:
+    detection: Any = Echo(Judgement())
+    judge = Enforcement(detection, Counters(), bounds=GateBounds())
+    about = call()
+    assert await judge.request(about, b"my SECRET", None) is None
+    assert about.forward == b"hidden"
+    assert about.scanned["request.user"].scanned == 9
+
+
+async def test_bytes_that_are_no_text_are_not_judged() -> None:
+    judge, _ = enforcement(Judgement())
+    about = call()
+    assert await judge.request(about, b"\xff\xfe", None) is None
+    assert not about.scanned

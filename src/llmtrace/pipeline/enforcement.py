@@ -4,13 +4,13 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from llmtrace.domain.answers import Answer
-from llmtrace.domain.findings import Verdict
-from llmtrace.domain.parts import Path
+from llmtrace.domain.findings import Finding, Verdict
+from llmtrace.domain.parts import ORIGIN_OF, Part, Path, Role
 from llmtrace.domain.traces import Body
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
@@ -19,7 +19,7 @@ from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.pipeline.streaming import GateBounds, Style
 from llmtrace.pipeline.threads import LARGE
 from llmtrace.policy.notices import block_message
-from llmtrace.providers.base import Json
+from llmtrace.providers.base import Json, RequestView
 from llmtrace.providers.editing import EditFailed, edit
 
 logger = logging.getLogger(__name__)
@@ -80,16 +80,18 @@ class Enforcement:
         """
         began = time.monotonic()
         detection = self.detection
+        view = call.view
         try:
-            judgement = await self._judged(call, len(content), body)
+            view = call.view if body is not None else _as_text(content)
+            judgement = await self._judged(call, view, len(content), body)
         except Exception as error:  # noqa: BLE001  # a detector's fault has a configured verdict
-            for part in call.view.parts:
+            for part in view.parts:
                 call.read(f"request.{part.role}", part.text, scanned=False)
             return self._failed(call, "detect_request", len(content), error)
         finally:
             call.span("detect", began, time.monotonic())
         self._note(call, judgement)
-        for part in call.view.parts:
+        for part in view.parts:
             whole = part.path not in judgement.partly
             call.read(f"request.{part.role}", part.text, scanned=whole)
         if not detection.enforce or not act:
@@ -101,12 +103,12 @@ class Enforcement:
             call.request_body = Body(content=content, media_type=media_type) if content else None
         return stop
 
-    async def _judged(self, call: Call, size: int, body: Json) -> Judgement:
+    async def _judged(self, call: Call, view: RequestView, size: int, body: Json) -> Judgement:
         """Judge here, or in a thread that is waited for no longer than detection may take."""
         judge, caller = self.detection.request, caller_of(call)
         if size < LARGE:
-            return judge(caller, call.view, body)
-        judging = asyncio.to_thread(judge, caller, call.view, body)
+            return judge(caller, view, body)
+        judging = asyncio.to_thread(judge, caller, view, body)
         return await asyncio.wait_for(judging, self.detection.seconds)
 
     def _act(self, call: Call, content: bytes, judgement: Judgement, within: Path) -> Stop | None:
@@ -159,7 +161,22 @@ class Enforcement:
             return
         for one in judgement.findings:
             self._counters.count("findings", one.kind)
-        findings = kept([*call.findings, *judgement.findings])
+        self._know(call, judgement.findings)
+
+    def take_over(self, call: Call, judged: Call) -> None:
+        """Tell of a call what was found in a message that was judged by itself.
+
+        What is put together of such messages is read once more with its call. So it is only told
+        there of what was changed meanwhile, and of what was not read.
+        """
+        again = call.known["dialect"] == "openai.realtime"
+        found = [f for f in judged.findings if not again or ORDER[f.verdict] > ORDER[Verdict.FLAG]]
+        call.gaps += judged.gaps
+        if found:
+            self._know(call, found)
+
+    def _know(self, call: Call, found: Sequence[Finding]) -> None:
+        findings = kept([*call.findings, *found])
         call.findings = list(findings)
         verdict = worst(findings)
         if not self.detection.enforce and ORDER[verdict] > ORDER[Verdict.FLAG]:
@@ -203,6 +220,8 @@ def _changed(
     ``texts`` are those that were read at these places: where something else stands (the name of
     a member, what was decoded), that is changed, or nothing.
     """
+    if () in edits and texts[()].encode("utf-8", "surrogatepass") == content:  # it is no JSON
+        return edits[()].encode("utf-8", "surrogatepass")
     try:
         return edit(
             content,
@@ -212,6 +231,18 @@ def _changed(
     except EditFailed as error:
         logger.warning("a request could not be changed: %s", error)
         return None
+
+
+def _as_text(content: bytes) -> RequestView:
+    """Return a body that is no JSON as one text, as far as it is one."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return RequestView()
+    role = Role.USER
+    return RequestView(
+        parts=[Part(role=role, origin=ORIGIN_OF[role], path=(), text=text)] if text else []
+    )
 
 
 def _is_signed(call: Call) -> bool:
