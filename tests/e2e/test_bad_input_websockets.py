@@ -8,20 +8,16 @@ import struct
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import wsproto.events as ws
-from wsproto import ConnectionType, WSConnection
-from wsproto.extensions import PerMessageDeflate
 
 from llmtrace.domain.traces import Outcome
 from llmtrace.testing.inprocess import Worker, running_worker
-from llmtrace.testing.oracles import tunnel
+from llmtrace.testing.oracles import Socket
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.script import Script
 
-HOST = "api.openai.com"
 CANARY = "the-canary-078-05-1120"
 
 
@@ -36,64 +32,6 @@ async def worker(provider: ScriptedProvider, tmp_path: Path) -> AsyncIterator[Wo
     provider.clear()
     async with running_worker(tmp_path, provider, limits__websocket_message_bytes=65536) as run:
         yield run
-
-
-class Socket:
-    """A WebSocket client over the gateway that can be told to break the rules."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-        self.conn = WSConnection(ConnectionType.CLIENT)
-
-    @classmethod
-    async def open(
-        cls, worker: Worker, path: str = "/v1/responses", *, deflate: bool = False
-    ) -> "Socket":
-        socket = cls(*await tunnel(worker, HOST))
-        extensions = [PerMessageDeflate()] if deflate else []
-        request = ws.Request(host=HOST, target=path, extensions=extensions)
-        socket.writer.write(socket.conn.send(request))
-        return socket
-
-    def send(self, text: str, **options: Any) -> None:
-        self.writer.write(self.conn.send(ws.TextMessage(data=text, **options)))
-
-    async def event(self) -> ws.Event | None:
-        """Return the next event, None at the connection's end."""
-        async with asyncio.timeout(5):
-            while True:
-                for event in self.conn.events():
-                    return event
-                data = await self.reader.read(65536)
-                self.conn.receive_data(data or None)
-                if not data:
-                    return next(iter(self.conn.events()), None)
-
-    async def accepted(self) -> "Socket":
-        assert isinstance(await self.event(), ws.AcceptConnection)
-        return self
-
-    async def message(self) -> dict[str, Any] | None:
-        """Return the next JSON message, None where the connection closes instead."""
-        text = ""
-        while not isinstance(event := await self.event(), ws.CloseConnection):
-            if event is None:
-                return None
-            if isinstance(event, ws.TextMessage):
-                text += event.data
-                if event.message_finished:
-                    return dict(json.loads(text))
-        self.code = event.code
-        return None
-
-    async def until(self, kind: str) -> dict[str, Any] | None:
-        while (message := await self.message()) is not None:
-            if message.get("type") == kind:
-                return message
-        return None
-
-    def abort(self) -> None:
-        self.writer.transport.abort()
 
 
 def create(text: str = "hi", **more: object) -> str:

@@ -5,13 +5,17 @@ A request that a gateway lets through must mean the same to both, and the same a
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import h11
+import wsproto.events as ws
+from wsproto import ConnectionType, WSConnection
+from wsproto.extensions import PerMessageDeflate
 
 from llmtrace.addons.connections import Streams
 from llmtrace.testing.dataplane import read_all
@@ -194,3 +198,75 @@ def post(path: str, body: bytes, *headers: bytes, host: str = "api.openai.com") 
     lines = [b"POST %s HTTP/1.1" % path.encode(), b"Host: %s" % host.encode(), *headers]
     lines += [b"Content-Length: %d" % len(body), b"Connection: close", b"", body]
     return b"\r\n".join(lines)
+
+
+class Socket:
+    """A WebSocket client over the gateway that can be told to break the rules."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.conn = WSConnection(ConnectionType.CLIENT)
+        self.code = 0
+        """With what the connection was closed."""
+
+    @classmethod
+    async def open(
+        cls,
+        worker: Worker,
+        path: str = "/v1/responses",
+        *,
+        deflate: bool = False,
+        host: str = "api.openai.com",
+    ) -> "Socket":
+        """Ask for the upgrade."""
+        socket = cls(*await tunnel(worker, host))
+        extensions = [PerMessageDeflate()] if deflate else []
+        request = ws.Request(host=host, target=path, extensions=extensions)
+        socket.writer.write(socket.conn.send(request))
+        return socket
+
+    def send(self, text: str, **options: Any) -> None:
+        """Send a text message, or with ``message_finished=False`` a piece of one."""
+        self.writer.write(self.conn.send(ws.TextMessage(data=text, **options)))
+
+    async def event(self) -> ws.Event | None:
+        """Return the next event, None at the connection's end."""
+        async with asyncio.timeout(5):
+            while True:
+                for event in self.conn.events():
+                    return event
+                data = await self.reader.read(65536)
+                self.conn.receive_data(data or None)
+                if not data:
+                    return next(iter(self.conn.events()), None)
+
+    async def accepted(self) -> "Socket":
+        """Wait for the upgrade."""
+        event = await self.event()
+        if not isinstance(event, ws.AcceptConnection):
+            raise ConnectionError(f"no upgrade but {type(event).__name__}")
+        return self
+
+    async def message(self) -> dict[str, Any] | None:
+        """Return the next JSON message, None where the connection closes instead."""
+        text = ""
+        while not isinstance(event := await self.event(), ws.CloseConnection):
+            if event is None:
+                return None
+            if isinstance(event, ws.TextMessage):
+                text += event.data
+                if event.message_finished:
+                    return dict(json.loads(text))
+        self.code = event.code
+        return None
+
+    async def until(self, kind: str) -> dict[str, Any] | None:
+        """Return the next message of this type, None where the connection closes instead."""
+        while (message := await self.message()) is not None:
+            if message.get("type") == kind:
+                return message
+        return None
+
+    def abort(self) -> None:
+        """Leave without a word."""
+        self.writer.transport.abort()
