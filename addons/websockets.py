@@ -31,12 +31,13 @@ from llmtrace.providers.websocket import (
     Chatter,
     SessionEvent,
     WebSocketSession,
-    message_kind,
+    is_request,
     request_path,
 )
 
 RESPONSES: Final = "openai.responses"
 SESSION: Final = "llmtrace.session"
+MESSAGE: Final = "llmtrace.message"
 MAX_CARRIED: Final = 4 << 20
 """Bytes of messages of no call that are kept to be read with the next call."""
 MAX_MESSAGES: Final = 1000
@@ -66,6 +67,12 @@ class Connection:
         self.closing = False
         self._carried: list[tuple[Json, int]] = []
         self._carried_bytes = 0
+        self._judged: list[Call] = []
+
+    def judged(self, message: Call) -> None:
+        """Keep what was found in a message for the next call, which it may be about; bounded."""
+        if (message.findings or message.gaps) and len(self._judged) < MAX_MESSAGES:
+            self._judged.append(message)
 
     def carry(self, chatter: Chatter) -> None:
         """Keep a message of no call for the next one, which it may be about; bounded."""
@@ -79,11 +86,7 @@ class Connection:
 
     def begins_call(self, content: bytes) -> bool:
         """Whether a message of the client's is itself the request of a call."""
-        return (
-            self.upgrade.route.dialect == RESPONSES
-            and b"response.create" in content
-            and message_kind(content) == "response.create"
-        )
+        return self.upgrade.route.dialect == RESPONSES and is_request(content)
 
     def hand_over(self, pipeline: Pipeline, call: Call) -> None:
         """Make what was kept part of a call."""
@@ -92,6 +95,9 @@ class Connection:
                 pipeline.more_input(call, body)
             call.gap("websocket_messages", unread)
         self._carried, self._carried_bytes = [], 0
+        for message in self._judged:
+            pipeline.take_over(call, message)
+        self._judged = []
 
 
 class WebSockets:
@@ -111,6 +117,8 @@ class WebSockets:
         if not self._fail_open:
             _drop_last(flow)
             close_websocket(flow, POLICY_VIOLATION, INTERNAL)
+        else:
+            _let_go(flow)
 
     @guarded("websocket_start", _failed)
     async def websocket_start(self, flow: http.HTTPFlow) -> None:
@@ -130,13 +138,11 @@ class WebSockets:
         """Read one message; a call's END record is there before its last message goes on."""
         if flow.websocket is None or not flow.websocket.messages:
             return
-        message = flow.websocket.messages[-1]
+        message = flow.metadata[MESSAGE] = flow.websocket.messages[-1]
+        flow.websocket.messages.clear()  # mitmproxy would keep them all
         connection = flow.metadata.get(SESSION)
-        try:
-            if isinstance(connection, Connection):
-                await self._read(flow, connection, message)
-        finally:
-            flow.websocket.messages.clear()  # mitmproxy would keep them all
+        if isinstance(connection, Connection):
+            await self._read(flow, connection, message)
 
     async def _read(
         self, flow: http.HTTPFlow, connection: Connection, message: websocket.WebSocketMessage
@@ -168,7 +174,8 @@ class WebSockets:
                 _withhold(flow, message, judged)
                 return
             if judged is not None:
-                message.content = judged
+                connection.judged(judged)
+                message.content = judged.forward or message.content
         for event in connection.session.from_client(_data(message)):
             refusal = await self._follow(connection, event, message)
             if refusal and isinstance(event, CallStarted):
@@ -185,14 +192,14 @@ class WebSockets:
         events = connection.session.from_server(_data(message))
         _received(connection, events, message.content)
         passed = _let_through(connection, events, message.content)
-        for event in events:
-            if refusal := await self._follow(connection, event, message):
-                _close(flow, connection, message, refusal)
-                return
         if passed != [message.content]:
             message.drop()
             for one in passed:
                 say_to_client(flow, one, is_text=message.is_text)
+        for event in events:
+            if refusal := await self._follow(connection, event, message):
+                _close(flow, connection, message, refusal)
+                return
 
     async def _follow(
         self,
@@ -315,6 +322,23 @@ def _received(connection: Connection, events: list[SessionEvent], content: bytes
         connection.calls[number].receive(content)
 
 
+def _let_go(flow: http.HTTPFlow) -> None:
+    """Let what is held of the provider's answers go on, before the message that failed."""
+    connection = flow.metadata.get(SESSION)
+    message = flow.metadata.get(MESSAGE)
+    if not isinstance(connection, Connection) or not isinstance(
+        message, websocket.WebSocketMessage
+    ):
+        return
+    if message.from_client or message.dropped:  # if dropped, it was judged: what failed came after
+        return
+    for running in connection.calls.values():
+        *held, _last = running.tap.let_go(message.content)
+        for one in held:
+            say_to_client(flow, one, is_text=message.is_text)
+
+
 def _drop_last(flow: http.HTTPFlow) -> None:
-    if flow.websocket and flow.websocket.messages:
-        flow.websocket.messages[-1].drop()
+    message = flow.metadata.get(MESSAGE)
+    if isinstance(message, websocket.WebSocketMessage):
+        message.drop()

@@ -149,7 +149,7 @@ async def test_messages_are_not_kept(
     for number in range(5):
         await socket.write_message(create(str(number)))
         await answer(socket)
-    assert max(lengths) == 1
+    assert max(lengths) <= 1
 
 
 async def test_a_message_over_the_limit_closes_with_1009(worker: Worker, connect: Connect) -> None:

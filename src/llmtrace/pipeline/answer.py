@@ -31,6 +31,10 @@ class Gate(Protocol):
         """Take a message and what it says; return those that may go on now."""
         ...
 
+    def let_go(self, message: bytes) -> list[bytes]:
+        """Judge no more: return what is held, and with it a message that could not be taken."""
+        ...
+
     def as_sent(self, content: bytes) -> bytes:
         """Return what went on with placeholders for the values that were put back."""
         ...
@@ -78,6 +82,14 @@ class MessageTap:
         passed = self.gate.take(message, events, last=last)
         for one in passed:
             self._keep_message(one)
+        return passed
+
+    def let_go(self, message: bytes) -> list[bytes]:
+        """Return what is held, unread, and a message: a fault of ours is to hold nothing."""
+        passed = [message] if self.gate is None else self.gate.let_go(message)
+        if self.gate is not None:
+            for one in passed:
+                self._keep_message(one)
         return passed
 
     def _keep_message(self, message: bytes) -> None:

@@ -223,6 +223,11 @@ class MessageGate:
             frames += self._gate.finish(())
         return [frame.data for frame in frames]
 
+    def let_go(self, message: bytes) -> list[bytes]:
+        """Judge no more: return what is held, and with it a message that could not be taken."""
+        held = [frame.data for frame in self._gate.let_go()]
+        return held if held and held[-1] is message else [*held, message]
+
     def as_sent(self, content: bytes) -> bytes:
         """Return what went on with placeholders for the values that were put back."""
         return self._judge.as_sent(content)

@@ -181,10 +181,11 @@ class Pipeline:
         """Whether calls are judged, and what the policy says is done."""
         return self._enforcement is not None and self._enforcement.detection.enforce
 
-    async def inspect_input(self, head: RequestHead, content: bytes) -> Refusal | bytes | None:
-        """Judge a WebSocket message by itself: return why it stops, or what goes on instead.
+    async def inspect_input(self, head: RequestHead, content: bytes) -> Refusal | Call | None:
+        """Judge a WebSocket message by itself: return why it stops, or what is known of it.
 
-        What is found in one that goes on is told of the call that it becomes part of.
+        What is to go on instead of one is in ``forward`` then. What was found in it is told of
+        the call that it becomes part of: see ``take_over``.
         """
         if self._enforcement is None or not content.strip():
             return None
@@ -199,7 +200,12 @@ class Pipeline:
         stop = await self._enforcement.request(call, content, body)
         if stop is not None:
             return await self.refuse(call, stop.status, stop.code, stop.message)
-        return call.forward
+        return call
+
+    def take_over(self, call: Call, judged: Call) -> None:
+        """Tell of a call what was found in a message that is part of it."""
+        if self._enforcement is not None:
+            self._enforcement.take_over(call, judged)
 
     async def inspect_message(
         self, call: Call, content: bytes, body: Json, *, within: Path = (), act: bool = True

@@ -184,14 +184,22 @@ _ITEM: Final[Reader] = by_type(
     },
     other=_message,
 )
-_REQUEST: Final[Reader] = members(
-    instructions=speaking(SYSTEM, each(_ITEM)),
-    input=speaking(USER, each(_ITEM)),
-    tools=each(_TOOL),
-    text=speaking(SYSTEM, members(format=members(name=text, description=text, schema=schema))),
-    prompt=speaking(USER, members(variables=anything)),
-    metadata=anything,
-)
+_FIELDS: Final[Mapping[str, Reader]] = {
+    "instructions": speaking(SYSTEM, each(_ITEM)),
+    "input": speaking(USER, each(_ITEM)),
+    "tools": each(_TOOL),
+    "text": speaking(SYSTEM, members(format=members(name=text, description=text, schema=schema))),
+    "prompt": speaking(USER, members(variables=anything)),
+    "metadata": anything,
+}
+_REQUEST: Final[Reader] = members(_FIELDS)
+_MESSAGES: Final[Mapping[str, Reader]] = {
+    "conversation.item.create": members(item=speaking(USER, _ITEM)),
+    "response.create": members(_FIELDS, response=_REQUEST),
+    "session.update": members(session=_REQUEST),
+    "transcription_session.update": members(session=_REQUEST),
+}
+"""Messages of a WebSocket's client, by their type, that are judged by themselves."""
 
 
 class OpenAIResponses(OpenAIErrors):
@@ -205,8 +213,8 @@ class OpenAIResponses(OpenAIErrors):
     def request(self, body: Json, route: Route) -> RequestView:
         """Read instructions, input items and tools. ``generate: false`` costs nothing."""
         reading = Reading(KNOWN)
-        _REQUEST(reading, body, (), UNKNOWN)
         fields = as_dict(body)
+        _MESSAGES.get(as_str(fields.get("type")), _REQUEST)(reading, body, (), UNKNOWN)
         limit = as_count(fields.get("max_output_tokens"))
         return RequestView(
             model=as_str(fields.get("model")) or route.model,

@@ -19,6 +19,7 @@ from llmtrace.providers.websocket import (
     Message,
     RunningCall,
     SessionEvent,
+    is_warm_up,
     read_message,
     request_of,
 )
@@ -83,7 +84,7 @@ class ResponsesSession:
         if len(self._calls) >= MAX_WAITING:
             events += self._give_up(Outcome.INTERRUPTED)
         request = request_of(read.body)
-        if request.get("generate") is False or read.body.get("generate") is False:
+        if is_warm_up(read.body):
             self._calls.append(None)
             return [*events, Chatter(size=read.size, body=read.body, reason="prewarm")]
         self._count += 1

@@ -44,7 +44,7 @@ class CallInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEvents:
-    """What a message of the provider says of a call."""
+    """What a message of the provider says of a call; ``events`` may be none."""
 
     call: int
     events: Sequence[AnswerEvent]
@@ -107,7 +107,7 @@ class RunningCall:
         events = self.reader.event(body)
         failed = any(isinstance(event, Failed) for event in events)
         ended = failed or any(isinstance(event, Ended) for event in events)
-        found: list[SessionEvent] = [CallEvents(call=self.number, events=events)] if events else []
+        found: list[SessionEvent] = [CallEvents(call=self.number, events=events)]
         if ended:
             outcome = Outcome.PROVIDER_ERROR if failed else Outcome.OK
             found += [*self._rest(), CallEnded(call=self.number, outcome=outcome)]
@@ -155,7 +155,16 @@ def request_path(message: bytes) -> Path:
     return ("response",) if isinstance(read, Message) and as_dict(read.body.get("response")) else ()
 
 
-def message_kind(message: bytes) -> str:
-    """Return the ``type`` of a message, empty where it has none."""
+def is_warm_up(body: dict[str, Json]) -> bool:
+    """Whether a ``response.create`` asks for nothing, but that the provider get ready."""
+    return body.get("generate") is False or request_of(body).get("generate") is False
+
+
+def is_request(message: bytes) -> bool:
+    """Whether a message is a ``response.create`` that asks for an answer."""
+    if b"response.create" not in message:
+        return False
     read = read_message(message)
-    return read.kind if isinstance(read, Message) else ""
+    if not isinstance(read, Message) or read.kind != "response.create":
+        return False
+    return not is_warm_up(read.body)

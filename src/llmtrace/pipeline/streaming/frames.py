@@ -152,7 +152,7 @@ class FrameGate:
 
         A tool call that was not closed before is incomplete: neither it nor what follows goes on.
         """
-        if self.blocked is not None:
+        if self.blocked is not None or self._is_open:
             return []
         self._channels.note(Entry(Frame(event="", data=b""), events, self._number))
         if stop := self._channels.flush():
