@@ -5,7 +5,7 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from llmtrace.domain.answers import Answer
@@ -101,6 +101,9 @@ class Enforcement:
             media_type = call.request_body.media_type
             content = _changed(content, judgement.kept_edits, judgement.texts, within) or b""
             call.request_body = Body(content=content, media_type=media_type) if content else None
+        if judgement.kept_edits:
+            parts = [_hidden(part, judgement) for part in call.view.parts]
+            call.view = replace(call.view, parts=parts)
         return stop
 
     async def _judged(self, call: Call, view: RequestView, size: int, body: Json) -> Judgement:
@@ -191,6 +194,14 @@ class Enforcement:
             return None
         timeout = isinstance(error, TimeoutError)
         return Stop(503, "detection_timeout" if timeout else "detection_failed", FAILED)
+
+
+def _hidden(part: Part, judgement: Judgement) -> Part:
+    """Return a part as it is kept."""
+    text = judgement.kept_edits.get(part.path)
+    if text is None or judgement.texts[part.path] != part.text:
+        return part
+    return replace(part, text=text)
 
 
 def caller_of(call: Call) -> Caller:
