@@ -61,7 +61,7 @@ class Judge:
 
     def _bounded(self, text: str, judge: Callable[[str], None]) -> list[Sighting]:
         try:
-            judge(text[:MAX_COMMAND])
+            judge(text[:MAX_COMMAND].replace("\x00", ""))  # a shell reads over them
         except Exhausted:
             self._see(["limit.command"], (0, len(text)))
         if len(text) > MAX_COMMAND:
@@ -95,7 +95,7 @@ class Judge:
     ) -> None:
         self._budget.parse(len(text))
         script = read_tokens(text, windows=windows)
-        self._script(script, _Spans(text, start, span, chars=True), depth)
+        self._script(script, _Spans(text, start, span), depth)
 
     def _nested(self, nested: Nested, span: Span, depth: int) -> None:
         if depth >= MAX_DEPTH:
@@ -114,6 +114,8 @@ class Judge:
         for pipeline in script.pipelines:
             self._pipeline(pipeline, spans.of(pipeline.start, pipeline.end), depth)
         self._see(flows.saved(script), spans.whole)
+        for text in flows.written(script):
+            self._nested(Nested(text, "shell"), spans.whole, depth)
         if _relays(script):
             self._see(["shell.reverse"], spans.whole)
 
@@ -157,7 +159,8 @@ class Judge:
             self._see(["workspace.outside"], span)
 
     def _call(self, call: Call, fed: str | None, span: Span, depth: int) -> None:
-        piped = fed.split() if fed and "xargs" in call.via else []
+        given = call.simple.fed or fed
+        piped = given.split() if given and "xargs" in call.via else []
         self._see(rules.of_call(call), span)
         self._see(deletes.of_call(call, piped), span)
         self._see(flows.of_substitutions(call), span)
@@ -182,25 +185,17 @@ class Judge:
 
 
 class _Spans:
-    """Turns offsets in a parsed piece (bytes of UTF-8, or code points) into those of the text.
+    """Turns offsets in a parsed piece into those of the text that it is of.
 
     What has no offsets of its own, since it is nested in quotes, is all at one ``span``.
     """
 
-    def __init__(
-        self, piece: str, offset: int, span: Span | None = None, *, chars: bool = False
-    ) -> None:
-        self._source = None if chars or piece.isascii() else piece.encode("utf-8", "replace")
+    def __init__(self, piece: str, offset: int, span: Span | None = None) -> None:
         self._offset, self._span = offset, span
         self.whole = span or (offset, offset + max(1, len(piece)))
 
     def of(self, start: int, end: int) -> Span:
-        if self._span is not None:
-            return self._span
-        if self._source is not None:
-            start = len(self._source[:start].decode("utf-8", "replace"))
-            end = len(self._source[:end].decode("utf-8", "replace"))
-        return self._offset + start, self._offset + max(end, start + 1)
+        return self._span or (self._offset + start, self._offset + max(end, start + 1))
 
 
 def _windows(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Simple
 
 MAX_OUTPUT: Final = 64 * 1024
+FILTERS: Final = ("-name", "-iname", "-path", "-ipath", "-regex", "-newer", "-mtime", "-size")
 ROT13: Final = ("A-Za-z", "N-ZA-Mn-za-m")
 ESCAPE: Final = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|0?([0-7]{1,3})|(n|t|\\))")
 
@@ -100,6 +101,17 @@ def _escape(found: re.Match[str]) -> str:
     return {"n": "\n", "t": "\t"}.get(found[3], "\\")
 
 
+def _listed(words: Sequence[str]) -> str:
+    """What is listed, as the paths that it begins at: enough to see what it is about."""
+    return " ".join(word for word in words if not word.startswith("-"))
+
+
+def _found(words: Sequence[str]) -> str:
+    end = next((i for i, word in enumerate(words) if word.startswith(("-", "(", "!"))), len(words))
+    narrow = any(word.startswith(FILTERS) for word in words[end:])
+    return HOLE if narrow else " ".join(words[:end])
+
+
 def _which(words: Sequence[str]) -> str:
     return words[-1] if words and not words[-1].startswith("-") else HOLE
 
@@ -110,6 +122,8 @@ PRINTERS: Final[Mapping[str, Callable[[Sequence[str]], str]]] = {
     "which": _which,
     "command": _which,
     "pwd": lambda _: ".",
+    "ls": _listed,
+    "find": _found,
 }
 
 

@@ -49,7 +49,7 @@ def _recursive(option: str) -> bool:
 def _deleted(call: Call, fed: Sequence[str]) -> Iterator[str]:
     after = next((i for i, word in enumerate(call.args) if word.text == "--"), len(call.args))
     options = [word.text for word in call.args[:after]]
-    if call.name in ("rimraf", "trash") or any(map(_recursive, options)):
+    if fed or call.name in ("rimraf", "trash") or any(map(_recursive, options)):
         targets = [word.text for word in call.operands()] + list(fed)
         yield from _aimed(call, targets)
 

@@ -49,10 +49,17 @@ def touched(call: Call) -> Iterator[Touch]:
         yield from ((word, Access.WRITE) for word in words[-1:])
     elif name == "dd":
         yield from _dd(call)
-    elif not known("key_users", name):
+    elif not known("key_users", name) and not _quiet(call):
         in_place = name in ("sed", "perl") and any(w.text.startswith("-i") for w in call.args)
         yield from ((word, Access.WRITE if in_place else Access.READ) for word in words)
     yield from _of_options(call)
+
+
+def _quiet(call: Call) -> bool:
+    """Whether a search tells only whether or how often it found something."""
+    return known("pattern_first", call.name) and any(
+        word.text in ("-q", "--quiet", "-c", "--count", "-L", "-l") for word in call.args
+    )
 
 
 def operands(call: Call) -> list[Word]:

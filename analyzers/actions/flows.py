@@ -24,6 +24,7 @@ GLUED: Final = re.compile(
     r"^(?:-[dFT]|--(?:data\S*|form|upload-file|post-file|body-file|json)=)(.+)$"
 )
 WHOLE_FILE: Final = re.compile(r"^(?:-T|--upload-file|--post-file|--body-file|-(?i:infile))")
+MAX_WRITTEN: Final = 32
 SAVED: Final = frozenset(
     {"-o", "-O", "--output", "--output-document", "-outfile", "-OutFile", "-d"}
 )
@@ -228,6 +229,25 @@ def saved(script: Script) -> Iterator[str]:
                 return
             if downloads(call):
                 names |= _saved(call)
+
+
+def written(script: Script) -> Iterator[str]:
+    """Go through the texts that a script writes to a file which it then runs."""
+    texts: dict[str, str] = {}
+    for simple in script.simples():
+        named = calls(simple)
+        for name in [name for name in texts if any(_runs(call, {name}) for call in named)]:
+            yield texts.pop(name)
+        targets = [one.target.text for one in simple.redirects if one.writes]
+        targets += [word.text for call in named if call.name == "tee" for word in call.operands()]
+        if targets and len(texts) < MAX_WRITTEN:
+            text = simple.fed or _told(simple)
+            texts |= {_bare(target): text for target in targets if text}
+
+
+def _told(simple: Simple) -> str:
+    printed = decode.through((simple,), None)
+    return "" if printed is None else decode.text_of(printed)
 
 
 def _saved(call: Call) -> set[str]:

@@ -49,8 +49,8 @@ class Simple:
 
     Each is itself alone, not equal to another, so that what it runs can be remembered by it.
 
-    ``start`` and ``end`` count bytes of the script. ``cwd`` is the folder that a ``cd`` before it
-    went to, empty where there was none.
+    ``start`` and ``end`` count code points of the script. ``cwd`` is the folder that a ``cd``
+    before it went to, empty where there was none.
     """
 
     words: tuple[Word, ...]

@@ -1,5 +1,6 @@
 """Reads a shell script with tree-sitter's Bash grammar, which finds commands in broken text too."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -12,6 +13,7 @@ from llmtrace.analyzers.actions.budget import Budget
 from llmtrace.analyzers.actions.expand import SPLIT
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Redirect, Script, Simple, Word
 
+FOREIGN: Final = re.compile(r"[^\x01-\x7f]")
 MAX_DEPTH: Final = 48
 MAX_WORD: Final = 64 * 1024
 MAX_VALUE: Final = 1024
@@ -28,21 +30,25 @@ SCRIPTS: Final = frozenset({"command_substitution", "process_substitution"})
 _local = threading.local()
 
 
-def parse(source: bytes) -> Node:
-    """Return the root of the syntax tree. Each thread has its own parser, made when first used."""
+def parse(text: str) -> Node:
+    """Return the root of the syntax tree. Each thread has its own parser, made when first used.
+
+    The grammar's scanner looks letters up in a table of 256 and dies of others, so it is shown
+    ``x`` for each that is not ASCII: to a shell they are letters like any. Offsets of nodes are
+    then those of code points.
+    """
     parser: Parser | None = getattr(_local, "parser", None)
     if parser is None:
         parser = _local.parser = Parser(Language(tree_sitter_bash.language()))
-    return parser.parse(source).root_node
+    return parser.parse(FOREIGN.sub("x", text).encode("ascii")).root_node
 
 
 def read_script(text: str, budget: Budget | None = None) -> Script:
     """Return the commands of a script. Never raises; ``complete`` says if bounds were met."""
-    source = text.encode("utf-8", "replace")
     if text.count("|") > MAX_MARKS or text.count("<") > MAX_MARKS:
         return Script(complete=False, broken=True)
-    reader = Reader(source, {}, budget or Budget())
-    root = parse(source)
+    reader = Reader(text, {}, budget or Budget())
+    root = parse(text)
     reader.run(root)
     return reader.script(broken=root.has_error)
 
@@ -50,7 +56,7 @@ def read_script(text: str, budget: Budget | None = None) -> Script:
 class Reader:
     """Walks a tree once, in order, and keeps what the shell would know: variables and folder."""
 
-    def __init__(self, source: bytes, variables: dict[str, str], budget: Budget) -> None:
+    def __init__(self, source: str, variables: dict[str, str], budget: Budget) -> None:
         self.source = source
         self.variables = variables
         self.budget = budget
@@ -72,6 +78,7 @@ class Reader:
             "variable_assignment": self._assignment,
             "command_substitution": self._substitution,
             "process_substitution": self._substitution,
+            "file_redirect": self._redirection,
             "comment": lambda _: [],
         }
 
@@ -167,6 +174,13 @@ class Reader:
                 words += told
             else:
                 yield Redirect(operator, told[0])
+
+    def _redirection(self, node: Node) -> list[Simple]:
+        """A redirection without a command: ``$(< file)``."""
+        redirects = tuple(self._redirect(node, [], []))
+        simple = Simple((), redirects, node.start_byte, node.end_byte, self.cwd)
+        self._keep((simple,), node)
+        return [simple]
 
     def _heredoc(
         self, node: Node, words: list[Word], rest: list[tuple[Simple, ...]]
@@ -271,7 +285,7 @@ class Reader:
         return [Word(piece, raw, scripts) for piece in pieces]
 
     def _text(self, node: Node) -> str:
-        return self.source[node.start_byte : node.end_byte].decode("utf-8", "replace")
+        return self.source[node.start_byte : node.end_byte]
 
     def _value(self, node: Node, *, quoted: bool = False) -> str:
         kind = node.type
@@ -315,11 +329,10 @@ class Reader:
         pieces: list[str] = []
         place = node.start_byte
         for child in node.named_children:
-            between = self.source[place : child.start_byte].decode("utf-8", "replace")
+            between = self.source[place : child.start_byte]
             pieces += [expand.unquoted(between, quoted=quoted), self._value(child, quoted=quoted)]
             place = child.end_byte
-        rest = self.source[place : node.end_byte].decode("utf-8", "replace")
-        pieces.append(expand.unquoted(rest, quoted=quoted))
+        pieces.append(expand.unquoted(self.source[place : node.end_byte], quoted=quoted))
         return "".join(pieces)
 
     def _script(self, node: Node) -> str:

@@ -110,6 +110,10 @@ def test_a_span_is_that_of_the_pipeline() -> None:
     assert command[sighting.start : sighting.end] == "rm -rf /"
 
 
+def test_what_a_shell_reads_over_hides_nothing() -> None:
+    assert "delete.root" in seen("r\x00m -rf /")
+
+
 def test_nesting_past_the_bound_is_told() -> None:
     command = "rm -rf /"
     for _ in range(9):

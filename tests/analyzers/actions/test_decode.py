@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from llmtrace.analyzers.actions.decode import MAX_OUTPUT, output
+from llmtrace.analyzers.actions.script import HOLE
 from llmtrace.analyzers.actions.syntax import read_script
 
 
@@ -31,6 +32,9 @@ def printed(command: str) -> str | None:
         ("echo cm0= | openssl base64 -d", "rm"),
         ("echo Y20wPQ== | base64 -d | base64 -d", "rm"),
         ("which rm", "rm"),
+        ("ls -la /etc", "/etc"),
+        ("find /etc -type f", "/etc"),
+        ("find . -name x", HOLE),
         ("echo $UNKNOWN", None),
         ("cat x | base64 -d", None),
         ("echo a | wc", None),

