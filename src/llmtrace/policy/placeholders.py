@@ -34,6 +34,8 @@ _PATTERN: Final = (
 )
 PLACEHOLDER: Final = re.compile(_PATTERN, re.IGNORECASE | re.ASCII)
 _BEGUN: Final = regex.compile(_PATTERN, regex.IGNORECASE | regex.ASCII)
+LONGEST_LOOKED_AT: Final = 4096
+"""A longer span is no hidden value, nor some of them beside each other."""
 _HIDDEN: Final = re.compile(
     rf"(?:{_PATTERN}|\[(?:PII|SECRET|REDACTED):[A-Z_]{{1,64}}\])", re.IGNORECASE | re.ASCII
 )
@@ -86,15 +88,19 @@ def is_masked(text: str) -> bool:
 
 def unmasked[S: Span](text: str, spans: Iterable[S]) -> list[S]:
     """Leave out what was seen in what is hidden already, so that nothing is hidden twice."""
-    hidden = [match.span() for match in _HIDDEN.finditer(text)]
-    if not hidden:
-        return list(spans)
-    return [
-        span
-        for span in spans
-        if not any(start <= span.start and span.end <= end for start, end in hidden)
-        and not is_masked(text[span.start : span.end])
-    ]
+    return [span for span in spans if not _is_hidden(text, span)]
+
+
+def _is_hidden(text: str, span: Span) -> bool:
+    """Look around a span alone: to search a long text holds up everybody else."""
+    if span.end - span.start > LONGEST_LOOKED_AT:
+        return False
+    low, high = max(0, span.start - MAX_WRITTEN), span.end + MAX_WRITTEN
+    around = text[low:high]
+    for match in _HIDDEN.finditer(around):
+        if match.start() + low <= span.start and span.end <= match.end() + low:
+            return True
+    return is_masked(text[span.start : span.end])
 
 
 def undecided(text: str) -> int:
