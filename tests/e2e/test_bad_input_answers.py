@@ -19,7 +19,7 @@ from llmtrace.domain.usage import UsageSource
 from llmtrace.testing.dataplane import Script as UpstreamScript
 from llmtrace.testing.dataplane import Upstream, read_all
 from llmtrace.testing.inprocess import Worker, running_worker
-from llmtrace.testing.misbehaving import MODES
+from llmtrace.testing.misbehaving import MODES, bomb
 from llmtrace.testing.oracles import ask, post, tunnel
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.script import USAGE_LIES, Script
@@ -154,6 +154,7 @@ async def _sink(worker: Worker, request: bytes) -> int:
 
 
 async def test_a_bomb_passes_packed_and_is_not_unpacked(worker: Worker) -> None:
+    bomb()  # so that the provider does not fall silent over it
     worker.provider.enqueue(Script(misbehave="gzip_bomb"))
     _, _, body = split(await ask(worker, HOST, post(PATH, chat())))
     assert len(gzip.decompress(body)) == 200 << 20
