@@ -154,7 +154,7 @@ async def _sink(worker: Worker, request: bytes) -> int:
 
 
 async def test_a_bomb_passes_packed_and_is_not_unpacked(worker: Worker) -> None:
-    bomb()  # so that the provider does not fall silent over it
+    bomb(BOMB_SIZE)  # so that the provider does not fall silent over it
     worker.provider.enqueue(Script(misbehave="gzip_bomb"))
     _, _, body = split(await ask(worker, HOST, post(PATH, chat())))
     assert len(gzip.decompress(body)) == 200 << 20

@@ -273,7 +273,7 @@ BOMB_SIZE: Final = 200 * _MIB
 
 
 @cache
-def bomb(size: int = BOMB_SIZE) -> bytes:
+def bomb(size: int) -> bytes:
     """Return so many zeros, packed. The first time takes a second: a test does it beforehand."""
     return gzip.compress(bytes(size), compresslevel=9, mtime=0)
 
