@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,13 @@ import pytest
 from click.testing import Result
 
 from llmtrace.cli import demo as module
-from llmtrace.cli.demo import MARK, make_anew
+from llmtrace.cli.demo import MARK, Seen, make_anew
+from llmtrace.domain.findings import Verdict
+from llmtrace.domain.traces import Outcome
 from llmtrace.environment.home import Home
+from llmtrace.testing.incidents import TOKEN
+from llmtrace.testing.records import a_trace
+from llmtrace.testing.scenario import STEPS, StepResult
 
 type Run = Callable[..., Result]
 
@@ -77,17 +83,59 @@ def test_a_gateway_that_does_not_start_is_told_with_its_last_words(
     assert done.stderr.endswith("Error: the gateway did not start\nthe disk is full\n")
 
 
+def a_result(verdict: Verdict, error: str = "") -> StepResult:
+    return StepResult(step=replace(STEPS[0], verdict=verdict), error=error)
+
+
+@pytest.mark.parametrize(
+    ("seen", "well"),
+    [
+        pytest.param(Seen(result=a_result(Verdict.ALLOW), trace=a_trace()), True, id="as-it-came"),
+        pytest.param(Seen(result=a_result(Verdict.ALLOW), trace=None), False, id="not-recorded"),
+        pytest.param(
+            Seen(result=a_result(Verdict.ALLOW, "refused"), trace=a_trace()), False, id="failed"
+        ),
+        pytest.param(
+            Seen(result=a_result(Verdict.REDACT), trace=a_trace()), False, id="a-token-went-out"
+        ),
+        pytest.param(
+            Seen(result=a_result(Verdict.BLOCK), trace=a_trace(verdict=Verdict.BLOCK)),
+            False,
+            id="blocked-in-words-only",
+        ),
+        pytest.param(
+            Seen(
+                result=a_result(Verdict.BLOCK),
+                trace=a_trace(verdict=Verdict.BLOCK, outcome=Outcome.STOPPED),
+            ),
+            True,
+            id="blocked",
+        ),
+    ],
+)
+def test_a_demo_fails_where_a_call_is_not_judged_as_it_should_be(seen: Seen, well: bool) -> None:
+    assert seen.well is well
+
+
 @pytest.mark.slow
-def test_the_demo_shows_what_a_gateway_sees(home: Path, run: Run) -> None:
+def test_the_demo_shows_what_a_gateway_sees_and_does(home: Path, run: Run) -> None:
     done = run("demo", "--json")
     assert done.exit_code == 0, done.stderr
     said = json.loads(done.stdout)
     calls = said["calls"]
     assert len({call["dialect"] for call in calls}) == 6
-    assert all(call["outcome"] == "ok" and call["output_tokens"] for call in calls)
-    assert [action["name"] for call in calls for action in call["actions"]] == ["run_shell"]
+    assert [call["outcome"] for call in calls] == ["ok"] * 8 + ["stopped"]
+    assert [call["verdict"] for call in calls] == ["allow"] * 6 + ["redact", "quarantine", "block"]
+    assert all(call["output_tokens"] for call in calls)
     assert str(home / "demo") in said["commands"]["show"]
-    (acting,) = [call["trace_id"] for call in calls if call["actions"]]
-    shown = run("traces", "show", acting, LLMTRACE_HOME=str(home / "demo")).stdout
+    acting = next(call["trace_id"] for call in calls if call["actions"])
+    place = str(home / "demo")
+    shown = run("traces", "show", acting, LLMTRACE_HOME=place).stdout
     assert "tail -n 20 build.log" in shown
     assert "user  Show me the end of the build log." in shown
+    explained = run("findings", "show", calls[-1]["trace_id"], LLMTRACE_HOME=place).stdout
+    assert "block, by rule balanced.commands" in explained
+    assert said["commands"]["explain"].endswith(f"findings show {calls[-1]['trace_id']}")
+    assert TOKEN not in done.stdout  # neither where it is recorded, nor by accident
+    for line in ("provider got  token = ", "set this content aside", "blocked this tool call"):
+        assert line in done.stderr

@@ -6,7 +6,10 @@ import pytest
 from rich.console import Console
 
 from llmtrace.cli.demoscreen import Screen
+from llmtrace.domain.answers import Channel, ChannelKind, ToolCall
+from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.traces import ActionType, AgentAction
+from llmtrace.testing.incidents import Changed
 from llmtrace.testing.records import a_trace
 from llmtrace.testing.scenario import STEPS, StepResult
 
@@ -37,10 +40,58 @@ def test_a_call_with_its_answer_its_action_and_its_numbers() -> None:
     show_a_call(shown)
     text = file.getvalue()
     for said in ("1 Claude explains, streamed", "I will look at the log first.\n",
-                 'action: run_shell {"command": "ls\\x1b[2J"}',
+                 'asks for run_shell {"command": "ls\\x1b[2J"}',
                  "900 tokens in (400 cached), 100 out", "$0.0013", "first token 180 ms",
                  "trace 0195f000-0000-7000-8000-000000000001"):  # fmt: skip
         assert said in text
+
+
+HIDDEN = Finding(
+    kind="secret.token", severity=Severity.HIGH, confidence=0.99, location="messages[0].content",
+    start=0, end=40, detector="secrets.github", verdict=Verdict.REDACT, rule="balanced.secrets",
+)  # fmt: skip
+
+
+def test_an_incident_tells_who_was_given_what_and_which_rule_decided() -> None:
+    shown, file = screen()
+    call = ToolCall(
+        channel=Channel(choice=0, kind=ChannelKind.TOOL_CALL), call_id="c", name="write_file",
+        arguments='{"content": "the token"}',
+    )  # fmt: skip
+    result = StepResult(step=STEPS[0], status=200, text="Done.", tool_calls=(call,))
+    trace = a_trace(1, actions=(ACTION,), findings=(HIDDEN, HIDDEN), verdict=Verdict.REDACT)
+    shown.incident(result, trace, Changed(sent=("one", "two"), received=("\x1b[2Jother",)))
+    assert file.getvalue().splitlines()[:7] == [
+        "  agent sent    one",
+        "                two",
+        "  provider got  \\x1b[2Jother",
+        '  model asked   run_shell {"command": "ls\\x1b[2J"}',
+        "  agent got     Done.",
+        '                write_file {"content": "the token"}',
+        "  found         secret.token, high: redact, by rule balanced.secrets",
+    ]
+    shown.summary(
+        [trace], {"run": "llmtrace run", "explain": "llmtrace findings show x"}, keep=False
+    )
+    assert "The policy hid values in 1." in file.getvalue()
+    assert "  llmtrace findings show x\n" in file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_no_line_of_an_incident_is_wider_than_the_screen(width: int) -> None:
+    shown, file = screen(width)
+    shown.policy()
+    change = Changed(sent=("word " * 60, "x" * 300), received=())
+    shown.incident(
+        StepResult(step=STEPS[0], text="word " * 60), a_trace(findings=(HIDDEN,)), change
+    )
+    assert max(map(len, file.getvalue().splitlines())) <= max(width, len("  trace ") + 36)
+
+
+def test_an_incident_without_a_record_is_said() -> None:
+    shown, file = screen()
+    shown.incident(StepResult(step=STEPS[0], error="status 503"), None, None)
+    assert file.getvalue() == "  status 503\n  the gateway has no record of it\n"
 
 
 def test_a_piece_is_on_the_screen_before_the_next_one_comes() -> None:

@@ -1,10 +1,10 @@
-"""``llmtrace demo``: a gateway, a CA and a scripted provider on this machine, and six calls."""
+"""``llmtrace demo``: a gateway, a CA and a scripted provider on this machine, and nine calls."""
 
 import shlex
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +19,7 @@ from llmtrace.app.settings import Settings
 from llmtrace.cli.common import print_json, program
 from llmtrace.cli.demoscreen import Screen
 from llmtrace.config import Config
+from llmtrace.domain.findings import Verdict
 from llmtrace.domain.traces import Outcome, Trace
 from llmtrace.environment.gateway import health
 from llmtrace.environment.home import Home, home
@@ -26,8 +27,9 @@ from llmtrace.environment.installation import Installation
 from llmtrace.storage.base import Storage, StorageError, TraceNotFound
 from llmtrace.storage.export import trace_row
 from llmtrace.storage.registry import close
+from llmtrace.testing.incidents import INCIDENTS, changed
 from llmtrace.testing.provider import ScriptedProvider
-from llmtrace.testing.scenario import HOSTS, STEPS, StepResult, run_scenario
+from llmtrace.testing.scenario import HOSTS, STEPS, OnText, Step, StepResult, run_scenario
 
 MARK: Final = "made-by-llmtrace-demo"
 RECORDED_SECONDS: Final = 10.0
@@ -43,8 +45,46 @@ class Seen:
 
     @property
     def well(self) -> bool:
-        """Whether both say that it went well."""
-        return not self.result.error and self.trace is not None and self.trace.outcome == "ok"
+        """Whether it went as it should: not a word of it lost, and judged as it is to be."""
+        if self.result.error or self.trace is None:
+            return False
+        verdict = self.result.step.verdict
+        outcome = Outcome.STOPPED if verdict is Verdict.BLOCK else Outcome.OK
+        return self.trace.verdict is verdict and self.trace.outcome is outcome
+
+
+class Caller:
+    """Makes the calls, as a client would, and shows them."""
+
+    def __init__(self, proxy_url: str, ca_pem: str, storage: Storage, screen: Screen) -> None:
+        self._proxy_url = proxy_url
+        self._ca_pem = ca_pem
+        self._storage = storage
+        self._screen = screen
+
+    def scenario(self) -> Iterator[Seen]:
+        """Make the calls that no policy touches; their answers are shown as they arrive."""
+        for number, step in enumerate(STEPS, 1):
+            self._screen.call(number, step)
+            seen = self._made(step, lambda _, text: self._screen.text(text))
+            self._screen.seen(seen.result, seen.trace)
+            yield seen
+
+    def incidents(self, provider: ScriptedProvider) -> Iterator[Seen]:
+        """Make the calls that the policy has something to say about."""
+        self._screen.policy()
+        for number, step in enumerate(INCIDENTS, len(STEPS) + 1):
+            self._screen.call(number, step)
+            seen = self._made(step, None)
+            received = [call.body for call in provider.model_calls][len(STEPS) :][-1:]
+            change = changed(step, received[0]) if received else None
+            self._screen.incident(seen.result, seen.trace, change)
+            yield seen
+
+    def _made(self, step: Step, on_text: OnText | None) -> Seen:
+        (result,) = run_scenario(self._proxy_url, self._ca_pem, on_text, steps=[step])
+        trace = _recorded(self._storage, result.trace_id) if result.trace_id else None
+        return Seen(result=result, trace=trace)
 
 
 @click.command(
@@ -61,8 +101,9 @@ def demo(*, keep: bool, as_json: bool) -> None:
     """Show the gateway at work. It needs no key and no network, and takes seconds.
 
     A scripted provider on this machine stands in for the real ones. Six calls go to it
-    through HTTPS_PROXY, in six wire formats; you see what the gateway sees of them. What it
-    records stays in $LLMTRACE_HOME/demo until the next demo.
+    through HTTPS_PROXY, in six wire formats; you see what the gateway sees of them. Three more
+    carry a token, a poisoned page and a command that must not run; you see what becomes of
+    them. What is recorded stays in $LLMTRACE_HOME/demo until the next demo.
     """
     console = Console(highlight=False, stderr=as_json, soft_wrap=True)
     screen = Screen(console)
@@ -71,7 +112,8 @@ def demo(*, keep: bool, as_json: bool) -> None:
         make_anew(place)
         screen.hello(place.path)
         with ScriptedProvider() as provider:
-            seen = _play(_configuration(provider, place), place, screen, keep=keep, json=as_json)
+            config = _configuration(provider, place)
+            seen = _play(config, provider, place, screen, keep=keep, json=as_json)
     except (OSError, ValueError, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
     if not all(one.well for one in seen):
@@ -118,6 +160,8 @@ def _configuration(provider: ScriptedProvider, place: Home) -> Config:
     return Config.model_validate(
         {
             **free,
+            "mode": "enforce",
+            "policy": {"preset": "balanced"},
             "reverse": free,
             "api": free,
             "workers": 1,
@@ -129,14 +173,23 @@ def _configuration(provider: ScriptedProvider, place: Home) -> Config:
     )
 
 
-def _play(config: Config, place: Home, screen: Screen, *, keep: bool, json: bool) -> Sequence[Seen]:
+def _play(
+    config: Config,
+    provider: ScriptedProvider,
+    place: Home,
+    screen: Screen,
+    *,
+    keep: bool,
+    json: bool,
+) -> Sequence[Seen]:
     gateway = _started(config, place, screen)
     try:
         authority, _ = Installation(config=config, home=place).open_ca()
         screen.started(gateway.proxy_url, len(authority.permitted))
         storage = _storage(config, place)
         try:
-            seen = _calls(gateway, authority.export_pem(), storage, screen)
+            caller = Caller(gateway.proxy_url, authority.export_pem(), storage, screen)
+            seen = [*caller.scenario(), *caller.incidents(provider)]
         finally:
             close(storage)
         commands = _commands(place, gateway, seen)
@@ -170,21 +223,6 @@ def _storage(config: Config, place: Home) -> Storage:
     return open_storage(settings, read_only=True)
 
 
-def _calls(
-    gateway: StartedGateway, ca_pem: str, storage: Storage, screen: Screen
-) -> Sequence[Seen]:
-    seen = []
-    for number, step in enumerate(STEPS, 1):
-        screen.call(number, step)
-        (result,) = run_scenario(
-            gateway.proxy_url, ca_pem, lambda _, text: screen.text(text), steps=[step]
-        )
-        trace = _recorded(storage, result.trace_id) if result.trace_id else None
-        screen.seen(result, trace)
-        seen.append(Seen(result=result, trace=trace))
-    return seen
-
-
 def _recorded(storage: Storage, trace_id: str) -> Trace | None:
     """Wait until a call's end is in the store."""
     until = time.monotonic() + RECORDED_SECONDS
@@ -200,11 +238,15 @@ def _recorded(storage: Storage, trace_id: str) -> Trace | None:
 def _commands(place: Home, gateway: StartedGateway, seen: Sequence[Seen]) -> Mapping[str, str]:
     """Return what to type next."""
     here = f"LLMTRACE_HOME={shlex.quote(str(place.path))} {program()}"
-    acting = next((one.trace for one in seen if one.trace and one.trace.actions), None)
-    first = acting or next((one.trace for one in seen if one.trace), None)
+    traces = [one.trace for one in seen if one.trace]
+    first = next((trace for trace in traces if trace.actions), next(iter(traces), None))
+    found = next((trace for trace in reversed(traces) if trace.findings), None)
     commands = {"list": f"{here} traces list"}
     if first:
         commands["show"] = f"{here} traces show {first.trace_id}"
+    if found:
+        commands["findings"] = f"{here} findings list"
+        commands["explain"] = f"{here} findings show {found.trace_id}"
     commands["tail"] = f"{here} traces tail"
     commands["env"] = f'eval "$({here} env --url {gateway.proxy_url})"'
     commands["run"] = f"{program()} run -- claude"

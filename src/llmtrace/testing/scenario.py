@@ -6,16 +6,18 @@ tells the scripted provider what to answer, so a scenario needs no queue and no 
 
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx2
 
-from llmtrace.domain.answers import AnswerEvent, ChannelKind, TextDelta, ToolCallOpened
+from llmtrace.domain.answers import AnswerEvent, ChannelKind, TextDelta, ToolCall
+from llmtrace.domain.findings import Verdict
 from llmtrace.providers import registry
 from llmtrace.providers.base import Framing
+from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.framing.registry import framing_for
 from llmtrace.testing.wire import compact
 
@@ -25,13 +27,17 @@ _PACE: Final = "@script: delay_ms=40 first_delay_ms=150"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One call. ``headers`` are those of the provider's own client; ``title`` is for people."""
+    """One call. ``headers`` are those of the provider's own client; ``title`` is for people.
+
+    ``verdict`` is what the preset ``balanced`` makes of it.
+    """
 
     title: str
     dialect: str
     url: str
     body: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
+    verdict: Verdict = Verdict.ALLOW
 
     @property
     def host(self) -> str:
@@ -50,7 +56,7 @@ class StepResult:
     step: Step
     status: int = 0
     text: str = ""
-    tool_calls: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
     chunks: int = 0
     first_byte_ms: float = 0.0
     duration_ms: float = 0.0
@@ -207,8 +213,8 @@ class _Reading:
         self._on_text = on_text
         self._dialect = registry.dialect(step.dialect)
         self._reader = self._dialect.reader()
+        self._answer = AnswerCollector()
         self._texts: list[str] = []
-        self._tools: list[str] = []
 
     def stream(self, chunks: Iterable[bytes], framing: Framing) -> int:
         """Read a stream to its end; return how many chunks it came in."""
@@ -223,22 +229,30 @@ class _Reading:
         """Read an answer that came whole."""
         self._take(self._dialect.answer(body))
 
-    def _take(self, events: Iterable[AnswerEvent]) -> None:
+    def _take(self, events: Sequence[AnswerEvent]) -> None:
+        self._answer.add(events)
         for event in events:
-            if isinstance(event, ToolCallOpened):
-                self._tools.append(event.name)
-            elif isinstance(event, TextDelta) and event.channel.kind is ChannelKind.TEXT:
+            if isinstance(event, TextDelta) and event.channel.kind is ChannelKind.TEXT:
                 self._texts.append(event.text)
                 if self._on_text is not None:
                     self._on_text(self._step, event.text)
+
+    @property
+    def error(self) -> str:
+        failed = self._answer.answer().error
+        return failed.message if failed else ""
 
     @property
     def text(self) -> str:
         return "".join(self._texts)
 
     @property
-    def tools(self) -> tuple[str, ...]:
-        return tuple(self._tools)
+    def tools(self) -> tuple[ToolCall, ...]:
+        return self._answer.answer().tool_calls
+
+
+def _status_error(status: int) -> str:
+    return "" if status == 200 else f"status {status}"
 
 
 def _run_step(client: httpx2.Client, step: Step, on_text: OnText | None) -> StepResult:
@@ -269,7 +283,7 @@ def _run_step(client: httpx2.Client, step: Step, on_text: OnText | None) -> Step
                 first_byte_ms=first,
                 duration_ms=elapsed(),
                 trace_id=response.headers.get("x-llmtrace-trace-id", ""),
-                error="" if response.status_code == 200 else f"status {response.status_code}",
+                error=reading.error or _status_error(response.status_code),
             )
     except (httpx2.HTTPError, ValueError) as error:
         return StepResult(
