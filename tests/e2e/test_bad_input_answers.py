@@ -19,7 +19,7 @@ from llmtrace.domain.usage import UsageSource
 from llmtrace.testing.dataplane import Script as UpstreamScript
 from llmtrace.testing.dataplane import Upstream, read_all
 from llmtrace.testing.inprocess import Worker, running_worker
-from llmtrace.testing.misbehaving import MODES, bomb
+from llmtrace.testing.misbehaving import BOMB_SIZE, MODES, bomb
 from llmtrace.testing.oracles import ask, post, tunnel
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.script import USAGE_LIES, Script
