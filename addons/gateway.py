@@ -1,6 +1,5 @@
 """Turns mitmproxy's HTTP hooks into the stages of a call. The only class that touches a flow."""
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from mitmproxy import connection, http
 from llmtrace.addons.abort import abort_stream
 from llmtrace.addons.destination import Destination, folded
 from llmtrace.addons.errors import answer_instead, hold_last_byte, refused_below
-from llmtrace.addons.guard import guarded, guarded_stream
+from llmtrace.addons.guard import guarded, guarded_stream, report
 from llmtrace.addons.replies import (
     BREAKAGES,
     DIGESTS,
@@ -23,21 +22,21 @@ from llmtrace.addons.replies import (
     refuse,
     replace_body,
 )
+from llmtrace.addons.uploads import is_upload_path, upload_size
 from llmtrace.domain.traces import Outcome
 from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.answer import AnswerTap
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.enforcement import FAULTS
 from llmtrace.pipeline.gated import GatedTap
-from llmtrace.pipeline.threads import off_loop
+from llmtrace.pipeline.threads import is_cancelled, off_loop
 from llmtrace.providers.clients import proxy_userinfo
-from llmtrace.providers.detect import BadPath, canonical_path
 from llmtrace.providers.generic import GenericDialect
 from llmtrace.providers.registry import SESSIONS
 
 CALL: Final = "llmtrace.call"
 FAILED: Final = "llmtrace.failed"
 CANARY_PATH: Final = "/.well-known/llmtrace-canary"
-UPLOAD_PATHS: Final = re.compile(r".*/(files|uploads|audio|images)(/.*)?|/upload/.*", re.IGNORECASE)
 OWN_PREFIX: Final = b"x-llmtrace-"
 PROVIDER_HEADER: Final = "x-llmtrace-provider"
 INTERNAL: Final = "LLMTrace could not judge this call because of a fault of its own; it refused it."
@@ -82,7 +81,7 @@ class Gateway:
 
     def body_limit(self, request: http.Request) -> int:
         """Return how many bytes a request's body may have, from its head alone."""
-        if _upload_size(request) <= self._body_bytes or not is_upload_path(request.path):
+        if upload_size(request) <= self._body_bytes or not is_upload_path(request.path):
             return self._body_bytes
         return self._upload_bytes
 
@@ -146,7 +145,7 @@ class Gateway:
 
     async def _maybe_upload(self, flow: http.HTTPFlow, call: Call) -> None:
         """Let a file too large to be held pass while it comes, unread and counted as such."""
-        size = _upload_size(flow.request)
+        size = upload_size(flow.request)
         if size <= self._body_bytes or not is_upload_path(flow.request.path):
             return
         refused = await self._pipeline.pass_unread(call, "upload", size)
@@ -262,7 +261,7 @@ class Gateway:
             self._count_fault("stream")
             call.gap("internal_error", len(chunk) or 1)
             if self._fail_open:
-                return tap.let_go(chunk)
+                return tap.let_go()
             if chunk:
                 abort_stream(flow)
             return tap.give_up("internal_error", INTERNAL)
@@ -282,13 +281,33 @@ class Gateway:
             return
         content = response.raw_content or b""
         size = len(content) * (USUAL_RATIO if response.headers.get("content-encoding") else 1)
-        whole = await off_loop(size, tap.whole, content)
+        try:
+            whole = await off_loop(size, tap.whole, content)
+        except FAULTS as error:
+            if is_cancelled():
+                raise
+            report("response", error)
+            self._whole_failed(flow, call, tap, content)
+            return
         if whole.blocked is not None:
             headers = {"content-type": "application/json", "x-should-retry": "false"}
             flow.response = http.Response.make(400, whole.body, {**headers, TRACE_HEADER: call.id})
             call.status = 400
         elif whole.body != content:
             replace_body(response, whole.body)
+
+    def _whole_failed(self, flow: http.HTTPFlow, call: Call, tap: GatedTap, content: bytes) -> None:
+        """A fault of ours in judging a whole answer: refuse it, or let it go unread and counted."""
+        self._count_fault("response")
+        call.gap("internal_error", len(content) or 1)
+        if self._fail_open:
+            tap.let_go_whole(content)
+            return
+        tap.give_up("internal_error", INTERNAL)
+        refusal = call.dialect.refusal(status=503, code="internal_error", message=INTERNAL)
+        headers = {"content-type": "application/json", "x-should-retry": "false"}
+        flow.response = http.Response.make(503, refusal, {**headers, TRACE_HEADER: call.id})
+        call.status = 503
 
     def _end_failed(self, flow: http.HTTPFlow) -> None:
         """A fault of ours at the answer's end; it could not be recorded."""
@@ -345,23 +364,6 @@ class Gateway:
 
     def _count_fault(self, hook: str) -> None:
         self._counters.count("fail_open" if self._fail_open else "fail_closed", hook)
-
-
-def is_upload_path(target: str) -> bool:
-    """Whether a path takes files, whoever serves it."""
-    try:
-        return UPLOAD_PATHS.fullmatch(canonical_path(target)) is not None
-    except BadPath:
-        return False
-
-
-def _upload_size(request: http.Request) -> int:
-    """Return the announced size of a body that is no JSON, 0 for all others."""
-    length = request.headers.get("content-length", "")
-    kind = request.headers.get("content-type", "").lower()
-    if not length.isdigit() or "json" in kind or not kind:
-        return 0
-    return int(length)
 
 
 def _call(flow: http.HTTPFlow) -> Call | None:

@@ -5,12 +5,13 @@ stream whose callable raises. So every hook and every stream callable is wrapped
 goes wrong inside becomes the configured verdict, and is counted.
 """
 
-import asyncio
 import functools
 import logging
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
+
+from llmtrace.pipeline.threads import is_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def guarded[A, T](name: str, rescue: Callable[[A, T], None]) -> Callable[[Hook[A
             except BaseException as error:
                 report(name, error)
                 _rescue(name, rescue, self, flow)
-                if _cancelled():
+                if is_cancelled():
                     raise
 
         return run
@@ -88,9 +89,3 @@ def report(name: str, error: BaseException) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     where = " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames[-4:]))
     logger.error("%s failed inside: %s at %s", name, type(error).__name__, where)
-
-
-def _cancelled() -> bool:
-    """Whether the task itself is being cancelled, rather than something that it waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -116,6 +116,7 @@ class WebSockets:
         self._counters.count("fail_open" if self._fail_open else "fail_closed", "websocket")
         if not self._fail_open:
             _drop_last(flow)
+            _mark_closing(flow)
             close_websocket(flow, POLICY_VIOLATION, INTERNAL)
         else:
             _let_go(flow)
@@ -320,6 +321,12 @@ def _received(connection: Connection, events: list[SessionEvent], content: bytes
     numbers = {event.call for event in events if isinstance(event, CallEvents)}
     for number in numbers & connection.calls.keys():
         connection.calls[number].receive(content)
+
+
+def _mark_closing(flow: http.HTTPFlow) -> None:
+    connection = flow.metadata.get(SESSION)
+    if isinstance(connection, Connection):
+        connection.closing = True
 
 
 def _let_go(flow: http.HTTPFlow) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from llmtrace.addons.gateway import is_upload_path
+from llmtrace.addons.uploads import is_upload_path
 
 
 @pytest.mark.parametrize(

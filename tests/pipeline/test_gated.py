@@ -74,9 +74,20 @@ def test_a_broken_coding_ends_the_answer() -> None:
 def test_a_fault_of_ours_can_let_the_rest_go_unread() -> None:
     gated = tap()
     gated.receive(chunk("AKIA"))
-    assert gated.let_go(b"rest") == chunk("AKIA") + b"rest"
-    coded = tap(content_encoding="gzip")
-    assert b"llmtrace_blocked_unreadable" in coded.let_go(b"rest")
+    assert gated.let_go() == chunk("AKIA")
+    assert gated.receive(chunk(KEY)) == chunk(KEY)
+
+
+def test_a_fault_in_the_middle_of_a_chunk_loses_and_doubles_nothing() -> None:
+    gated = tap()
+    judge: Any = gated._judge
+    data = chunk("one, ") + chunk("two, ") + chunk("three, ") + chunk("four")
+    gated.receive(data[:20])
+    judge.undecided = lambda text, channel: 1 // (0 if "two" in text else 1)
+    with pytest.raises(ZeroDivisionError):
+        gated.receive(data[20:-5])
+    assert gated.let_go() == chunk("one, ") + chunk("two, ") + chunk("three, ")
+    assert gated.receive(data[-5:]) == chunk("four")
 
 
 def test_a_fault_of_ours_can_end_the_answer() -> None:

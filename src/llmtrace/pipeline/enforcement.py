@@ -17,13 +17,15 @@ from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.detection import ORDER, Caller, Detection, Judgement, kept, worst
 from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.pipeline.streaming import GateBounds, Style
-from llmtrace.pipeline.threads import LARGE
+from llmtrace.pipeline.threads import LARGE, is_cancelled
 from llmtrace.policy.notices import block_message
 from llmtrace.providers.base import Json, RequestView
 from llmtrace.providers.editing import EditFailed, edit
 
 logger = logging.getLogger(__name__)
 
+FAULTS: Final = (Exception, asyncio.CancelledError)
+"""What a detector may raise, whatever it promises."""
 FAILED: Final = "LLMTrace could not judge this call, and is set to refuse what it cannot judge."
 SIGNED: Final = (
     "LLMTrace would have changed this request, and its signature (AWS SigV4) forbids it. Use a "
@@ -84,13 +86,15 @@ class Enforcement:
         try:
             view = call.view if body is not None else _as_text(content)
             judgement = await self._judged(call, view, len(content), body)
-        except Exception as error:  # noqa: BLE001  # a detector's fault has a configured verdict
+            self._note(call, judgement)
+        except FAULTS as error:  # a detector's fault has a configured verdict
+            if is_cancelled():
+                raise
             for part in view.parts:
                 call.read(f"request.{part.role}", part.text, scanned=False)
             return self._failed(call, "detect_request", len(content), error)
         finally:
             call.span("detect", began, time.monotonic())
-        self._note(call, judgement)
         for part in view.parts:
             whole = part.path not in judgement.partly
             call.read(f"request.{part.role}", part.text, scanned=whole)
@@ -142,14 +146,14 @@ class Enforcement:
     def answer(self, call: Call, answer: Answer) -> None:
         """Note what there is to find in an answer that has ended. Never raises."""
         try:
-            judgement: Judgement | None = self.detection.answer(caller_of(call), answer)
-        except Exception as error:  # noqa: BLE001  # as above; the answer has gone by
+            judged = self.detection.answer(caller_of(call), answer)
+            self._note(call, judged)
+            judgement: Judgement | None = judged
+        except FAULTS as error:  # as above; the answer has gone by
             self._counters.count("detection_failed", "detect_answer")
             report("detect_answer", error)
             call.gap("detection_failed", call.tap.decoded if call.tap else 1)
             judgement = None
-        if judgement is not None:
-            self._note(call, judgement)
         partly = judgement.partly if judgement else frozenset(answer.texts)
         for channel, text in answer.texts.items():
             call.read(f"answer.{channel.kind}", text, scanned=channel not in partly)
@@ -186,7 +190,7 @@ class Enforcement:
             verdict = Verdict.FLAG
         call.know(findings=findings, verdict=verdict)
 
-    def _failed(self, call: Call, stage: str, size: int, error: Exception) -> Stop | None:
+    def _failed(self, call: Call, stage: str, size: int, error: BaseException) -> Stop | None:
         self._counters.count("detection_failed", stage)
         report(stage, error)
         if self._fail_open:

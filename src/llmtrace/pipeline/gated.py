@@ -1,8 +1,11 @@
 """Reads an answer and lets it through as far as it is judged: as a stream, or whole."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import orjson
 
 from llmtrace.domain.answers import Answer, AnswerEvent
 from llmtrace.domain.traces import Gap
@@ -66,13 +69,14 @@ class GatedTap:
         self._dialect = dialect
         self._judge = judge
         self._bounds = bounds
-        self._coded = content_encoding.strip().lower() not in ("", "identity")
+        self._coding, self._max_bytes = content_encoding, max_bytes
         self._decoder = decoder_for(content_encoding, max_size=max_bytes)
         self._collector = AnswerCollector()
         self._on_events = on_events
         self._keep = keep
         self._kept: list[bytes] = []
         self._gaps: dict[str, int] = {}
+        self._taken = True  # whether the last bytes from the wire came to the gate
         self._blocked: Blocked | None = None
         self._gate: AnswerGate | None = None
         framed = framing_for(media_type, dialect=dialect.name) is not None
@@ -106,8 +110,10 @@ class GatedTap:
             return b""
         if self._decoder is None:
             return self._passed(self._gate.stop(UNREADABLE.code, UNREADABLE.message))
+        self._taken = False
         data = self._decoder.receive(chunk)
         self.decoded += len(data)
+        self._taken = True
         out = self._gate.receive(data) if data else b""
         if self._decoder.overflowed or self._decoder.broken:
             out += self._gate.stop(UNREADABLE.code, UNREADABLE.message)
@@ -124,14 +130,15 @@ class GatedTap:
             self._gap("cut_coding", 1)
         return self._passed(out + self._gate.close())
 
-    def let_go(self, chunk: bytes) -> bytes:
-        """Return what is held, and with it a chunk, unread: a fault of ours is to hold nothing.
+    def let_go(self) -> bytes:
+        """Return what is held, unjudged: a fault of ours is to hold nothing.
 
-        An answer that came in a coding cannot go on: the client has been told that there is none.
+        An answer that could not be decoded cannot go on: the client has been told that it is in no
+        coding.
         """
-        if self._coded or self._gate is None:
+        if self._gate is None or not self._taken:
             return self.give_up(UNREADABLE.code, UNREADABLE.message)
-        return self._passed(self._gate.let_go() + chunk)
+        return self._passed(self._gate.let_go())
 
     def give_up(self, code: str, message: str) -> bytes:
         """End the answer with an error, whatever is held."""
@@ -151,13 +158,28 @@ class GatedTap:
             return self._refused(UNREADABLE)
         if not data:
             return Whole(content)
+        self._taken = False
         judged = gate_whole(self._dialect, data, self._judge)
+        self._taken = True
         self._heard(judged.events)
         self._blocked = judged.blocked
         if judged.body is None:
             return self._refused(judged.blocked or UNREADABLE)
         passed = self._passed(judged.body)
         return Whole(content if judged.body is data and not judged.edited else passed)
+
+    def let_go_whole(self, content: bytes) -> None:
+        """Note what a whole answer says that goes on unjudged: a fault of ours is to hold nothing.
+
+        ``content`` is its bytes from the wire, which ``whole`` raised on.
+        """
+        decoder = decoder_for(self._coding, max_size=self._max_bytes)
+        if decoder is None or self._taken:
+            return
+        data = decoder.receive(content) + decoder.close()
+        self._passed(data)
+        with contextlib.suppress(orjson.JSONDecodeError):
+            self._heard(self._dialect.answer(orjson.loads(data)))
 
     def _refused(self, blocked: Blocked) -> Whole:
         self._blocked = blocked

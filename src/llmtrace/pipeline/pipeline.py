@@ -19,7 +19,7 @@ from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials, TooManyCredentials
 from llmtrace.pipeline.deferred import Deferred
-from llmtrace.pipeline.enforcement import Enforcement
+from llmtrace.pipeline.enforcement import FAULTS, Enforcement, report
 from llmtrace.pipeline.gated import GatedTap, MessageGate
 from llmtrace.pipeline.identity import BadIdentity, Identifier
 from llmtrace.pipeline.journal import Journal, JournalUnavailable
@@ -32,7 +32,7 @@ from llmtrace.pipeline.requests import (
     named_model,
     target_of,
 )
-from llmtrace.pipeline.threads import LARGE, off_loop
+from llmtrace.pipeline.threads import LARGE, is_cancelled, off_loop
 from llmtrace.providers import jsongate
 from llmtrace.providers.base import Json
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody
@@ -327,7 +327,14 @@ class Pipeline:
             return
         call.ended = True
         size = max(call.request_bytes, call.tap.decoded if call.tap else 0)
-        record = await off_loop(size, self._settled, call, outcome, code, message)
+        try:
+            record = await off_loop(size, self._settled, call, outcome, code, message)
+        except FAULTS as error:
+            if is_cancelled():
+                raise
+            self._counters.count("settle_failed")
+            report("settle", error)
+            record = settle.bare(call, outcome=outcome, code=code, now=time.monotonic())
         self._counters.count("calls", record.trace.outcome)
         try:
             await self._journal.end(record)

@@ -88,6 +88,20 @@ def record(
     )
 
 
+def bare(call: Call, *, outcome: Outcome | None, code: str, now: float) -> Record:
+    """Return the END record of a call of which nothing more can be told, by a fault of ours."""
+    blocked = _blocked(call)
+    call.know(
+        outcome=Outcome.STOPPED if blocked else outcome or call.outcome_of_status,
+        status=call.status,
+        error_code=blocked.code if blocked else code,
+        duration_ms=(now - call.head.started) * 1000,
+    )
+    call.gap("internal_error", 1)
+    call.know(coverage=Coverage(request_bytes=call.request_bytes, gaps=tuple(call.gaps)))
+    return Record(trace=call.trace, request=None, answer=None, texts=Texts())
+
+
 def _first_token_ms(call: Call) -> float | None:
     """Return when the first token was there: of a whole answer, when its first byte was."""
     first = call.first_token if call.known.get("stream") else call.first_byte

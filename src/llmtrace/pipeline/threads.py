@@ -8,6 +8,12 @@ LARGE: Final = 64 * 1024
 """Bytes from which work is done in a thread: reading as many takes a millisecond."""
 
 
+def is_cancelled() -> bool:
+    """Whether the task itself is being cancelled, rather than something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def off_loop[**P, T](size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do what takes time by ``size`` bytes: here, or in a thread if these are many."""
     if size < LARGE:

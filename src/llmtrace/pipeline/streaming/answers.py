@@ -1,5 +1,6 @@
 """The gate for the bytes of an answer: a stream as it comes, or a whole one."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -56,6 +57,9 @@ class AnswerGate:
         self._framing = framing
         self._writer = writer_for(framing)
         self._ended = False
+        self._closing = False
+        self._unjudged: deque[Frame] = deque()
+        self._judged: list[Frame] = []
         self.frames = FrameGate(
             dialect,
             judge,
@@ -74,28 +78,48 @@ class AnswerGate:
     def receive(self, data: bytes) -> bytes:
         """Take the next bytes, and return those that may go on now."""
         try:
-            frames = self._framing.receive(data)
+            self._unjudged.extend(self._framing.receive(data))
         except FrameTooLarge:
             return self.stop(FRAME_TOO_LARGE)
-        return self._write([out for frame in frames for out in self.frames.receive(frame)])
+        self._judge()
+        return self._written()
 
     def close(self) -> bytes:
         """The provider's stream ended: return what may go on of what is left, and the end."""
-        out = [out for frame in self._framing.close() for out in self.frames.receive(frame)]
-        out += self.frames.close()
+        self._closing = True
+        self._unjudged.extend(self._framing.close())
+        self._judge()
+        self._judged += self.frames.close()
         if self._framing.pending and not self.frames.has_ended:
-            out += self.frames.stop(BROKEN_OFF)
-        return self._write(out) + self._end()
+            self._judged += self.frames.stop(BROKEN_OFF)
+        return self._written() + self._end()
 
     def stop(self, code: str, message: str = "") -> bytes:
         """End the answer now."""
-        return self._write(self.frames.stop(code, message))
+        self._judged += self.frames.stop(code, message)
+        return self._written()
 
     def let_go(self) -> bytes:
-        """Judge no more: return what is held, as it came. All that follows passes."""
-        return self._write(self.frames.let_go())
+        """Judge no more: return what is held, as it came. All that follows passes.
 
-    def _write(self, frames: list[Frame]) -> bytes:
+        That is what the judge has raised on too, and what came with it.
+        """
+        self._judged += self.frames.let_go()
+        if self._unjudged:
+            failed = self._unjudged.popleft()
+            if not self._judged or self._judged[-1] is not failed:
+                self._judged.append(failed)
+        self._judge()
+        return self._written() + (self._end() if self._closing else b"")
+
+    def _judge(self) -> None:
+        """Take frames one by one: where the judge raises, the rest is still there."""
+        while self._unjudged:
+            self._judged += self.frames.receive(self._unjudged[0])
+            self._unjudged.popleft()
+
+    def _written(self) -> bytes:
+        frames, self._judged = self._judged, []
         written = self._writer.write(frames) if frames else b""
         return written + self._end() if self.frames.blocked else written
 
