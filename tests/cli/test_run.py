@@ -2,7 +2,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from llmtrace.cli import run as module
 from llmtrace.cli.run import run
 from llmtrace.config import Config
+from llmtrace.domain.findings import Verdict
 from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.traces import Record, Trace
 from llmtrace.domain.usage import Usage
@@ -23,6 +24,7 @@ from llmtrace.storage.memory import (
     MemoryMetadataRepository,
     MemoryTraceRepository,
 )
+from llmtrace.testing.records import a_finding
 
 PYTHON = sys.executable
 DUMP = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
@@ -35,6 +37,7 @@ class FakeGateway:
     traces: MemoryTraceRepository
     dump: Path
     calls: int = 0
+    verdicts: tuple[Verdict, ...] = ()
     upstream: list[str | None] = field(default_factory=list)
     stopped: int = 0
     proxy_url: str = "http://127.0.0.1:9999"
@@ -47,6 +50,7 @@ class FakeGateway:
         self.stopped += 1
         name = self.environ().get("LLMTRACE_RUN_ID", "") if self.dump.exists() else ""
         self.traces.put([call(name) for _ in range(self.calls)])
+        self.traces.put([call(name, verdict) for verdict in self.verdicts])
 
     def environ(self) -> Mapping[str, str]:
         return dict(json.loads(self.dump.read_text()))
@@ -60,7 +64,8 @@ class FakeGateway:
         return RunServices(start_gateway=self.start, open_storage=opened)
 
 
-def call(name: str) -> Record:
+def call(name: str, verdict: Verdict = Verdict.ALLOW) -> Record:
+    found = (replace(a_finding("secret.token"), verdict=verdict),)
     return Record(
         trace=Trace(
             trace_id=new_trace_id(),
@@ -71,6 +76,8 @@ def call(name: str) -> Record:
             model="claude-test",
             usage=Usage(input_tokens=1200, output_tokens=34, cache_read_tokens=1000),
             cost_nano_usd=12_300_000,
+            verdict=verdict,
+            findings=found if verdict is not Verdict.ALLOW else (),
         )
     )
 
@@ -116,6 +123,31 @@ def test_what_was_seen_is_said_in_a_few_lines(gateway: FakeGateway) -> None:
     )
     assert "NO CALL" not in result.stderr
     assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        pytest.param((), "", id="nothing-found"),
+        pytest.param(
+            (Verdict.FLAG,), "1 finding: 1 high; recorded, nothing was changed", id="observed"
+        ),
+        pytest.param(
+            (Verdict.REDACT, Verdict.BLOCK, Verdict.QUARANTINE, Verdict.REDACT),
+            "4 findings: 4 high; 1 call blocked, text set aside in 1 call, "
+            "values masked in 2 calls",
+            id="enforced",
+        ),
+    ],
+)
+def test_what_was_found_is_said(
+    verdicts: tuple[Verdict, ...], said: str, gateway: FakeGateway
+) -> None:
+    gateway.calls, gateway.verdicts = 1, verdicts
+    stderr = invoke(gateway, *dumping(gateway)).stderr
+    assert said in stderr
+    assert ("finding" in stderr) is bool(verdicts)
+    assert ("explained: llmtrace findings show " in stderr) is bool(verdicts)
 
 
 def test_quiet_says_nothing_of_what_went_well(gateway: FakeGateway) -> None:

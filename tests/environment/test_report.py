@@ -1,8 +1,10 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from llmtrace.domain.findings import Severity, Verdict
 from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.traces import Outcome, Record, Trace
 from llmtrace.domain.usage import Usage
@@ -19,6 +21,7 @@ from llmtrace.environment.tlsfailures import TlsFailure
 from llmtrace.providers.hosts import default_hosts
 from llmtrace.storage.base import TraceTotals
 from llmtrace.storage.memory import MemoryTraceRepository
+from llmtrace.testing.records import a_finding, a_trace
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -61,6 +64,37 @@ def test_a_report_sums_its_own_run_only(traces: MemoryTraceRepository) -> None:
     assert report.totals.cost_nano_usd == 3_000_000
     assert report.models == (("big", 2), ("small", 1))
     assert report.failed == 1
+
+
+def found_in(number: int, severity: Severity, verdict: Verdict) -> Record:
+    found = replace(a_finding("secret.token"), severity=severity, verdict=verdict)
+    return Record(trace=a_trace(number, run="mine", findings=(found,), verdict=verdict))
+
+
+def test_a_report_says_what_was_found_and_what_became_of_it(
+    traces: MemoryTraceRepository,
+) -> None:
+    traces.put(
+        [
+            found_in(1, Severity.HIGH, Verdict.REDACT),
+            found_in(2, Severity.CRITICAL, Verdict.BLOCK),
+            found_in(3, Severity.CRITICAL, Verdict.BLOCK),
+            found_in(4, Severity.HIGH, Verdict.FLAG),
+            Record(trace=a_trace(5, run="mine", verdict=Verdict.ALLOW)),
+        ]
+    )
+    report = collect(traces, "mine", since=NOON)
+    assert report.severities == ((Severity.CRITICAL, 2), (Severity.HIGH, 2))
+    assert report.acted == ((Verdict.BLOCK, 2), (Verdict.REDACT, 1))
+    assert report.worst == a_trace(3).trace_id
+
+
+def test_a_run_in_which_nothing_was_found_has_nothing_to_explain(
+    traces: MemoryTraceRepository,
+) -> None:
+    traces.put([trace("mine", "big")])
+    report = collect(traces, "mine", since=NOON)
+    assert (report.severities, report.acted, report.worst) == ((), (), "")
 
 
 def test_calls_without_a_name_are_told_where_there_are_no_others(

@@ -5,15 +5,17 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
 
 from llmtrace.cli.common import config_option, dollars, read_config, visible
 from llmtrace.config import Config
+from llmtrace.domain.findings import Verdict
 from llmtrace.environment.block import environment_block, no_proxy, upstream_proxy
 from llmtrace.environment.child import CannotStart, run_child
 from llmtrace.environment.clients import ask, behind, examine
@@ -27,10 +29,17 @@ from llmtrace.environment.gateway import (
 from llmtrace.environment.home import Home, home
 from llmtrace.environment.installation import Installation, installation, new_run_id
 from llmtrace.environment.render import render
-from llmtrace.environment.report import RunReport, collect, reasons, settled
+from llmtrace.environment.report import MOST_READ, RunReport, collect, reasons, settled
 from llmtrace.environment.tlsfailures import read_failures
 from llmtrace.storage.base import Storage
 from llmtrace.storage.registry import close
+
+ACTED: Final[Mapping[Verdict, str]] = {
+    Verdict.BLOCK: "{} blocked",
+    Verdict.QUARANTINE: "text set aside in {}",
+    Verdict.REDACT: "values masked in {}",
+}
+NOT_ACTED: Final = "recorded, nothing was changed"
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -184,8 +193,18 @@ class Session:
         if report.failed:
             self._say(f"{_count(report.failed, 'call')} did not end well")
         if sums.findings:
-            self._say(f"{_count(sums.findings, 'finding')}")
+            self._findings(report)
         self._say(f"look further: llmtrace traces list --run {self._id}")
+
+    def _findings(self, report: RunReport) -> None:
+        sums = report.totals
+        severities = ", ".join(f"{count} {severity}" for severity, count in report.severities)
+        acted = ", ".join(ACTED[verdict].format(_count(n, "call")) for verdict, n in report.acted)
+        last = f" (in the last {MOST_READ} calls)" if sums.calls > MOST_READ else ""
+        found = _count(sums.findings, "finding") + (f": {severities}" if severities else "")
+        self._say(f"{found}; {acted or NOT_ACTED}{last}")
+        if report.worst:
+            self._say(f"explained: llmtrace findings show {report.worst}")
 
     def _nothing(self, command: Sequence[str], report: RunReport, since: datetime) -> None:
         self._say("NO CALL WAS SEEN: what this command sent to a provider, if anything,")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from llmtrace.domain.traces import Outcome
+from llmtrace.domain.findings import Severity, Verdict
+from llmtrace.domain.traces import Outcome, Trace
 from llmtrace.environment.clients import Found, Reason
 from llmtrace.environment.tlsfailures import TlsFailure
 from llmtrace.providers.hostnames import BadHost, canonical_host
@@ -14,6 +15,8 @@ from llmtrace.storage.base import TraceQuery, TraceRepository, TraceTotals
 
 MOST_READ: Final = 500
 TOP_MODELS: Final = 3
+ACTS: Final = (Verdict.BLOCK, Verdict.QUARANTINE, Verdict.REDACT)
+_STERNER: Final = tuple(Verdict)
 _WELL: Final = (Outcome.OK, Outcome.PENDING)
 
 
@@ -24,12 +27,18 @@ class RunReport:
     Attributes:
         models: The models asked most, and how often, of the last ``MOST_READ`` calls.
         failed: How many of these did not end well.
+        severities: How many findings of each severity they had, worst first.
+        acted: How many of them the policy acted on, by verdict, sternest first.
+        worst: The call to explain first: the newest of those judged most sternly; else empty.
         strays: Calls that came meanwhile without a run's name (Java sends none).
     """
 
     totals: TraceTotals
     models: tuple[tuple[str, int], ...] = ()
     failed: int = 0
+    severities: tuple[tuple[Severity, int], ...] = ()
+    acted: tuple[tuple[Verdict, int], ...] = ()
+    worst: str = ""
     pending: int = 0
     strays: int = 0
 
@@ -43,12 +52,22 @@ def collect(traces: TraceRepository, run: str, *, since: datetime) -> RunReport:
         return RunReport(totals=totals, strays=strays.calls)
     found = traces.query(query)
     models = Counter(trace.model_answered or trace.model or "?" for trace in found)
+    severities = Counter(one.severity for trace in found for one in trace.findings)
+    verdicts = Counter(trace.verdict for trace in found)
+    telling = [trace for trace in found if trace.findings]
     return RunReport(
         totals=totals,
         models=tuple(models.most_common(TOP_MODELS)),
         failed=sum(trace.outcome not in _WELL for trace in found),
+        severities=tuple((one, severities[one]) for one in Severity if severities[one]),
+        acted=tuple((one, verdicts[one]) for one in ACTS if verdicts[one]),
+        worst=max(telling, key=_sternness).trace_id if telling else "",
         pending=sum(trace.outcome is Outcome.PENDING for trace in found),
     )
+
+
+def _sternness(trace: Trace) -> tuple[int, str]:
+    return _STERNER.index(trace.verdict), trace.trace_id  # ids are made in order of time
 
 
 def settled(
