@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from llmtrace.testing.provider import ScriptedProvider
-from llmtrace.testing.script import Script
+from llmtrace.testing.script import Script, ScriptedTool
 
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "@script: text=asked"}]}
 
@@ -34,6 +34,21 @@ def test_side_requests_take_nothing_from_the_queue(
     assert said(http1.post("/v1/chat/completions", json=CHAT)) == "queued"
     assert [call.scripted for call in provider.calls] == [False, False, True]
     assert len(provider.model_calls) == 1
+
+
+def test_an_offered_script_waits_for_a_request_with_its_tools(
+    provider: ScriptedProvider, http1: httpx2.Client
+) -> None:
+    tools = [{"type": "function", "function": {"name": "Write"}}]
+    provider.enqueue(Script(tool_calls=(ScriptedTool(name="Write"),), offered=True))
+    assert said(http1.post("/v1/chat/completions", json=CHAT)) == "asked"
+    answer = http1.post("/v1/chat/completions", json={**CHAT, "tools": tools}).json()
+    assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "Write"
+
+
+def test_a_script_quotes_the_request(provider: ScriptedProvider, http1: httpx2.Client) -> None:
+    provider.enqueue(Script(text="It is {quote}.", quote="ask[a-z]+"))
+    assert said(http1.post("/v1/chat/completions", json=CHAT)) == "It is asked."
 
 
 def test_every_answer_has_an_id_of_its_own(http1: httpx2.Client) -> None:

@@ -70,3 +70,12 @@ def test_usage_can_lie() -> None:
     assert {Script(usage=name).count(1).__class__.__name__ for name in USAGE_LIES} == {
         "int", "str", "float", "dict", "NoneType",
     }  # fmt: skip
+
+
+def test_a_quote_is_the_last_that_fits_or_nothing() -> None:
+    script = Script(
+        text="<{quote}>", tool_calls=(ScriptedTool(name="W", arguments="{quote}"),), quote="a."
+    )
+    assert script.quoting("a1 a2 b").words == "<a2>"
+    assert script.quoting("a1 a2 b").tool_calls[0].arguments == "a2"
+    assert script.quoting("b").words == "<>"

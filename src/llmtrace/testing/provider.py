@@ -25,7 +25,7 @@ from llmtrace.testing.http2 import Http2Connection
 from llmtrace.testing.script import Script
 from llmtrace.testing.serving import Call, Gate, Plan, request_of, spoiled
 from llmtrace.testing.tls import SNI_ATTRIBUTE, ThrowawayCa
-from llmtrace.testing.wire import Reply, Request
+from llmtrace.testing.wire import Dialect, Reply, Request, compact
 
 _MAX_CALLS: Final = 20_000
 _HANDSHAKE_SECONDS: Final = 10
@@ -61,7 +61,7 @@ class _Desk:
         call.dialect, call.scripted = endpoint.dialect.name, endpoint.scripted
         if not endpoint.scripted:
             return Plan(call, endpoint.answer(request, Script()), Script())
-        script = routes.choose(endpoint.dialect, request.json, self._next())
+        script = self._chosen(endpoint.dialect, request, waiting=True)
         if script.status >= 400:
             reply = routes.failure(endpoint.dialect, script)
         else:
@@ -77,12 +77,24 @@ class _Desk:
             return Plan(call, Reply(chunks=tuple(socket.opened(request))), Script())
         body = request.json
         call.scripted = body.get("type") in socket.calls and body.get("generate") is not False
-        queued = self._next() if call.scripted else Script()
-        script = routes.choose(socket.dialect, body, queued)
+        script = self._chosen(socket.dialect, request, waiting=call.scripted)
         return Plan(call, Reply(chunks=tuple(socket.turn(request, script))), script)
 
-    def _next(self) -> Script | None:
-        return self.queue.popleft() if self.queue else None
+    def _chosen(self, dialect: Dialect, request: Request, *, waiting: bool) -> Script:
+        """Return the script of a request. ``waiting``: those in the queue are for such requests."""
+        body = request.json
+        queued = self._next(dialect.tools(body)) if waiting else Script()
+        script = routes.choose(dialect, body, queued)
+        return script.quoting(compact(body).decode()) if script.quote else script
+
+    def _next(self, tools: set[str]) -> Script | None:
+        """Return the next script that was queued, unless it waits for other tools than these."""
+        if not self.queue:
+            return None
+        script = self.queue[0]
+        if script.offered and not tools.issuperset(call.name for call in script.tool_calls):
+            return None
+        return self.queue.popleft()
 
 
 class ScriptedProvider(Background):

@@ -16,11 +16,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 DEFAULT_TEXT: Final = "Hello from the scripted provider: all is well."
 AFTER_TOOL_TEXT: Final = "The tool has answered and the work is done."
 MARK: Final = "@script:"
+QUOTE: Final = "{quote}"
 _KEY: Final = re.compile(r"\s*([a-z_]+)=")
 _BARE: Final = re.compile(r"[^\s\"'`<>]+")
 _OPENING: Final = re.compile(r'\s*(?=[{"])')
@@ -54,7 +55,9 @@ class Script:
     many characters instead of ``text``. With ``hold`` a stream stops after its first delta until
     ``ScriptedProvider.release`` is called. ``usage`` is one of ``USAGE_LIES``; ``misbehave``
     names a mode of ``misbehaving``; ``answer_model`` is what the answer calls its model.
-    ``error_after`` breaks a stream with the dialect's error event after so many deltas.
+    ``error_after`` breaks a stream with the dialect's error event after so many deltas. The last
+    match of the pattern ``quote`` in the request stands where text or arguments say ``{quote}``.
+    An ``offered`` script waits in the queue for a request that offers its tools.
     """
 
     text: str = DEFAULT_TEXT
@@ -80,6 +83,17 @@ class Script:
     misbehave: str = ""
     error_after: int = 0
     retry_after: str = ""
+    quote: str = ""
+    offered: bool = False
+
+    def quoting(self, request: str) -> Self:
+        """Return it with what it quotes of a request."""
+        found = ([""] + [match[0] for match in re.finditer(self.quote, request)])[-1]
+        calls = [
+            replace(call, arguments=call.arguments.replace(QUOTE, found))
+            for call in self.tool_calls
+        ]
+        return replace(self, text=self.text.replace(QUOTE, found), tool_calls=tuple(calls))
 
     @property
     def words(self) -> str:
