@@ -1,5 +1,7 @@
 """How much work one tool call may make. What is over it is told, not done."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -10,13 +12,17 @@ class Exhausted(Exception):
 @dataclass(slots=True)
 class Budget:
     """What is left, in characters parsed, nodes of their trees, characters that expansions grow
-    to, and steps (calls and their words). Shared by all that one tool call holds.
+    to, steps (calls and their words), and seconds of this thread's time in the parser, of which
+    only what is made to be slow takes more than a hundredth. Shared by all that one tool call
+    holds.
     """
 
     chars: int = 384 * 1024
     nodes: int = 60_000
     grown: int = 128 * 1024
-    steps: int = 20_000
+    steps: int = 10_000
+    seconds: float = 0.2
+    clock: Callable[[], float] = time.thread_time
 
     def parse(self, chars: int) -> None:
         """Take characters to parse. Raises: Exhausted."""

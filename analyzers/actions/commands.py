@@ -16,9 +16,6 @@ from llmtrace.analyzers.actions.values import Sighting
 from llmtrace.analyzers.automata import matcher
 from llmtrace.domain.findings import Severity
 
-MAX_SCRIPT: Final = 16 * 1024
-"""Longest piece that is parsed at once; a longer script is cut at ends of lines."""
-
 MAX_COMMAND: Final = 128 * 1024
 """Longest command line that is read: Linux takes no longer argument (``MAX_ARG_STRLEN``)."""
 
@@ -70,7 +67,10 @@ class Judge:
 
     def _sightings(self) -> list[Sighting]:
         order = sorted(self._found.items(), key=lambda item: (item[0][1], item[0][2], item[0][0]))
-        return [Sighting(rule, start, end, severity) for (rule, start, end), severity in order]
+        return [
+            Sighting(rule, start, max(end, start + 1), severity)
+            for (rule, start, end), severity in order
+        ]
 
     def _see(self, names: Iterable[str], span: Span) -> None:
         for name in names:
@@ -79,23 +79,20 @@ class Judge:
     def _text(self, text: str, span: Span | None, depth: int, *, windows: bool) -> None:
         """Judge a script. Sightings are at ``span``, or where they stand if that is None."""
         self._budget.parse(len(text))
-        for start, piece in _pieces(text):
-            as_windows = windows or _windows(piece)
-            if not windows:
-                script = read_script(piece, self._budget)
-                self._script(script, _Spans(piece, start, span), depth)
-                if script.broken:
-                    self._split(piece, start, span, depth, windows=False)
-                as_windows = as_windows and ("<<" not in piece or script.broken)
-            if as_windows:
-                self._split(piece, start, span, depth, windows=True)
+        as_windows = windows or _windows(text)
+        if not windows:
+            script = read_script(text, self._budget)
+            self._script(script, span or (0, len(text)), span, depth)
+            if script.broken:
+                self._split(text, span, depth, windows=False)
+            as_windows = as_windows and ("<<" not in text or script.broken)
+        if as_windows:
+            self._split(text, span, depth, windows=True)
 
-    def _split(
-        self, text: str, start: int, span: Span | None, depth: int, *, windows: bool
-    ) -> None:
+    def _split(self, text: str, span: Span | None, depth: int, *, windows: bool) -> None:
         self._budget.parse(len(text))
         script = read_tokens(text, windows=windows)
-        self._script(script, _Spans(text, start, span), depth)
+        self._script(script, span or (0, len(text)), span, depth)
 
     def _nested(self, nested: Nested, span: Span, depth: int) -> None:
         if depth >= MAX_DEPTH:
@@ -106,18 +103,18 @@ class Judge:
             windows = nested.language == "windows"
             self._text(nested.text[:MAX_COMMAND], span, depth + 1, windows=windows)
 
-    def _script(self, script: Script, spans: "_Spans", depth: int) -> None:
+    def _script(self, script: Script, whole: Span, span: Span | None, depth: int) -> None:
         if not script.complete:
-            self._see(["limit.command"], spans.whole)
-        for start, end in script.recursive:
-            self._see(["fork_bomb"], spans.of(start, end))
+            self._see(["limit.command"], whole)
+        for place in script.recursive:
+            self._see(["fork_bomb"], span or place)
         for pipeline in script.pipelines:
-            self._pipeline(pipeline, spans.of(pipeline.start, pipeline.end), depth)
-        self._see(flows.saved(script), spans.whole)
+            self._pipeline(pipeline, span or (pipeline.start, pipeline.end), depth)
+        self._see(flows.saved(script), whole)
         for text in flows.written(script):
-            self._nested(Nested(text, "shell"), spans.whole, depth)
+            self._nested(Nested(text, "shell"), whole, depth)
         if _relays(script):
-            self._see(["shell.reverse"], spans.whole)
+            self._see(["shell.reverse"], whole)
 
     def _pipeline(self, pipeline: Pipeline, span: Span, depth: int) -> None:
         self._see(flows.of_pipeline(pipeline), span)
@@ -132,7 +129,7 @@ class Judge:
     def _simple(self, simple: Simple, fed: str | None, span: Span, depth: int) -> None:
         for word in (*simple.words, *(redirect.target for redirect in simple.redirects)):
             for inner in word.scripts if depth < MAX_DEPTH else ():
-                self._script(inner, _Spans("", 0, span), depth + 1)
+                self._script(inner, span, span, depth + 1)
         self._redirects(simple, span)
         for one in unwrap(simple):
             self._budget.step(1 if isinstance(one, Nested) else 1 + len(one.args))
@@ -184,35 +181,9 @@ class Judge:
             self._nested(Nested(line, "shell"), span, depth)
 
 
-class _Spans:
-    """Turns offsets in a parsed piece into those of the text that it is of.
-
-    What has no offsets of its own, since it is nested in quotes, is all at one ``span``.
-    """
-
-    def __init__(self, piece: str, offset: int, span: Span | None = None) -> None:
-        self._offset, self._span = offset, span
-        self.whole = span or (offset, offset + max(1, len(piece)))
-
-    def of(self, start: int, end: int) -> Span:
-        return self._span or (self._offset + start, self._offset + max(end, start + 1))
-
-
 def _windows(text: str) -> bool:
     """Whether a text may have commands of PowerShell or cmd.exe in it."""
     return WINDOWS_CUE.search(text.encode("utf-8", "replace")) is not None
-
-
-def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    """Cut a long script at ends of lines."""
-    start = 0
-    while start < len(text):
-        end = start + MAX_SCRIPT
-        if end < len(text):
-            line = text.rfind("\n", start, end)
-            end = line + 1 if line > start else end
-        yield start, text[start:end]
-        start = end
 
 
 def _of_addresses(call: Call) -> Iterator[str]:

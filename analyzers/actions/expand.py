@@ -33,7 +33,7 @@ ANSI: Final = re.compile(
     r"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|u([0-9a-fA-F]{1,4})|U([0-9a-fA-F]{1,8})|(.))", re.DOTALL
 )
 LETTERS: Final = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f"}
-BRACES: Final = re.compile(r"^([^{}]*)\{([^{}]*,[^{}]*)\}(.*)$", re.DOTALL)
+BRACES: Final = re.compile(r"^([^{}]*)\{([^{}]*)\}(.*)$", re.DOTALL)
 ESCAPED: Final = re.compile(r"\\(\n|.)", re.DOTALL)
 ESCAPED_IN_QUOTES: Final = re.compile(r'\\([$`"\\\n])')
 
@@ -110,7 +110,7 @@ def braces(text: str) -> Iterator[str]:
         grown: list[str] = []
         for word in words:
             found = BRACES.match(word)
-            if found is None:
+            if found is None or "," not in found[2]:
                 grown.append(word)
             else:
                 grown += [found[1] + piece + found[3] for piece in found[2].split(",")]

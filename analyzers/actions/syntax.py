@@ -12,15 +12,19 @@ from llmtrace.analyzers.actions import expand
 from llmtrace.analyzers.actions.budget import Budget
 from llmtrace.analyzers.actions.expand import SPLIT
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Redirect, Script, Simple, Word
+from llmtrace.analyzers.actions.tokens import without_bodies
 
 FOREIGN: Final = re.compile(r"[^\x01-\x7f]")
+PIECE: Final = 512
+"""Bytes that the parser is handed at once."""
+
 MAX_DEPTH: Final = 48
 MAX_WORD: Final = 64 * 1024
 MAX_VALUE: Final = 1024
 """Longest value that is remembered of a variable."""
 
-MAX_MARKS: Final = 256
-"""Most pipes or redirections in one script: the grammar takes time by their square."""
+MAX_PIPES: Final = 1024
+"""Most pipes in a script that is parsed: the grammar takes time by the square of a pipeline."""
 
 LITERAL: Final = frozenset({"word", "number", "string_content", "extglob_pattern", "regex"})
 QUOTED: Final = frozenset({"string", "raw_string", "ansi_c_string", "translated_string"})
@@ -30,27 +34,54 @@ SCRIPTS: Final = frozenset({"command_substitution", "process_substitution"})
 _local = threading.local()
 
 
-def parse(text: str) -> Node:
-    """Return the root of the syntax tree. Each thread has its own parser, made when first used.
+def parse(text: str, budget: Budget) -> tuple[Node, bool]:
+    """Return the root of the syntax tree, and whether there was time to read all of the text.
 
     The grammar's scanner looks letters up in a table of 256 and dies of others, so it is shown
     ``x`` for each that is not ASCII: to a shell they are letters like any. Offsets of nodes are
-    then those of code points.
+    then those of code points. It also asks for its column again and again, which takes time by
+    the square of a line's length; so it is handed the text in pieces while there is time, which
+    lets other threads run, too.
     """
+    source = FOREIGN.sub("x", text).encode("ascii")
+    if len(source) <= PIECE:
+        return _parser().parse(source).root_node, True
+    end = budget.clock() + budget.seconds
+    hurried = False
+
+    def piece(offset: int, _: object) -> bytes:
+        nonlocal hurried
+        hurried = hurried or budget.clock() > end
+        return b"" if hurried else source[offset : offset + PIECE]
+
+    root = _parser().parse(piece).root_node
+    budget.seconds = max(0.0, end - budget.clock())
+    return root, not hurried
+
+
+def _parser() -> Parser:
+    """Return the parser of this thread, made when it is first used."""
     parser: Parser | None = getattr(_local, "parser", None)
     if parser is None:
         parser = _local.parser = Parser(Language(tree_sitter_bash.language()))
-    return parser.parse(FOREIGN.sub("x", text).encode("ascii")).root_node
+    return parser
 
 
 def read_script(text: str, budget: Budget | None = None) -> Script:
-    """Return the commands of a script. Never raises; ``complete`` says if bounds were met."""
-    if text.count("|") > MAX_MARKS or text.count("<") > MAX_MARKS:
-        return Script(complete=False, broken=True)
-    reader = Reader(text, {}, budget or Budget())
-    root = parse(text)
+    """Return the commands of a script. Never raises; ``complete`` says if bounds were met.
+
+    What has too many pipes is left to ``read_tokens``, as what is broken is; pipes that are only
+    fed to a command are no reason to call it incomplete.
+    """
+    if text.count("|") > MAX_PIPES:
+        told = without_bodies(text).count("|") <= MAX_PIPES
+        return Script(complete=told, broken=True)
+    budget = budget or Budget()
+    reader = Reader(text, {}, budget)
+    root, whole = parse(text, budget)
+    reader.complete = whole
     reader.run(root)
-    return reader.script(broken=root.has_error)
+    return reader.script(broken=root.has_error or not whole)
 
 
 class Reader:

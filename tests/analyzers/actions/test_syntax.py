@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llmtrace.analyzers.actions.budget import Budget
 from llmtrace.analyzers.actions.script import HOLE, Script
-from llmtrace.analyzers.actions.syntax import MAX_MARKS, parse, read_script
+from llmtrace.analyzers.actions.syntax import MAX_PIPES, parse, read_script
 
 
 def lines(script: Script) -> list[str]:
@@ -89,7 +89,8 @@ def test_a_heredoc_is_fed_to_its_command() -> None:
 
 
 def test_what_is_over_a_bound_is_told() -> None:
-    assert not read_script("a|" * (MAX_MARKS + 1)).complete
+    assert not read_script("a|" * (MAX_PIPES + 1)).complete
+    assert read_script("a <<E\n" + "a|" * (MAX_PIPES + 1) + "\nE\n").complete
     assert not read_script("a " * 100, Budget(nodes=10)).complete
     assert not read_script("$(" * 60 + "a" + ")" * 60).complete
     assert not read_script('x=aaaaaaaaaa; b "$x$x$x"', Budget(grown=15)).complete
@@ -112,7 +113,16 @@ def test_each_thread_parses_for_itself() -> None:
     for thread in threads:
         thread.join()
     assert seen == [True] * 4
-    assert parse("a").type == "program"
+    assert parse("a", Budget())[0].type == "program"
+
+
+def test_parsing_ends_with_its_time() -> None:
+    ticks = iter(range(1000))
+    hurried = read_script("a;\n" * 1000 + "b", Budget(seconds=3, clock=lambda: float(next(ticks))))
+    assert hurried.broken
+    assert not hurried.complete
+    assert hurried.pipelines
+    assert read_script("a;\n" * 1000 + "b", Budget(clock=lambda: 0.0)).complete
 
 
 @pytest.mark.parametrize("letter", ["\x80", "ÿ", "\u1b80", "\U0010683a", "\ufffd"])

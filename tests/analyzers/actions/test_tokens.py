@@ -22,6 +22,8 @@ def words(text: str, *, windows: bool = False) -> list[list[list[str]]]:
         ("if ( rm -rf /", [[["rm", "-rf", "/"]]]),
         ("{rm,-rf,/}", [[["rm", "-rf", "/"]]]),
         ("r''m \"x", [[["rm", "x"]]]),
+        ("cat <<E\nrm -rf /\nE\nls", [[["cat"]], [["E"]], [["ls"]]]),
+        ("sh <<E\nrm x\nE", [[["sh"]], [["rm", "x"]], [["E"]]]),
         ("", []),
         (";;|", []),
     ],
