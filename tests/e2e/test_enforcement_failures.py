@@ -21,10 +21,11 @@ from llmtrace.policy.table import PolicyTable
 from llmtrace.policy.vault import Vault
 from llmtrace.testing.inprocess import Worker, running_worker
 from llmtrace.testing.oracles import Socket
+from llmtrace.testing.planted import FAULTS as KINDS
+from llmtrace.testing.planted import SECRET, called, documents, said
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.script import Script, ScriptedTool
 
-SECRET = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 POLICY = {"rules": [{"name": "secrets", "kinds": ["secret.*"], "verdict": "redact"}]}
 URL = "https://api.openai.com/v1/chat/completions"
 WORDS = "One two three, four five six, and then seven eight nine."
@@ -32,20 +33,6 @@ TOOL = ScriptedTool(name="Read", arguments=json.dumps({"path": "notes.txt", "lin
 FAULTS = ("detection_failed", "fail_open", "fail_closed")
 
 
-def _raises(error: BaseException) -> Callable[..., Any]:
-    def fault(*_args: object, **_more: object) -> Any:
-        raise error
-
-    return fault
-
-
-KINDS: dict[str, Callable[[], Callable[..., Any]]] = {
-    "exception": lambda: _raises(ValueError("a fault that quotes " + SECRET)),
-    "timeout": lambda: _raises(TimeoutError()),
-    "wrong-type": lambda: lambda *_args, **_more: object(),
-    "memory": lambda: _raises(MemoryError()),
-    "cancelled": lambda: _raises(asyncio.CancelledError()),
-}
 REQUEST_STAGES = {
     "inspect": (CachedAnalyzer, "inspect"),
     "decide": (PolicyTable, "decide"),
@@ -91,22 +78,6 @@ def faults(worker: Worker) -> int:
     """Return how many faults were counted, wherever."""
     counts = worker.counters.snapshot()
     return sum(count for name, count in counts.items() if name.partition("{")[0] in FAULTS)
-
-
-def documents(answer: httpx2.Response) -> list[dict[str, Any]]:
-    lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
-    return [json.loads(line) for line in lines if line.startswith("{")]
-
-
-def said(answer: httpx2.Response) -> str:
-    deltas = [c["delta"] for d in documents(answer) for c in d.get("choices", ())]
-    return "".join(delta.get("content") or "" for delta in deltas)
-
-
-def called(answer: httpx2.Response) -> str:
-    deltas = [c["delta"] for d in documents(answer) for c in d.get("choices", ())]
-    calls = [call for delta in deltas for call in delta.get("tool_calls") or ()]
-    return "".join(call["function"].get("arguments") or "" for call in calls)
 
 
 async def one_trace(worker: Worker) -> Any:
@@ -221,20 +192,21 @@ async def test_a_fault_in_a_streamed_text(
 ) -> None:
     async with enforcing(tmp_path, provider, mode) as worker:
         provider.enqueue(Script(text=WORDS, chunks=13, misbehave=cutting))
-        fail(monkeypatch, *TEXT_STAGES[stage], kind, works)
+        owner, name = TEXT_STAGES[stage]
+        fail(monkeypatch, owner, name, kind, works)
         answer = await ask(worker, stream=True)
         monkeypatch.undo()
         trace = await one_trace(worker)
         assert faults(worker) == 1
         assert trace.coverage.unread_bytes > 0
         if mode == "allow":
-            assert said(answer) == WORDS
+            assert said(answer.text) == WORDS
             assert answer.text.count("[DONE]") == 1
             assert trace.outcome is Outcome.OK
         else:
-            assert WORDS.startswith(said(answer))
-            assert said(answer) != WORDS
-            assert documents(answer)[-1]["error"]["code"] == "internal_error"
+            assert WORDS.startswith(said(answer.text))
+            assert said(answer.text) != WORDS
+            assert documents(answer.text)[-1]["error"]["code"] == "internal_error"
             assert trace.outcome is Outcome.STOPPED
 
 
@@ -253,9 +225,9 @@ async def test_a_fault_in_a_streamed_tool_call(
         answer = await ask(worker, stream=True)
         trace = await one_trace(worker)
         assert faults(worker) == 1
-        assert called(answer) == (TOOL.arguments if mode == "allow" else "")
+        assert called(answer.text) == (TOOL.arguments if mode == "allow" else "")
         if mode == "block":
-            assert documents(answer)[-1]["error"]["code"] == "internal_error"
+            assert documents(answer.text)[-1]["error"]["code"] == "internal_error"
         assert trace.outcome is (Outcome.OK if mode == "allow" else Outcome.STOPPED)
 
 
@@ -315,7 +287,7 @@ async def test_a_fault_when_a_value_is_to_come_back(
         trace = await one_trace(worker)
         assert faults(worker) == 1
         assert SECRET not in answer.text
-        whole = said(answer) if stream else answer.text
+        whole = said(answer.text) if stream else answer.text
         assert (f"It is {masked} indeed, yes." in whole) == (mode == "allow")
         assert trace.outcome in (
             (Outcome.OK,) if mode == "allow" else (Outcome.STOPPED, Outcome.BROKEN)
@@ -339,7 +311,7 @@ async def test_a_fault_when_an_answer_has_gone_by_leaves_its_trace(
         answer = await ask(worker, stream=stream)
         trace = await one_trace(worker)
         assert answer.status_code == 200
-        assert (said(answer) if stream else answer.text).count("seven eight nine") == 1
+        assert (said(answer.text) if stream else answer.text).count("seven eight nine") == 1
         assert faults(worker) == 1
         assert trace.outcome is Outcome.OK
         assert trace.coverage.unread_bytes > 0
