@@ -12,7 +12,7 @@ from llmtrace.domain.findings import Verdict
 from llmtrace.domain.traces import Outcome
 from llmtrace.testing.inprocess import Worker, running_worker
 from llmtrace.testing.oracles import Socket
-from llmtrace.testing.planted import INJECTION, POLICY, SECRET, create, item
+from llmtrace.testing.planted import INJECTION, POLICY, SECRET, create, deltas, item, sent
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.script import Script, ScriptedTool
 
@@ -52,11 +52,6 @@ async def realtime(worker: Worker) -> AsyncIterator[Socket]:
     opened.abort()
 
 
-def sent(worker: Worker) -> list[dict[str, Any]]:
-    """Return the messages that came to the provider."""
-    return [json.loads(call.body) for call in worker.provider.calls if call.method == "WS"]
-
-
 async def answer(socket: Socket, last: str = "response.completed") -> list[dict[str, Any]]:
     """Read to a call's last message, whatever that is."""
     messages = []
@@ -65,10 +60,6 @@ async def answer(socket: Socket, last: str = "response.completed") -> list[dict[
         if message["type"] in (last, "error"):
             break
     return messages
-
-
-def deltas(messages: list[dict[str, Any]]) -> str:
-    return "".join(m["delta"] for m in messages if m["type"] == "response.output_text.delta")
 
 
 WRAPPED = pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
