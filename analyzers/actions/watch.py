@@ -24,7 +24,7 @@ class Offered(Protocol):
 
 
 class ToolWatch:
-    """Knows, per key (tenant and agent or session), the digest last seen of each tool.
+    """Knows, per key (tenant and agent or session), the digests last seen of each tool.
 
     Bounded: the key that was used least recently is forgotten first, and of one key no more than
     ``max_tools`` names are remembered. Safe to share between threads.
@@ -32,13 +32,14 @@ class ToolWatch:
 
     def __init__(self, *, max_keys: int = MAX_KEYS, max_tools: int = MAX_TOOLS) -> None:
         self._max_keys, self._max_tools = max_keys, max_tools
-        self._seen: OrderedDict[tuple[str, ...], OrderedDict[str, str]] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, ...], OrderedDict[str, frozenset[str]]] = OrderedDict()
         self._lock = Lock()
 
     def changed(self, key: tuple[str, ...], tools: Sequence[Offered]) -> list[str]:
         """Return the names whose digest is not what it was before, and remember what it is now.
 
-        Of a name that is offered twice in one call, a change shows where both differ from before.
+        A name that is offered more than once in a call has more than one digest; each that was
+        not there before is a change.
         """
         offered: dict[str, set[str]] = {}
         for tool in tools:
@@ -46,9 +47,10 @@ class ToolWatch:
         with self._lock:
             known = self._seen.setdefault(key, OrderedDict())
             self._seen.move_to_end(key)
-            told = [name for name, now in offered.items() if known.get(name) not in (None, *now)]
+            told = [name for name, now in offered.items() if not now <= known.get(name, now)]
             for name, now in offered.items():
-                known[name] = known[name] if known.get(name) in now else min(now)
+                if name in told or name not in known:
+                    known[name] = frozenset(now)
                 known.move_to_end(name)
             while len(known) > self._max_tools:
                 known.popitem(last=False)

@@ -35,7 +35,9 @@ def test_a_name_that_is_offered_twice_does_not_flap() -> None:
     watch = ToolWatch()
     both = [tool("a", "1"), tool("a", "2")]
     assert [watch.changed(KEY, both) for _ in range(3)] == [[], [], []]
-    assert watch.changed(KEY, [tool("a", "3"), tool("a", "4")]) == ["a"]
+    assert watch.changed(KEY, [tool("a", "2")]) == []
+    assert watch.changed(KEY, both) == []
+    assert watch.changed(KEY, [*both, tool("a", "3")]) == ["a"]
 
 
 def test_what_is_remembered_is_bounded() -> None:
