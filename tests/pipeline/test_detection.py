@@ -16,6 +16,7 @@ from llmtrace.pipeline.detection import (
     Caller,
     Detection,
     DetectionTimeout,
+    is_incomplete,
     is_sealed,
     kept,
 )
@@ -271,3 +272,21 @@ def test_what_a_detector_left_out_is_told_with_its_place() -> None:
     answered = judge.answer(CALLER, Answer(texts={TEXT: "long"}))
     assert answered.skipped == (("words", "timeout"),)
     assert answered.partly == {TEXT}
+
+
+@pytest.mark.parametrize(
+    ("skipped", "decided", "incomplete"),
+    [
+        ((), {}, False),
+        ((Skipped("secret.token", "too_many"),), {"secret.token": True}, True),
+        ((Skipped("pii.email", "too_many"),), {"pii.email": False}, False),
+        ((Skipped("secret.token", "timeout"),), {}, True),
+        ((Skipped("pii.email", "timeout"),), {"pii.email": False}, False),
+        ((Skipped("decoding", "over_limit"),), {}, False),
+    ],
+    ids=["whole", "acted-on", "recorded-only", "nothing-known", "slow-and-recorded", "decoded"],
+)
+def test_what_breaks_off_counts_if_it_would_be_acted_on(
+    skipped: tuple[Skipped, ...], decided: dict[str, bool], incomplete: bool
+) -> None:
+    assert is_incomplete(Inspection((), skipped), decided) is incomplete

@@ -84,6 +84,8 @@ class Judgement:
     blocked: Finding | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     """Detectors that left something out, and why."""
+    incomplete: bool = False
+    """Whether something that was left out would have been acted on, or may have been."""
     partly: frozenset[object] = frozenset()
     """Paths and channels of the texts in which they did."""
 
@@ -204,9 +206,8 @@ class Detection:
         that its provider signs goes on as it is, or not at all.
         """
         decision = self.policy.decide(hit, self.place(caller, context_of(channel)))
-        acts = ORDER[decision.verdict] > ORDER[Verdict.FLAG]
         changes = decision.verdict is not Verdict.BLOCK
-        if acts and (not hit.stable or (changes and is_signed(caller, channel))):
+        if decision.acts and (not hit.stable or (changes and is_signed(caller, channel))):
             return Decision(verdict=Verdict.FLAG, rule=decision.rule)
         return decision
 
@@ -236,6 +237,7 @@ class _Judging:
         self._entangled = False
         self._skipped: set[tuple[str, str]] = set()
         self._partly: set[object] = set()
+        self._incomplete = False
         self._blocked: Finding | None = None
 
     def part(self, part: Part, made: Inspection, *, is_new: bool) -> None:
@@ -249,6 +251,7 @@ class _Judging:
         replaced: list[tuple[int, int, str]] = []
         hidden: list[tuple[int, int, str]] = []
         notice: Finding | None = None
+        decided: dict[str, bool] = {}
         for hit in unmasked(part.text, made.hits):
             decision = _about(part, detection.policy.decide(hit, place), is_new, sealed)
             found = finding(hit, part.location, decision)
@@ -263,6 +266,8 @@ class _Judging:
                 value = part.text[hit.start : hit.end]
                 masked = detection.masks.mask(caller.tenant, hit.kind, value)
                 replaced.append((hit.start, hit.end, masked))
+            decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
+        self._incomplete |= is_incomplete(made, decided)
         if notice is not None or replaced or hidden:
             self._entangled |= self._texts.setdefault(part.path, part.text) != part.text
         if notice is not None:
@@ -313,8 +318,21 @@ class _Judging:
             entangled=self._entangled,
             blocked=self._blocked,
             skipped=tuple(sorted(self._skipped)),
+            incomplete=self._incomplete,
             partly=frozenset(self._partly),
         )
+
+
+def is_incomplete(made: Inspection, decided: Mapping[str, bool]) -> bool:
+    """Whether a detector broke off that is acted on, or of which nothing is known.
+
+    ``decided`` says of each detector that saw something whether that is acted on.
+    """
+    return any(
+        decided.get(one.detector, one.reason == "timeout")
+        for one in made.skipped
+        if one.reason != "over_limit"
+    )
 
 
 def _about(part: Part, decision: Decision, is_new: bool, sealed: bool) -> Decision:

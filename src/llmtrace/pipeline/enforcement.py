@@ -14,7 +14,15 @@ from llmtrace.domain.parts import ORIGIN_OF, Part, Path, Role
 from llmtrace.domain.traces import Body
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
-from llmtrace.pipeline.detection import ORDER, Caller, Detection, Judgement, kept, worst
+from llmtrace.pipeline.detection import (
+    ORDER,
+    Caller,
+    Detection,
+    DetectionTimeout,
+    Judgement,
+    kept,
+    worst,
+)
 from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.pipeline.streaming import GateBounds, Style
 from llmtrace.pipeline.threads import LARGE, is_cancelled
@@ -101,6 +109,8 @@ class Enforcement:
         if not detection.enforce or not act:
             return None
         stop = self._act(call, content, judgement, within)
+        if judgement.incomplete and stop is None:
+            stop = self._failed(call, "detect_request", len(content), DetectionTimeout())
         if call.request_body is not None and judgement.kept_edits:
             media_type = call.request_body.media_type
             content = _changed(content, judgement.kept_edits, judgement.texts, within) or b""

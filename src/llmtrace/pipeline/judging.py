@@ -8,6 +8,7 @@ from typing import Final
 import orjson
 
 from llmtrace.analyzers.actions import ToolUse, read_actions
+from llmtrace.analyzers.combined import inspection
 from llmtrace.domain.answers import Channel, ToolCall
 from llmtrace.domain.findings import Finding, Verdict
 from llmtrace.domain.parts import Path
@@ -15,8 +16,10 @@ from llmtrace.domain.traces import ActionType
 from llmtrace.pipeline.detection import (
     Caller,
     Detection,
+    DetectionTimeout,
     context_of,
     finding,
+    is_incomplete,
     is_signed,
     location_of,
 )
@@ -59,17 +62,26 @@ class AnswerJudge:
         return min(self._detection.growing.undecided(text), placeholder_undecided(text))
 
     def rulings(self, text: str, channel: Channel) -> Sequence[Ruling]:
-        """Return what is to be done about a text, in order of start."""
+        """Return what is to be done about a text, in order of start.
+
+        Raises:
+            DetectionTimeout: A detector broke off whose findings are acted on.
+        """
         detection, caller = self._detection, self._caller
         rulings: list[Ruling] = []
-        for hit in unmasked(text, detection.growing.analyze(text, context_of(channel))):
+        decided: dict[str, bool] = {}
+        made = inspection(detection.growing, text, context_of(channel))
+        for hit in unmasked(text, made.hits):
             decision = detection.decide_in_answer(caller, channel, hit)
+            decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
             if decision.verdict in (Verdict.BLOCK, Verdict.QUARANTINE):
                 found = finding(hit, location_of(channel), decision)
                 rulings.append(_block(found))
             elif decision.verdict is Verdict.REDACT:
                 masked = one_way(hit.kind)
                 rulings.append(Ruling(start=hit.start, end=hit.end, replacement=masked))
+        if is_incomplete(made, decided):
+            raise DetectionTimeout
         if not is_signed(caller, channel):
             rulings += self._restorations(text)
         return sorted(rulings, key=lambda ruling: (ruling.start, -ruling.end))

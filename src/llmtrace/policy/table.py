@@ -49,6 +49,11 @@ class Decision:
     rule: str
     silent: bool = False
 
+    @property
+    def acts(self) -> bool:
+        """Whether it does more than to record."""
+        return self.verdict not in (Verdict.ALLOW, Verdict.FLAG)
+
 
 NOTHING_FITS: Final = Decision(verdict=Verdict.ALLOW, rule="default")
 
