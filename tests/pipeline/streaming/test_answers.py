@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.domain.answers import ChannelKind
-from llmtrace.pipeline.streaming import FrameGate, gate_whole
+from llmtrace.pipeline.streaming import AnswerGate, FrameGate, gate_whole
+from llmtrace.pipeline.streaming.answers import QUIET_SECONDS
 from llmtrace.pipeline.streaming.channels import PATIENCE
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.registry import dialect as dialect_named
@@ -196,3 +197,20 @@ def test_all_that_was_said_was_judged(case: Case, text: str, chunks: int) -> Non
     collector.add(result.events)
     said = sum(map(len, collector.answer().texts.values()))
     assert (result.gate.frames.scanned, result.gate.frames.unscanned) == (said, 0)
+
+
+@pytest.mark.parametrize("media_type", ["text/event-stream", "application/x-ndjson"])
+def test_who_waits_for_long_is_told_that_somebody_is_there(media_type: str) -> None:
+    now = [0.0]
+    dialect = dialect_named("openai.chat" if "event" in media_type else "ollama.chat")
+    gate = AnswerGate(dialect, PatternJudge(), media_type=media_type, clock=lambda: now[0])
+    function = {"name": "write", "arguments": '{"text": "'}
+    delta = {"tool_calls": [{"index": 0, "id": "c", "function": function}]}
+    choices = [{"index": 0, "delta": delta}]
+    held = json.dumps({"choices": choices, "message": {"content": "AKIA"}}).encode()
+    held = b"data: %b\n\n" % held if "event" in media_type else held + b"\n"
+    assert gate.receive(held) == b""
+    now[0] += QUIET_SECONDS
+    told = b": keepalive\n\n" if "event" in media_type else b""
+    assert gate.receive(held) == told
+    assert gate.receive(held) == b""

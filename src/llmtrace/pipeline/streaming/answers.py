@@ -1,5 +1,6 @@
 """The gate for the bytes of an answer: a stream as it comes, or a whole one."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,11 @@ from llmtrace.providers.endings.base import document
 from llmtrace.providers.endings.registry import WHOLE_ENDINGS
 from llmtrace.providers.framing.registry import framing_for
 from llmtrace.providers.framing.sse import SseFraming, looks_like_events
-from llmtrace.providers.framing.writers import writer_for
+from llmtrace.providers.framing.writers import KEEPALIVE, writer_for
 from llmtrace.providers.openai_errors import encode
+
+QUIET_SECONDS: Final = 5.0
+"""How long a client hears nothing while its provider speaks: then it is told that it does."""
 
 
 class AnswerGate:
@@ -48,6 +52,7 @@ class AnswerGate:
         refusals: Style = "graceful",
         drop_unread: bool = False,
         on_events: Callable[[Sequence[AnswerEvent]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         framing = framing_for(media_type, dialect=dialect.name, max_frame=max_frame)
         if framing is None:
@@ -56,6 +61,8 @@ class AnswerGate:
             framing.comments = True
         self._framing = framing
         self._writer = writer_for(framing)
+        self._clock = clock
+        self._spoke = clock()
         self._ended = False
         self._closing = False
         self._unjudged: deque[Frame] = deque()
@@ -82,7 +89,7 @@ class AnswerGate:
         except FrameTooLarge:
             return self.stop(FRAME_TOO_LARGE)
         self._judge()
-        return self._written()
+        return self._written() or self._sign_of_life()
 
     def close(self) -> bytes:
         """The provider's stream ended: return what may go on of what is left, and the end."""
@@ -118,8 +125,20 @@ class AnswerGate:
             self._judged += self.frames.receive(self._unjudged[0])
             self._unjudged.popleft()
 
+    def _sign_of_life(self) -> bytes:
+        """Return a comment where the provider speaks, and all that it says is held for long."""
+        quiet = self._clock() - self._spoke
+        if quiet < QUIET_SECONDS or not self.frames.held_bytes or self.blocked:
+            return b""
+        if not isinstance(self._framing, SseFraming):
+            return b""
+        self._spoke += quiet
+        return KEEPALIVE
+
     def _written(self) -> bytes:
         frames, self._judged = self._judged, []
+        if frames:
+            self._spoke = self._clock()
         written = self._writer.write(frames) if frames else b""
         return written + self._end() if self.frames.blocked else written
 
