@@ -18,19 +18,11 @@ import zstandard
 from llmtrace.domain.findings import Verdict
 from llmtrace.domain.traces import Outcome
 from llmtrace.testing.inprocess import Worker, running_worker
+from llmtrace.testing.planted import POLICY, SECRET
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.script import Script
 
-SECRET = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 TEXT = f"The token is {SECRET} for now."
-ATTACKS = ["prompt_injection", "tool_poisoning", "prompt_extraction"]
-POLICY = {
-    "rules": [
-        {"name": "secrets", "kinds": ["secret.*"], "verdict": "redact"},
-        {"name": "poison", "kinds": ATTACKS, "roles": ["tool_result"], "verdict": "quarantine"},
-        {"name": "attacks", "kinds": ATTACKS, "verdict": "block"},
-    ]
-}
 OPENAI = "https://api.openai.com"
 CHAT = f"{OPENAI}/v1/chat/completions"
 MESSAGES = "https://api.anthropic.com/v1/messages"
@@ -54,14 +46,8 @@ async def worker(provider: ScriptedProvider, tmp_path: Path) -> AsyncIterator[Wo
 
 
 def client(worker: Worker, **options: Any) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(
-        proxy=worker.proxy_url,
-        verify=worker.client_context(),
-        trust_env=False,
-        timeout=30,
-        headers=JSON,
-        **options,
-    )
+    trust, more = worker.client_context(), {"trust_env": False, "timeout": 30, **options}
+    return httpx2.AsyncClient(proxy=worker.proxy_url, verify=trust, headers=JSON, **more)
 
 
 async def post(
@@ -297,23 +283,18 @@ async def lag(worker: Worker, stop: asyncio.Event) -> list[float]:
     return took
 
 
+LINES = [f"Line {n} of many." for n in range(9_999)]
 LARGE = {
     "10,000-messages": lambda: {
         "model": "gpt-4o",
-        "messages": [
-            *({"role": "user", "content": f"Line {n} of many."} for n in range(9_999)),
-            {"role": "user", "content": TEXT},
-        ],
+        "messages": [{"role": "user", "content": text} for text in (*LINES, TEXT)],
     },
     "10,000-parts": lambda: {
         "model": "gpt-4o",
         "messages": [
             {
                 "role": "user",
-                "content": [
-                    *({"type": "text", "text": f"Line {n} of many."} for n in range(9_999)),
-                    {"type": "text", "text": TEXT},
-                ],
+                "content": [{"type": "text", "text": text} for text in (*LINES, TEXT)],
             }
         ],
     },
