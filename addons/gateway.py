@@ -14,10 +14,10 @@ from llmtrace.addons.errors import answer_instead, hold_last_byte, refused_below
 from llmtrace.addons.guard import guarded, guarded_stream, report
 from llmtrace.addons.replies import (
     BREAKAGES,
-    DIGESTS,
     TRACE_HEADER,
     UNANSWERED,
     breakage,
+    leave_size_open,
     plain,
     refuse,
     replace_body,
@@ -246,10 +246,7 @@ class Gateway:
         self, flow: http.HTTPFlow, call: Call, tap: GatedTap
     ) -> Callable[[bytes], Sequence[bytes]]:
         """Let through what the gate lets through: another length, and no coding."""
-        response = flow.response
-        for header in ("content-encoding", "content-length", *DIGESTS):
-            if response is not None and header in response.headers:
-                del response.headers[header]
+        leave_size_open(flow)
 
         def pass_on(chunk: bytes) -> bytes:
             out = tap.receive(chunk) if chunk else tap.end()

@@ -46,6 +46,24 @@ def replace_body(message: http.Message, body: bytes) -> None:
     message.content = body
 
 
+def leave_size_open(flow: http.HTTPFlow) -> None:
+    """Announce an answer that may come to be of another length, and in no coding.
+
+    Over HTTP/1.1 it comes in chunks: else it would end where its connection does, and who reads it
+    could not tell an end from a break.
+    """
+    response = flow.response
+    if response is None:
+        return
+    headers = response.headers
+    for header in ("content-encoding", "content-length", *DIGESTS):
+        if header in headers:
+            del headers[header]
+    is_http1 = response.http_version == flow.request.http_version == "HTTP/1.1"
+    if is_http1 and "transfer-encoding" not in headers:
+        headers["transfer-encoding"] = "chunked"
+
+
 def _has_left(client: connection.Client) -> bool:
     return client.state is connection.ConnectionState.CLOSED
 
