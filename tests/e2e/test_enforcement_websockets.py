@@ -189,18 +189,21 @@ async def test_messages_keep_their_order_and_their_number(worker: Worker, socket
     assert numbers == list(range(len(numbers)))
 
 
+@pytest.mark.parametrize("place", ["text", "reasoning"])
 async def test_the_block_in_mid_answer_is_the_last_that_is_heard_of_it(
-    worker: Worker, socket: Socket
+    worker: Worker, socket: Socket, place: str
 ) -> None:
-    worker.provider.enqueue(
-        Script(text=f"Well, I was told {CANARY} and so on, for long.", chunks=40)
-    )
+    words = f"Well, I was told {CANARY} and so on, for long."
+    text = Script(text=words, chunks=40)
+    reasoning = Script(text="One, two, and so on.", reasoning=words)
+    worker.provider.enqueue(text if place == "text" else reasoning)
     socket.send(create())
     messages = await answer(socket)
     assert messages[-1]["type"] == "error"
     assert messages[-1]["error"]["code"] == "llmtrace_blocked"
-    assert deltas(messages).startswith("Well, I was")
-    assert "planted" not in deltas(messages)
+    said = "".join(message.get("delta", "") for message in messages)
+    assert said.startswith("Well, I was")
+    assert "planted" not in said
     (trace,) = await worker.journal.traces(1)
     assert (trace.outcome, trace.verdict) == (Outcome.STOPPED, Verdict.BLOCK)
     socket.send(create("And now?"))
