@@ -13,8 +13,8 @@ import pytest
 
 from llmtrace.analyzers.base import Direction
 from llmtrace.analyzers.cache import CachedAnalyzer
-from llmtrace.analyzers.combined import CombinedAnalyzer
 from llmtrace.domain.traces import Outcome
+from llmtrace.pipeline import judging
 from llmtrace.pipeline.detection import Detection
 from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.policy.table import PolicyTable
@@ -41,7 +41,7 @@ REQUEST_STAGES = {
 TEXT_STAGES = {
     "undecided": (AnswerJudge, "undecided"),
     "rulings": (AnswerJudge, "rulings"),
-    "growing": (CombinedAnalyzer, "analyze"),
+    "growing": (judging, "inspection"),
     "restore": (Vault, "unmask"),
 }
 CUT_KINDS = [*(("", kind) for kind in KINDS)]
