@@ -172,7 +172,7 @@ class Later:
         return lambda *args, **more: self(owner, *args, **more)
 
 
-def fail(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, kind: str, works: int) -> None:
+def fail(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, kind: str, works: int) -> None:
     monkeypatch.setattr(owner, name, Later(getattr(owner, name), KINDS[kind](), works))
 
 
