@@ -30,6 +30,7 @@ from llmtrace.addons.hardening.http1 import (
 )
 from llmtrace.addons.hardening.http2 import StrictHttp2Server
 from llmtrace.addons.hardening.relays import CountedTCPLayer
+from llmtrace.addons.hardening.shortcuts import SHORTCUTS
 
 SUPPORTED: Final = "12.2."
 
@@ -88,12 +89,15 @@ def hardened(guards: Guards) -> Iterator[None]:
         for place, name, cls in _GUARDED
     ]
     changes.append((_http1, "make_body_reader", make_body_reader))
-    changes += _UNNEEDED
-    before = [(place, name, getattr(place, name)) for place, name, _ in changes]
+    changes += (*_UNNEEDED, *SHORTCUTS)
+    before = [(place, name, vars(place).get(name)) for place, name, _ in changes]
     for place, name, value in changes:
         setattr(place, name, value)
     try:
         yield
     finally:
         for place, name, value in before:
-            setattr(place, name, value)
+            if value is None:
+                delattr(place, name)  # it was inherited
+            else:
+                setattr(place, name, value)
