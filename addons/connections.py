@@ -14,7 +14,7 @@ from mitmproxy.proxy import commands, events, layer, server_hooks
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 
-from llmtrace.addons.hooks import HookTable
+from llmtrace.addons.hooks import HookTable, arguments
 from llmtrace.addons.limits import Limits
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -123,7 +123,7 @@ class GatewayConnection(ProxyConnectionHandler):
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Run a hook's handlers, with the idle timer stopped."""
         with self.timeout_watchdog.disarm():
-            (data,) = hook.args()
+            (data,) = arguments(hook)
             self._note_begin(hook, data)
             await self._hooks.trigger_event(hook)
             self._note_end(hook, data)
@@ -132,7 +132,7 @@ class GatewayConnection(ProxyConnectionHandler):
 
     def _run_now(self, hook: commands.StartHook) -> bool:
         """Run a hook's handlers at once if none of them waits."""
-        (data,) = hook.args()
+        (data,) = arguments(hook)
         if isinstance(data, flow.Flow) and data.intercepted:
             return False
         self._note_begin(hook, data)

@@ -3,7 +3,8 @@
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import fields
+from typing import Any, Final, NamedTuple
 
 from mitmproxy import exceptions, flow, hooks
 from mitmproxy.addonmanager import AddonManager
@@ -16,6 +17,18 @@ class Handlers(NamedTuple):
 
     calls: tuple[Callable[..., Any], ...]
     plain: bool
+
+
+_NAMES: Final[dict[type[hooks.Hook], tuple[str, ...]]] = {}
+"""What the arguments of a kind of event are called; there are some forty kinds."""
+
+
+def arguments(event: hooks.Hook) -> list[Any]:
+    """Return what an event's handlers are called with, as ``event.args()`` does."""
+    names = _NAMES.get(type(event))
+    if names is None:
+        names = _NAMES[type(event)] = tuple(field.name for field in fields(event))  # type: ignore[arg-type]  # all are dataclasses
+    return [getattr(event, name) for name in names]
 
 
 class HookTable(AddonManager):
@@ -63,7 +76,7 @@ class HookTable(AddonManager):
 
     async def trigger_event(self, event: hooks.Hook) -> None:
         """Call every addon's handler of an event, in their order."""
-        args = event.args()
+        args = arguments(event)
         for handler in self._handlers(event).calls:
             try:
                 result = handler(*args)
@@ -81,7 +94,7 @@ class HookTable(AddonManager):
         handlers = self._handlers(event)
         if not handlers.plain:
             return False
-        args = event.args() if handlers.calls else []
+        args = arguments(event) if handlers.calls else []
         for handler in handlers.calls:
             try:
                 handler(*args)

@@ -3,7 +3,7 @@ from mitmproxy import exceptions, hooks
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.test import taddons, tflow
 
-from llmtrace.addons.hooks import HookTable
+from llmtrace.addons.hooks import HookTable, arguments
 
 
 class Notes:
@@ -107,3 +107,8 @@ def test_plain_handler_that_fails_kills_the_flow(
     assert table.trigger_now(HttpRequestHook(flow))
     assert flow.error
     assert "failed in request" in caplog.text
+
+
+def test_arguments_are_those_that_the_event_tells() -> None:
+    event = HttpRequestHook(tflow.tflow())
+    assert arguments(event) == event.args()
