@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from mitmproxy import http
+from mitmproxy.net.http.url import hostport
 from mitmproxy.proxy.mode_specs import ReverseMode, UpstreamMode
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -163,9 +164,11 @@ class Upstreams:
 
 def _send(request: http.Request, scheme: str, host: str, port: int, path: str) -> None:
     request.scheme = scheme
-    request.host = host
-    request.port = port
+    request.data.host = host  # not by its setter, which writes the header that is written below
+    request.data.port = port
     request.path = path
-    if request.headers.get("host") is not None:
+    if request.data.authority:
+        request.authority = hostport(scheme, host, port)
+    if "host" in request.headers:
         shown = f"[{host}]" if ":" in host else host
         request.headers["host"] = shown if DEFAULT_PORTS[scheme] == port else f"{shown}:{port}"
