@@ -55,6 +55,11 @@ def canonical_path(raw: str) -> str:
         return path or "/"
     if path[0] != "/":
         raise BadPath("path does not begin with '/'")
+    return _canonical(path)
+
+
+@lru_cache(maxsize=64)  # up to MAX_PATH characters each
+def _canonical(path: str) -> str:
     segments = [segment.partition(";")[0] for segment in _decoded(path).split("/")]
     if len(segments) > MAX_SEGMENTS + 1:
         raise BadPath(f"path has {len(segments) - 1} segments, expected at most {MAX_SEGMENTS}")

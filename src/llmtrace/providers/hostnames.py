@@ -1,6 +1,7 @@
 """One spelling for each host: what names are compared by."""
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -15,6 +16,7 @@ class BadHost(ValueError):
     """A host that no client of good faith writes: it is refused, not guessed at."""
 
 
+@lru_cache(maxsize=1024)  # a few hosts get nearly all calls
 def split_host(raw: str) -> tuple[str, int | None]:
     """Split ``host``, ``host:port`` or ``[v6]:port``, and canonicalise the host.
 

@@ -8,7 +8,7 @@ canonical form, on label boundaries, so that ``API.OpenAI.com.`` is the provider
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final, Literal
 
@@ -97,6 +97,10 @@ def _provider(name: str, row: Mapping[str, object]) -> Provider:
     )
 
 
+_REMEMBERED: Final = 253
+"""Characters of a name that is remembered; longer ones are no hosts."""
+
+
 class HostTable:
     """Tells providers by host. Immutable; safe to share between threads.
 
@@ -130,6 +134,7 @@ class HostTable:
         self._telemetry = _Patterns()
         for pattern in (*shipped.telemetry, *telemetry):
             self._telemetry.add(_checked(pattern), "")
+        self._found = lru_cache(maxsize=1024)(self._find)
 
     def _provider_name(self, pattern: str, text: str) -> str:
         name = self.resolve_provider(text)
@@ -166,6 +171,9 @@ class HostTable:
 
     def provider_of(self, host: str, port: int = 443) -> str | None:
         """Return who answers at a canonical host, None where it is no provider."""
+        return (self._found if len(host) <= _REMEMBERED else self._find)(host, port)
+
+    def _find(self, host: str, port: int) -> str | None:
         own = self._own_ports.get((host, port)) or self._own.find(host)
         if own:
             return own
