@@ -64,17 +64,18 @@ def failure(error: Json) -> Failed:
 
 def identified(body: Mapping[str, Json], *, response_id: str = "id") -> list[AnswerEvent]:
     """Return what a body says of itself, if anything."""
-    found = Identified(
-        response_id=as_str(body.get(response_id)),
-        model=as_str(body.get("model")),
-        service_tier=as_str(body.get("service_tier")),
-    )
-    return [found] if found != Identified() else []
+    said = as_str(body.get(response_id))
+    model, tier = as_str(body.get("model")), as_str(body.get("service_tier"))
+    if not (said or model or tier):
+        return []
+    return [Identified(response_id=said, model=model, service_tier=tier)]
 
 
 def usage(raw: Json) -> list[AnswerEvent]:
     """Return a usage object as an event. Members that are null say nothing and are left out."""
-    said = {key: value for key, value in as_dict(raw).items() if value is not None}
+    if not isinstance(raw, dict):
+        return []
+    said = {key: value for key, value in raw.items() if value is not None}
     return [UsageSeen(raw=said)] if said else []
 
 
@@ -114,9 +115,10 @@ class Channels:
         if not isinstance(text, str) or not text:
             return []
         encoded = text.encode("utf-8", "surrogatepass")
-        if channel is None or not self._listen(channel):
+        said = self._listen(channel) if channel is not None else None
+        if channel is None or said is None:
             return [Unread(reason="too_large", size=len(encoded))]
-        self._said[channel].update(encoded)
+        said.update(encoded)
         return [TextDelta(channel=channel, text=text, path=path)]
 
     def whole(self, channel: Channel | None, text: Json, path: Path) -> list[AnswerEvent]:
@@ -139,7 +141,7 @@ class Channels:
         named = as_str(name)
         if channel is None or (channel in self._tools and not (named and not self._tools[channel])):
             return []
-        if not self._listen(channel):
+        if self._listen(channel) is None:
             return []
         self._tools[channel] = named
         return [ToolCallOpened(channel=channel, call_id=as_str(call_id), name=named)]
@@ -218,26 +220,31 @@ class Channels:
         """Read generically what stands in an object beside the members of ``done``."""
         events: list[AnswerEvent] = []
         for key, value in as_dict(body).items():
-            if not isinstance(value, (str, list, dict)) or isinstance(value, done.get(key, ())):
+            if not isinstance(value, (str, list, dict)):
                 continue
-            known = self.known if key in self.known else NOTHING_KNOWN
-            if isinstance(value, str) and self._is_opaque((key,), value):
-                events.append(Unread(reason="media", size=len(value)))
-            elif not (known and isinstance(value, str) and is_token(value)):
-                events += self.other({key: value}, path, event=event, known=known, again=again)
+            if key in done and isinstance(value, done[key]):
+                continue
+            is_known = key in self.known
+            if isinstance(value, str):
+                if key in self.opaque and is_blob(value):
+                    events.append(Unread(reason="media", size=len(value)))
+                    continue
+                if is_known and is_token(value):
+                    continue
+            known = self.known if is_known else NOTHING_KNOWN
+            events += self.other({key: value}, path, event=event, known=known, again=again)
         return events
 
     def _is_opaque(self, path: Path, text: str) -> bool:
         return bool(path) and path[-1] in self.opaque and is_blob(text)
 
-    def _listen(self, channel: Channel) -> bool:
-        """Open a channel, unless too many are or it has been closed already."""
-        if channel not in self._said:
-            if len(self._said) >= MAX_CHANNELS:
-                return False
-            self._said[channel] = hashlib.blake2b(digest_size=16)
+    def _listen(self, channel: Channel) -> hashlib.blake2b | None:
+        """Open a channel unless too many are, and return what sums up what it has said."""
+        said = self._said.get(channel)
+        if said is None and len(self._said) < MAX_CHANNELS:
+            said = self._said[channel] = hashlib.blake2b(digest_size=16)
             self._open[channel] = None
-        return True
+        return said
 
 
 def _hash(text: str) -> hashlib.blake2b:

@@ -119,9 +119,11 @@ class ChatReader:
         events = identified(body)
         for position, choice in enumerate(as_list(body.get("choices"))):
             events += self._choice(choice, position, ("choices", position))
-        events += usage(body.get("usage")) + usage(as_dict(body.get("x_groq")).get("usage"))
-        for holder in (body, as_dict(body.get("x_groq"))):
-            events += [failure(holder["error"])] if holder.get("error") else []
+        groq = as_dict(body.get("x_groq"))
+        events += usage(body.get("usage")) + usage(groq.get("usage"))
+        for holder in (body, groq):
+            if holder.get("error"):
+                events.append(failure(holder["error"]))
         return events + self._channels.rest(body, (), _BODY_DONE, event=event)
 
     def _choice(self, choice: Json, position: int, path: Path) -> list[AnswerEvent]:

@@ -95,21 +95,24 @@ class AnswerCollector:
         )
 
     def _delta(self, event: TextDelta) -> None:
-        if event.channel in self._repeats:
+        if self._repeats and event.channel in self._repeats:
             self._left += len(self._repeats.pop(event.channel))
-        if event.text and self._has_room(event.channel, event.text):
-            self._deltas.setdefault(event.channel, []).append(event.text)
+        pieces = self._deltas.get(event.channel)
+        if event.text and self._has_room(event.text, known=pieces is not None):
+            if pieces is None:
+                pieces = self._deltas[event.channel] = []
+            pieces.append(event.text)
 
     def _repeat(self, event: TextRepeat) -> None:
         """Keep the whole text of a channel whose pieces never came."""
         if event.channel in self._deltas or not event.text:
             return
         self._left += len(self._repeats.pop(event.channel, ""))
-        if self._has_room(event.channel, event.text):
+        if self._has_room(event.text, known=False):
             self._repeats[event.channel] = event.text
 
-    def _has_room(self, channel: Channel, text: str) -> bool:
-        known = channel in self._deltas
+    def _has_room(self, text: str, *, known: bool) -> bool:
+        """Whether a text can be kept, of a channel that is ``known`` or one more."""
         full = len(self._deltas) + len(self._repeats) >= self._max_channels
         if len(text) > self._left or (full and not known):
             self._miss("too_large", len(text.encode("utf-8", "surrogatepass")))
@@ -131,6 +134,8 @@ class AnswerCollector:
 
     def _identify(self, event: Identified) -> None:
         known = self._identity
+        if event == known:
+            return  # each chunk says it again
         self._identity = Identified(
             response_id=event.response_id[:_MAX_NAME] or known.response_id,
             model=event.model[:_MAX_NAME] or known.model,
