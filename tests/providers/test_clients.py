@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from llmtrace.providers.clients import (
     CREDENTIAL_HEADERS,
     CREDENTIAL_QUERY,
+    TELLING,
     ClientIdentity,
+    _identified,
+    _remembered,
     identify,
     plain,
     proxy_userinfo,
@@ -147,6 +150,24 @@ def test_any_headers_give_plain_bounded_names(headers: dict[str, str]) -> None:
     assert isinstance(found, ClientIdentity)
     for value in (found.program, found.version, found.session, found.conversation):
         assert re.fullmatch(r"[A-Za-z0-9._:/-]{0,128}", value.replace("_", "-"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from([*TELLING, "accept", "authorization", "content-type"]),
+        st.sampled_from(["", "x", "codex_exec/0.1", "curl/8", "js", '{"session_id":"s"}']),
+    )
+)
+def test_a_client_is_told_by_the_telling_headers_alone(headers: dict[str, str]) -> None:
+    assert identify(headers) == _identified(headers)
+
+
+def test_long_headers_are_not_remembered() -> None:
+    headers = {"user-agent": "curl/8 " + "x" * 5_000}
+    before = _remembered.cache_info().currsize
+    assert identify(headers).program == "curl"
+    assert _remembered.cache_info().currsize == before
 
 
 @pytest.mark.parametrize(

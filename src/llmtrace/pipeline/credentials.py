@@ -1,6 +1,5 @@
 """Keeps credentials out of everything that is recorded."""
 
-import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -35,7 +34,7 @@ class Credentials:
         for name, value in headers:
             if name.lower() in CREDENTIAL_HEADERS:
                 values += _values(value)
-        for name, value in parse_qsl(query, max_num_fields=None):
+        for name, value in parse_qsl(query, max_num_fields=None) if query else ():
             if name.lower() in CREDENTIAL_QUERY:
                 values += [value]
         self.principal = values[0] if values else ""
@@ -91,8 +90,8 @@ def value_at(body: object, path: Path) -> object:
 
 def fingerprint(secret: bytes, value: str) -> str:
     """Return a keyed hash by which the same credential is known again, 12 hex digits."""
-    digest = hmac.new(secret, value.encode("utf-8", "surrogateescape"), hashlib.sha256)
-    return digest.hexdigest()[:12]
+    message = value.encode("utf-8", "surrogateescape")
+    return hmac.digest(secret, message, "sha256").hex()[:12]
 
 
 def _values(header: str) -> Sequence[str]:

@@ -44,6 +44,8 @@ def target_of(head: RequestHead, headers: Mapping[str, str]) -> Target:
 
 def named_model(query: str) -> str:
     """Return the model that a query names, as Realtime connections do."""
+    if not query:
+        return ""
     return next((value for name, value in parse_qsl(query) if name == "model"), "")
 
 

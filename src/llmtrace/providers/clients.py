@@ -98,6 +98,18 @@ def plain(text: str) -> str:
 
 def identify(headers: Mapping[str, str]) -> ClientIdentity:
     """Tell a client by its headers (lower-case names)."""
+    said = tuple((name, headers[name]) for name in TELLING if name in headers)
+    if sum(len(value) for _, value in said) > _REMEMBERED:
+        return _identified(dict(said))
+    return _remembered(said)
+
+
+@lru_cache(maxsize=256)  # a client says the same with each of its calls
+def _remembered(said: tuple[tuple[str, str], ...]) -> ClientIdentity:
+    return _identified(dict(said))
+
+
+def _identified(headers: Mapping[str, str]) -> ClientIdentity:
     program, version = _program(headers)
     turn = _turn_metadata(headers.get("x-codex-turn-metadata", ""))
     return ClientIdentity(
@@ -127,6 +139,24 @@ CONVERSATION_HEADERS: Final = (
     "x-conversation-id",
     "x-litellm-trace-id",
 )
+
+
+TELLING: Final = (
+    "user-agent",
+    "originator",
+    "x-initiator",
+    "x-interaction-type",
+    "x-codex-turn-metadata",
+    "x-stainless-lang",
+    "x-stainless-package-version",
+    "anthropic-version",
+    "x-goog-api-client",
+    *SESSION_HEADERS,
+    *CONVERSATION_HEADERS,
+)
+"""All headers that tell a client."""
+_REMEMBERED: Final = 2048
+"""Characters of such headers that are remembered with what they tell."""
 
 
 def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
