@@ -234,7 +234,7 @@ def _find(raw: object, place: _Place) -> object:
     for step in place:
         if isinstance(step, _Item):
             raw = _item(raw, step)
-        elif isinstance(raw, Mapping):
+        elif isinstance(raw, (dict, Mapping)):  # a dict is told without asking the abstract class
             raw = raw.get(step)
         else:
             return None
@@ -361,9 +361,12 @@ _WITHIN: Final = {
     "output": (("reasoning_tokens", "output_audio_tokens"), "output_tokens"),
 }
 """Classes that together are no more than another."""
+_PARTS: Final = tuple(dict.fromkeys(part for parts, _ in _WITHIN.values() for part in parts))
 
 
 def _consistent(usage: Usage, report: _Report) -> Usage:
+    if not any(getattr(usage, part) for part in _PARTS):
+        return usage
     for name, (parts, whole) in _WITHIN.items():
         if sum(getattr(usage, part) for part in parts) > getattr(usage, whole):
             report(name)
