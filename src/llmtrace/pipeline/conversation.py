@@ -52,7 +52,7 @@ class Conversations:
         conversation, turn = self._responses.get(view.previous_response_id) or (named, 0)
         return Thread(
             conversation=conversation,
-            parent=self._spawned.get(_digest(first_user.strip())) or "",
+            parent=(self._spawned.get(_digest(first_user.strip())) or "") if self._spawned else "",
             turn=turn + _turns(view.parts) + 1,
             opening=opening,
         )
@@ -81,6 +81,9 @@ class _Memory[V]:
         self._size = size
         self._lock = threading.Lock()
         self._values: OrderedDict[str, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def get(self, key: str) -> V | None:
         with self._lock:
