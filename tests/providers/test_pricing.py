@@ -364,4 +364,4 @@ def test_names_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         book.price("openai", f"gpt-4o-x{number}", SOME, at=AT)
     assert len(book._models) <= 3
-    assert len(book._rates) <= 3
+    assert len(book._known) <= 3

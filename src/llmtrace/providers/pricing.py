@@ -19,6 +19,7 @@ from genai_prices.data_snapshot import get_snapshot
 from llmtrace.domain.usage import Cost, Usage
 from llmtrace.providers.custom_prices import CustomPrice, custom_prices, read_pricing_file
 from llmtrace.providers.money import MILLION, as_dollars, nano_usd
+from llmtrace.providers.rates import Rate, Rates, cost_of
 
 CUSTOM_VERSION: Final = "custom"
 SHIPPED_VERSION: Final = f"genai-prices/{version('genai-prices')}"
@@ -48,38 +49,6 @@ _TIERS: Final[Mapping[str, str]] = {
     "on_demand_priority": "priority",
 }
 """Service tiers, where a provider's word is not that of the price list."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rate:
-    """Nano-USD for a million units, by how many input tokens the call has."""
-
-    base: int
-    tiers: tuple[tuple[int, int], ...] = ()
-
-    def at(self, input_tokens: int) -> int:
-        for start, rate in reversed(self.tiers):
-            if input_tokens > start:
-                return rate
-        return self.base
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rates:
-    """The rates of one model; a class that has none of its own costs as what it is part of."""
-
-    version: str
-    input: _Rate | None
-    output: _Rate | None
-    cache_read: _Rate | None
-    cache_write: _Rate | None
-    cache_write_1h: _Rate | None
-    input_audio: _Rate | None
-    cache_audio_read: _Rate | None
-    output_audio: _Rate | None
-    reasoning: _Rate | None
-    web_search: _Rate
-    request: _Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +89,7 @@ class PriceBook:
         self._custom = {name.lower(): _custom_rates(price) for name, price in custom.items()}
         self._providers = {provider.id: provider for provider in get_snapshot().providers}
         self._models: dict[tuple[str, str], _Model | None] = {}
-        self._rates: dict[tuple[str, str, date, str, str], _Rates] = {}
+        self._known: dict[tuple[str, str, date, str, str], Rates] = {}
 
     def price(
         self,
@@ -142,17 +111,33 @@ class PriceBook:
             service_tier: As the answer names it; empty is the standard one.
             speed: Anthropic's, where the answer names one.
         """
-        name = model[:_MAX_NAME].lower()
-        rates = self._custom.get(f"{provider}/{name}") or self._custom.get(name)
-        if rates is None:
-            rates = self._shipped(provider, name, at.astimezone(UTC), service_tier.lower(), speed)
-        if rates is None or (nano := _cost(rates, usage)) is None:
+        rates = self.rates(provider, model, at=at, service_tier=service_tier, speed=speed)
+        if rates is None or (nano := cost_of(rates, usage)) is None:
             return None
         return Cost(nano_usd=nano, price_version=rates.version)
 
+    def rates(
+        self,
+        provider: str,
+        model: str,
+        *,
+        at: datetime,
+        service_tier: str = "",
+        speed: str = "",
+    ) -> Rates | None:
+        """Return what each class of a model costs, None where that is not known.
+
+        The arguments are those of ``price``.
+        """
+        name = model[:_MAX_NAME].lower()
+        own = self._custom.get(f"{provider}/{name}") or self._custom.get(name)
+        if own is not None:
+            return own
+        return self._shipped(provider, name, at.astimezone(UTC), service_tier.lower(), speed)
+
     def _shipped(
         self, provider: str, name: str, at: datetime, tier: str, speed: str
-    ) -> _Rates | None:
+    ) -> Rates | None:
         model = self._model(provider, name)
         if model is None:
             return None
@@ -160,10 +145,10 @@ class PriceBook:
         if model.by_time_of_day:
             return _shipped_rates(model.info.get_prices(at, context))
         key = (provider, name, at.date(), tier[:_MAX_NAME], speed[:_MAX_NAME])
-        if (rates := self._rates.get(key)) is None:
-            if len(self._rates) >= _MAX_CACHED:
-                self._rates.clear()
-            rates = self._rates[key] = _shipped_rates(model.info.get_prices(at, context))
+        if (rates := self._known.get(key)) is None:
+            if len(self._known) >= _MAX_CACHED:
+                self._known.clear()
+            rates = self._known[key] = _shipped_rates(model.info.get_prices(at, context))
         return rates
 
     def _model(self, provider: str, name: str) -> _Model | None:
@@ -223,23 +208,23 @@ def _by_time_of_day(info: types.ModelInfo) -> bool:
     return any(isinstance(constraint, types.TimeOfDateConstraint) for constraint in constraints)
 
 
-def _rate(prices: types.ModelPrice, key: str, *, per: int = MILLION) -> _Rate | None:
+def _rate(prices: types.ModelPrice, key: str, *, per: int = MILLION) -> Rate | None:
     """Return the rate under a key of the price list, which is in USD for ``per`` units."""
     price = prices.__dict__.get(key)
     scale = MILLION // per
     if isinstance(price, types.TieredPrices):
         tiers = tuple((tier.start, nano_usd(tier.price * scale)) for tier in price.tiers)
-        return _Rate(nano_usd(price.base * scale), tiers)
-    return _Rate(nano_usd(price * scale)) if isinstance(price, Decimal) else None
+        return Rate(nano_usd(price.base * scale), tiers)
+    return Rate(nano_usd(price * scale)) if isinstance(price, Decimal) else None
 
 
-def _shipped_rates(prices: types.ModelPrice) -> _Rates:
+def _shipped_rates(prices: types.ModelPrice) -> Rates:
     read = _rate(prices, "input_mtok")
     written = _rate(prices, "output_mtok")
     cache_read = _rate(prices, "cache_read_mtok")
     cache_write = _rate(prices, "cache_write_mtok") or read
     input_audio = _rate(prices, "input_audio_mtok") or read
-    return _Rates(
+    return Rates(
         version=SHIPPED_VERSION,
         input=read,
         output=written,
@@ -250,16 +235,16 @@ def _shipped_rates(prices: types.ModelPrice) -> _Rates:
         cache_audio_read=_rate(prices, "cache_audio_read_mtok") or cache_read or input_audio,
         output_audio=_rate(prices, "output_audio_mtok") or written,
         reasoning=_rate(prices, "output_reasoning_mtok") or written,
-        web_search=_rate(prices, "web_searches_kcount", per=1_000) or _Rate(0),
-        request=_rate(prices, "requests_kcount", per=1_000) or _Rate(0),
+        web_search=_rate(prices, "web_searches_kcount", per=1_000) or Rate(0),
+        request=_rate(prices, "requests_kcount", per=1_000) or Rate(0),
     )
 
 
-def _custom_rates(price: CustomPrice) -> _Rates:
-    read, written = _Rate(price.input), _Rate(price.output)
-    cache_read = read if price.cache_read is None else _Rate(price.cache_read)
-    cache_write = read if price.cache_write is None else _Rate(price.cache_write)
-    return _Rates(
+def _custom_rates(price: CustomPrice) -> Rates:
+    read, written = Rate(price.input), Rate(price.output)
+    cache_read = read if price.cache_read is None else Rate(price.cache_read)
+    cache_write = read if price.cache_write is None else Rate(price.cache_write)
+    return Rates(
         version=CUSTOM_VERSION,
         input=read,
         output=written,
@@ -270,35 +255,6 @@ def _custom_rates(price: CustomPrice) -> _Rates:
         cache_audio_read=cache_read,
         output_audio=written,
         reasoning=written,
-        web_search=_Rate(0),
-        request=_Rate(0),
+        web_search=Rate(0),
+        request=Rate(0),
     )
-
-
-def _cost(rates: _Rates, usage: Usage) -> int | None:
-    """Return nano-USD, None where there are tokens of a class without any rate.
-
-    Web searches without a rate cost nothing: most price lists have them in the tokens.
-    """
-    audio = usage.input_audio_tokens - usage.cache_audio_read_tokens
-    cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    spoken = usage.output_audio_tokens + usage.reasoning_tokens
-    total = 0
-    for count, rate in (
-        (max(usage.input_tokens - cached - audio, 0), rates.input),
-        (usage.cache_read_tokens - usage.cache_audio_read_tokens, rates.cache_read),
-        (usage.cache_write_5m_tokens, rates.cache_write),
-        (usage.cache_write_1h_tokens, rates.cache_write_1h),
-        (audio, rates.input_audio),
-        (usage.cache_audio_read_tokens, rates.cache_audio_read),
-        (max(usage.output_tokens - spoken, 0), rates.output),
-        (usage.output_audio_tokens, rates.output_audio),
-        (usage.reasoning_tokens, rates.reasoning),
-        (usage.web_searches, rates.web_search),
-        (1, rates.request),
-    ):
-        if count > 0:
-            if rate is None:
-                return None
-            total += -(-count * rate.at(usage.input_tokens) // MILLION)
-    return total
