@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Final, TypeAliasType, Union, get_args, get_origin
+from typing import Final, TypeAliasType, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -149,10 +149,10 @@ def _from_environment(
 
 
 def _value(key: Key, text: str) -> object:
-    """Read a variable: a list or mapping as YAML, ``null`` where a key may be null, else text."""
+    """Read a variable: what has parts as YAML, ``null`` where a key may be null, else text."""
     annotation = _section(key[:-1]).model_fields[key[-1]].annotation
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    if any(get_origin(kind) in (list, dict) for kind in kinds):
+    if any(get_origin(kind) in (list, dict) or _is_section(kind) for kind in kinds):
         return read_value(text)
     return None if text == "null" and type(None) in kinds else text
 
@@ -182,7 +182,11 @@ def _explain(detail: ErrorDetails, source: str, places: Mapping[Key, str]) -> st
 def _section(key: Key) -> type[BaseModel]:
     """Return the model at a key, an empty one where there is none."""
     *_, here = _kinds(key)
-    return here if isinstance(here, type) and issubclass(here, BaseModel) else BaseModel
+    return here if _is_section(here) else BaseModel
+
+
+def _is_section(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _written(key: Key) -> str:
@@ -197,12 +201,14 @@ def _kinds(key: Key) -> Iterator[object]:
     kind: object = Config
     yield kind
     for step in key:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if _is_section(kind):
             field = kind.model_fields.get(step)
             kind = field.annotation if field else None
         else:  # an item of a list, or an entry of a mapping
             kind = next(reversed(get_args(kind)), None)
         kind = kind.__value__ if isinstance(kind, TypeAliasType) else kind
+        if get_origin(kind) in (Union, UnionType) and (some := set(get_args(kind)) - {type(None)}):
+            kind = some.pop() if len(some) == 1 else kind
         yield kind
 
 

@@ -13,6 +13,7 @@ from llmtrace.config.detection import (
     SecurityAnalysisConfig,
     StreamingAnalysisConfig,
 )
+from llmtrace.config.limits import CostCapsConfig, RateLimitingConfig, RunawayConfig
 from llmtrace.config.section import ListenAddress, Network, Section, clash
 
 KIB = 1024
@@ -274,6 +275,9 @@ class Config(Section):
     spool: SpoolConfig = SpoolConfig()
     audit: AuditConfig = AuditConfig()
     cost_estimation: CostConfig = CostConfig()
+    cost_caps: CostCapsConfig = CostCapsConfig()
+    rate_limiting: RateLimitingConfig = RateLimitingConfig()
+    runaway: RunawayConfig = RunawayConfig()
     logging: LoggingConfig = LoggingConfig()
     ca: CaConfig = CaConfig()
 

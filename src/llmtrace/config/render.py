@@ -1,7 +1,7 @@
 """Writes the example file and the reference of all keys from the models themselves."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import NoneType
 from typing import Any, Final, Literal, TypeAliasType, get_args, get_origin
 
@@ -14,6 +14,7 @@ from llmtrace.config.models import Config
 from llmtrace.config.yamltext import Key
 
 WIDTH: Final = 96
+_EACH: Final[Mapping[object, str]] = {list: "[]", dict: ".NAME"}
 
 EXAMPLE_HEAD: Final = """\
 # LLMTrace configuration. Every key is here with its default; a file needs only what differs.
@@ -44,9 +45,9 @@ def reference() -> str:
     """Return ``docs/configuration.md``."""
     lines = [REFERENCE_HEAD]
     lines += ["\n## Top level\n\n", *_rows(Config, ())]
-    for name, section in _sections(Config):
+    for key, section in _sections(Config):
         title = (section.__doc__ or "").strip()
-        lines += [f"\n## `{name}`\n\n{_flow(title)}\n\n", *_rows(section, (name,))]
+        lines += [f"\n## `{'.'.join(key)}`\n\n{_flow(title)}\n\n", *_rows(section, key)]
     return "".join(lines)
 
 
@@ -77,7 +78,7 @@ def _rows(model: type[BaseModel], prefix: Key) -> Iterator[str]:
 
 def _entries(field: FieldInfo, key: Key) -> Iterator[str]:
     """Rows for the keys of what a mapping or a list holds: a model's prices, a policy's rule."""
-    each = "[]" if get_origin(field.annotation) is list else ".NAME"
+    each = _EACH.get(get_origin(field.annotation), "")
     for kind in get_args(field.annotation):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             for name, inner in kind.model_fields.items():
@@ -86,11 +87,12 @@ def _entries(field: FieldInfo, key: Key) -> Iterator[str]:
                 yield f"| `{where}` | {default} | | {_text(inner)} |\n"
 
 
-def _sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+def _sections(model: type[BaseModel], prefix: Key = ()) -> Iterator[tuple[Key, type[BaseModel]]]:
     for name, field in model.model_fields.items():
         section = _section_of(field)
         if section:
-            yield name, section
+            yield (*prefix, name), section
+            yield from _sections(section, (*prefix, name))
 
 
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:
