@@ -4,12 +4,13 @@ import json
 import time
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.domain.parts import Path
-from llmtrace.providers.editing import EditFailed, edit
+from llmtrace.providers.editing import EditFailed, edit, put_member
 
 CALL = (
     b'{ "model" : "m",\r\n\t"n": 1.0e2, "big": 123456789012345678901234567890,'
@@ -192,3 +193,34 @@ def test_a_long_conversation_is_changed_in_no_time() -> None:
         times.append(time.perf_counter() - began)
     assert len(document) > 300_000
     assert min(times) < 0.025  # it takes about a millisecond
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "changed"),
+    [
+        pytest.param(b'{"a": 1}', ("b",), b'{"a": 1,"b":7}', id="beside-others"),
+        pytest.param(b"{}", ("b",), b'{"b":7}', id="in-an-empty-object"),
+        pytest.param(b' {"a":1} \n', ("b",), b' {"a":1,"b":7} \n', id="space-around"),
+        pytest.param(b'{"b": null, "a":1}', ("b",), b'{"b": 7, "a":1}', id="for-null"),
+        pytest.param(b'{"b": 70}', ("b",), b'{"b": 7}', id="for-another"),
+        pytest.param(
+            b'{"o": {"x": 1.0 }, "z": 2}',
+            ("o", "b"),
+            b'{"o": {"x": 1.0 ,"b":7}, "z": 2}',
+            id="within",
+        ),
+        pytest.param(b'{"o":null}', ("o", "b"), b'{"o":{"b":7}}', id="within-null"),
+        pytest.param(b'{"a":[]}', ("o", "b"), b'{"a":[],"o":{"b":7}}', id="within-what-is-missing"),
+        pytest.param(b'{"\\u006f":{}}', ("o", "b"), b'{"\\u006f":{"b":7}}', id="name-escaped"),
+    ],
+)
+def test_a_member_is_put_and_every_other_byte_stays(
+    document: bytes, path: tuple[str, ...], changed: bytes
+) -> None:
+    assert put_member(document, orjson.loads(document), path, 7) == changed
+
+
+@pytest.mark.parametrize("document", [b"[]", b'"text"', b'{"o": [1]}', b'{"o": true}'])
+def test_nothing_is_put_into_what_is_no_object(document: bytes) -> None:
+    with pytest.raises(EditFailed):
+        put_member(document, orjson.loads(document), ("o", "b"), 7)

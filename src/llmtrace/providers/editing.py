@@ -72,6 +72,44 @@ def edit(
     return b"".join(pieces)
 
 
+def put_member(document: bytes, body: Json, path: tuple[str, ...], value: Json) -> bytes:
+    """Return a document in which a member of an object has a value, whether it was there or not.
+
+    Objects on the way are made where they are missing or ``null``; every other byte stays.
+
+    Args:
+        document: JSON in UTF-8 that has passed the gate.
+        body: The same, parsed.
+        path: The member's place, by names.
+        value: What is to stand there.
+
+    Raises:
+        EditFailed: Something else than an object is on the way.
+    """
+    for depth, name in enumerate(path):
+        if not isinstance(body, dict):
+            raise EditFailed("what stands here is no object", path[:depth])
+        if body.get(name) is None or depth == len(path) - 1:
+            inner = value
+            for step in reversed(path[depth + 1 :]):
+                inner = {step: inner}
+            if name in body:
+                return edit(document, {path[: depth + 1]: inner})
+            return _append(document, path[:depth], name, inner, is_first=not body)
+        body = body[name]
+    raise EditFailed("a member has a name")
+
+
+def _append(document: bytes, path: Path, name: str, value: Json, *, is_first: bool) -> bytes:
+    """Add a member at the end of the object that stands at a path."""
+    end = len(document.rstrip())
+    if path:
+        (place,) = _Scan(document, _tree({path: None})).places()
+        end = place.value[1]
+    member = _encoded(name, path) + b":" + _encoded(value, (*path, name))
+    return document[: end - 1] + (b"" if is_first else b",") + member + document[end - 1 :]
+
+
 class _Place(NamedTuple):
     """Where the value at a path stands, and the name of its member: bytes, half-open."""
 
