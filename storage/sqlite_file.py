@@ -154,7 +154,7 @@ class SqliteFile:
                 f"{self.path}: there is no such database; 'llmtrace proxy' makes it"
             )
         if not self._read_only:
-            _make_private(self.path)
+            make_private(self.path)
         applied = self._applied()
         if unknown := [name for name in applied if name not in LAYOUT]:
             raise SchemaMismatch(
@@ -227,7 +227,7 @@ class SqliteFile:
         system lets go of it when the process dies.
         """
         path = self.path.with_name(self.path.name + "-writer")
-        _make_private(path)
+        make_private(path)
         claim = self._connect(path)
         try:
             claim.execute("PRAGMA journal_mode = MEMORY").fetchall()
@@ -269,7 +269,7 @@ class SqliteFile:
         return translated(self.path)
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
     """Make the file if it is not there, and let nobody but its owner read it.
 
     A file that is there is never opened: closing it again would drop the locks that SQLite holds
