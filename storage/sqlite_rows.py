@@ -83,7 +83,20 @@ _TRACE: Final[Mapping[str, _Column]] = {
     "parent_conversation": _TEXT,
     "turn": _COUNT,
 }
-_USAGE: Final = tuple(field.name for field in fields(Usage))
+_USAGE: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "input_audio_tokens",
+    "cache_audio_read_tokens",
+    "output_audio_tokens",
+    "reasoning_tokens",
+    "web_searches",
+)
+_MORE_USAGE: Final = tuple(field.name for field in fields(Usage) if field.name not in _USAGE)
+"""Counts that few calls have: they are in ``details``, where they are not 0."""
 _DETAILS: Final = tuple(
     field.name
     for field in fields(Trace)
@@ -137,7 +150,10 @@ def select_sql(table: str, columns: Sequence[str], *rest: str) -> str:
 def trace_row(row_id: int, trace: Trace) -> list[SqlValue]:
     """Return the values of ``TRACE_COLUMNS``."""
     usage = trace.usage
-    details = to_json({name: getattr(trace, name) for name in _DETAILS})
+    kept = {name: getattr(trace, name) for name in _DETAILS}
+    if more := {name: count for name in _MORE_USAGE if (count := getattr(usage, name))}:
+        kept["usage"] = more
+    details = to_json(kept)
     return [
         row_id,
         *(column.to_sql(getattr(trace, name)) for name, column in _TRACE.items()),
@@ -152,10 +168,12 @@ def trace_of(row: Row, findings: Sequence[Finding], actions: Sequence[AgentActio
     """Build the trace of a row of ``TRACE_COLUMNS``."""
     scalars = zip(_TRACE.items(), row[1:], strict=False)
     at = 1 + len(_TRACE)
+    kept = from_json(row[-1])
+    more = kept.pop("usage", {})
     return Trace(
         **{name: column.to_field(value) for (name, column), value in scalars},
-        **trace_fields(from_json(row[-1])),
-        usage=Usage(**dict(zip(_USAGE, row[at : at + len(_USAGE)], strict=True))),
+        **trace_fields(kept),
+        usage=Usage(**dict(zip(_USAGE, row[at : at + len(_USAGE)], strict=True)), **more),
         findings=tuple(findings),
         actions=tuple(actions),
     )

@@ -1,16 +1,28 @@
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from llmtrace.providers.custom_prices import CustomPrice, custom_prices, read_pricing_file
+from llmtrace.providers.custom_prices import custom_prices, read_pricing_file
+from llmtrace.providers.rates import Rate, Rates
 
 GOOD = {"input_per_million": 0.15, "output_per_million": 1}
+DAY = date(2026, 11, 21)
+
+
+def rates_of(entries: object, *, day: date = DAY, tier: str = "") -> Rates:
+    found = custom_prices(entries, "here").find("m", day, tier)
+    assert found is not None
+    return found
 
 
 def test_dollars_become_nano_dollars_exactly() -> None:
-    assert custom_prices({"m": GOOD | {"cache_read_per_million": 1e-10}}, "here") == {
-        "m": CustomPrice(input=150_000_000, output=1_000_000_000, cache_read=1)
-    }
+    rates = rates_of({"m": GOOD | {"cache_read_per_million": 1e-10}})
+    assert (rates.input, rates.output, rates.cache_read) == (
+        Rate(150_000_000),
+        Rate(1_000_000_000),
+        Rate(1),
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,14 +70,15 @@ def test_an_error_names_the_entry(entries: object, says: list[str]) -> None:
 def test_a_file_is_yaml_or_json(tmp_path: Path, text: str) -> None:
     path = tmp_path / "prices"
     path.write_text(text)
-    expected = CustomPrice(input=2_000_000_000, output=3_000_000_000)
-    assert read_pricing_file(path) == {"m": expected}
+    found = read_pricing_file(path).find("m", DAY, "")
+    assert found is not None
+    assert (found.input, found.output) == (Rate(2_000_000_000), Rate(3_000_000_000))
 
 
 def test_an_empty_file_has_no_prices(tmp_path: Path) -> None:
     path = tmp_path / "prices"
     path.write_text("# none yet\n")
-    assert read_pricing_file(path) == {}
+    assert read_pricing_file(path).models == {}
 
 
 @pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe"], ids=["yaml", "encoding"])

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.domain.usage import Cost, Usage
-from llmtrace.providers.pricing import PROVIDERS, SHIPPED_VERSION, PriceBook, reported_cost
+from llmtrace.providers.pricing import PROVIDERS, PriceBook, reported_cost
+from llmtrace.providers.shipped_prices import SHIPPED_VERSION
 
 AT = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -112,7 +114,7 @@ def test_published_prices(
     book: PriceBook, provider: str, model: str, usage: Usage, expected: int
 ) -> None:
     cost = book.price(provider, model, usage, at=AT)
-    assert cost == Cost(nano_usd=expected, price_version=SHIPPED_VERSION)
+    assert cost == Cost(nano_usd=expected, price_version=f"{SHIPPED_VERSION}@2026-01-15")
 
 
 SOME = Usage(input_tokens=1_000_000, output_tokens=0)
@@ -303,7 +305,11 @@ def test_ones_own_prices() -> None:
         web_searches=3,
     )
     cost = book.price("anyone", "my-model", usage, at=AT)
-    assert cost == Cost(nano_usd=usd((100, "0.1"), (10, "2")), price_version="custom")
+    assert cost is not None
+    assert cost.nano_usd == usd((100, "0.1"), (10, "2"))
+    assert re.fullmatch(
+        r"custom_models/[0-9a-f]{8}@2026-01-15\+unpriced:web_search", cost.price_version
+    )
     tuned = usd((40, "1"), (20, "1.25"), (10, "2"))
     assert nano(book.price("vllm", "tuned", usage, at=AT)) == tuned
     assert book.price("ollama", "tuned", usage, at=AT) is None
@@ -363,5 +369,5 @@ def test_names_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     book = PriceBook()
     for number in range(20):
         book.price("openai", f"gpt-4o-x{number}", SOME, at=AT)
-    assert len(book._models) <= 3
-    assert len(book._known) <= 3
+    assert len(book._edition._models) <= 3
+    assert len(book._edition.known) <= 3

@@ -1,32 +1,37 @@
-"""What a call costs, from the price lists that genai-prices ships, or from one's own.
+"""What a call costs, from the price lists that come with the package, or from one's own.
 
-Nothing here asks the network. Money is in integer nano-USD; rates are in nano-USD for a million
-units, and the cost of each class of tokens is rounded up once.
+Money is in integer nano-USD; rates are in nano-USD for a million units, and the cost of each
+class of tokens is rounded up once. What is priced is never priced again: a trace keeps its cost,
+with the list and the day that it is from.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
 from genai_prices import types
-from genai_prices.data_snapshot import get_snapshot
 
 from llmtrace.domain.usage import Cost, Usage
-from llmtrace.providers.custom_prices import CustomPrice, custom_prices, read_pricing_file
-from llmtrace.providers.money import MILLION, as_dollars, nano_usd
-from llmtrace.providers.rates import Rate, Rates, cost_of
+from llmtrace.providers.custom_prices import EMPTY, PriceList, custom_prices, read_pricing_file
+from llmtrace.providers.money import as_dollars, nano_usd
+from llmtrace.providers.rates import Rates, charge
+from llmtrace.providers.shipped_prices import (
+    SHIPPED_VERSION,
+    corrections,
+    providers,
+    rates_of,
+    tool_prices,
+)
 
-CUSTOM_VERSION: Final = "custom"
-SHIPPED_VERSION: Final = f"genai-prices/{version('genai-prices')}"
+UNPRICED: Final = "+unpriced:"
+"""What stands in a ``price_version`` before the names of what the cost leaves out."""
 
 REPORTED_VERSION: Final = "provider"
 
-_REPORTING: Final = frozenset({"openrouter", "perplexity"})
 _MAX_REPORTED: Final = 100_000
 """Most dollars of one call that are believed."""
 _MAX_CACHED: Final = 4_096
@@ -84,12 +89,13 @@ class PriceBook:
             ValueError: An entry is wrong; the message names it.
             OSError: The file cannot be read.
         """
-        custom = read_pricing_file(pricing_file) if pricing_file else {}
-        custom |= custom_prices(custom_models or {}, "cost_estimation.custom_models")
-        self._custom = {name.lower(): _custom_rates(price) for name, price in custom.items()}
-        self._providers = {provider.id: provider for provider in get_snapshot().providers}
-        self._models: dict[tuple[str, str], _Model | None] = {}
-        self._known: dict[tuple[str, str, date, str, str], Rates] = {}
+        self._custom = custom_prices(custom_models or {}, "cost_estimation.custom_models")
+        listed = read_pricing_file(pricing_file) if pricing_file else EMPTY
+        self._edition = _Edition((self._custom, listed, corrections()))
+
+    def use(self, listed: PriceList) -> None:
+        """Put a list in the place of the pricing file's, from the next call on."""
+        self._edition = _Edition((self._custom, listed, corrections()))
 
     def price(
         self,
@@ -112,9 +118,12 @@ class PriceBook:
             speed: Anthropic's, where the answer names one.
         """
         rates = self.rates(provider, model, at=at, service_tier=service_tier, speed=speed)
-        if rates is None or (nano := cost_of(rates, usage)) is None:
+        if rates is None or (cost := charge(rates, usage)) is None:
             return None
-        return Cost(nano_usd=nano, price_version=rates.version)
+        version = rates.version
+        if cost.unpriced:
+            version += UNPRICED + ",".join(cost.unpriced)
+        return Cost(nano_usd=cost.nano_usd, price_version=version)
 
     def rates(
         self,
@@ -129,27 +138,53 @@ class PriceBook:
 
         The arguments are those of ``price``.
         """
+        edition = self._edition
+        when = at if at.tzinfo is UTC else at.astimezone(UTC)
         name = model[:_MAX_NAME].lower()
-        own = self._custom.get(f"{provider}/{name}") or self._custom.get(name)
-        if own is not None:
-            return own
-        return self._shipped(provider, name, at.astimezone(UTC), service_tier.lower(), speed)
+        key = (provider, name, when.date(), service_tier[:_MAX_NAME], speed[:_MAX_NAME])
+        try:
+            return edition.known[key]
+        except KeyError:
+            return edition.rates(key, when)
 
-    def _shipped(
-        self, provider: str, name: str, at: datetime, tier: str, speed: str
-    ) -> Rates | None:
-        model = self._model(provider, name)
-        if model is None:
-            return None
-        context = _context(tier, speed) if model.own else {}
-        if model.by_time_of_day:
-            return _shipped_rates(model.info.get_prices(at, context))
-        key = (provider, name, at.date(), tier[:_MAX_NAME], speed[:_MAX_NAME])
-        if (rates := self._known.get(key)) is None:
-            if len(self._known) >= _MAX_CACHED:
-                self._known.clear()
-            rates = self._known[key] = _shipped_rates(model.info.get_prices(at, context))
-        return rates
+
+type _Key = tuple[str, str, date, str, str]
+
+
+class _Edition:
+    """The lists as they are between two reloads, and what has been looked up in them."""
+
+    def __init__(self, lists: Sequence[PriceList]) -> None:
+        self.known: dict[_Key, Rates | None] = {}
+        self._lists = lists
+        self._providers = providers()
+        self._models: dict[tuple[str, str], _Model | None] = {}
+
+    def rates(self, key: _Key, at: datetime) -> Rates | None:
+        """Look up the rates of a key, and keep them unless they change within the day."""
+        provider, name, day, tier, speed = key
+        found = self._listed(provider, name, day, tier.lower())
+        lasting = True
+        if found is None and (model := self._model(provider, name)) is not None:
+            context = _context(tier.lower(), speed) if model.own else {}
+            prices = model.info.get_prices(at, context)
+            found = rates_of(prices, f"{SHIPPED_VERSION}@{day}")
+            lasting = not model.by_time_of_day
+        if found is not None:
+            found = replace(found, tools={**tool_prices(provider), **found.tools})
+        if lasting:
+            if len(self.known) >= _MAX_CACHED:
+                self.known.clear()
+            self.known[key] = found
+        return found
+
+    def _listed(self, provider: str, name: str, day: date, tier: str) -> Rates | None:
+        for prices in self._lists:
+            for candidate in _own_names(name) if prices.models else ():
+                for listed in (f"{provider}/{candidate}", candidate):
+                    if (found := prices.find(listed, day, tier)) is not None:
+                        return found
+        return None
 
     def _model(self, provider: str, name: str) -> _Model | None:
         key = (provider, name)
@@ -174,18 +209,28 @@ class PriceBook:
 def reported_cost(provider: str, raw: Mapping[str, object] | None) -> Cost | None:
     """Return what the provider itself says that a call cost, in its usage object.
 
-    Only of those that are known to say it in USD. Better than any price list where it is there:
-    OpenRouter's price depends on who served the call, Perplexity's on its searches.
+    Only of those that are known to say it. Better than any price list where it is there:
+    OpenRouter's price depends on who served the call, Perplexity's on its searches, xAI's on
+    its tools and discounts.
     """
-    if not raw or provider not in _REPORTING:
+    if not raw or provider not in _REPORTED:
         return None
-    cost = raw.get("cost")
-    if isinstance(cost, Mapping):
-        cost = cost.get("total_cost")
-    dollars = as_dollars(cost, most=_MAX_REPORTED)
+    place, parts = _REPORTED[provider]
+    cost: object = raw
+    for key in place:
+        cost = cost.get(key) if isinstance(cost, Mapping) else cost
+    dollars = as_dollars(cost, most=_MAX_REPORTED * parts)
     if dollars is None:
         return None
-    return Cost(nano_usd=nano_usd(dollars), price_version=REPORTED_VERSION)
+    return Cost(nano_usd=nano_usd(dollars / parts), price_version=REPORTED_VERSION)
+
+
+_REPORTED: Final[Mapping[str, tuple[tuple[str, ...], int]]] = {
+    "openrouter": (("cost",), 1),
+    "perplexity": (("cost", "total_cost"), 1),
+    "xai": (("cost_in_usd_ticks",), 10**10),
+}
+"""Where a provider says what a call cost, and how many of its units are one USD."""
 
 
 def _candidates(name: str) -> Iterator[str]:
@@ -193,6 +238,17 @@ def _candidates(name: str) -> Iterator[str]:
     yield name
     plain = unquote(name)
     yield from (plain, plain.rpartition("/")[2], plain.rpartition("/")[2].partition("@")[0])
+
+
+_DATED: Final = re.compile(r"[-@]20\d\d-?[01]\d-?[0-3]\d(?:-v\d+(?::\d+)?)?$")
+
+
+def _own_names(name: str) -> Iterator[str]:
+    """Return what one's own list may call a model: as it is called, and without its date."""
+    for candidate in dict.fromkeys(_candidates(name)):
+        yield candidate
+        if (undated := _DATED.sub("", candidate)) != candidate:
+            yield undated
 
 
 def _context(tier: str, speed: str) -> dict[str, str]:
@@ -206,55 +262,3 @@ def _by_time_of_day(info: types.ModelInfo) -> bool:
     prices = info.prices if isinstance(info.prices, list) else []
     constraints = [price.constraint for price in (*prices, *(info.price_variants or ()))]
     return any(isinstance(constraint, types.TimeOfDateConstraint) for constraint in constraints)
-
-
-def _rate(prices: types.ModelPrice, key: str, *, per: int = MILLION) -> Rate | None:
-    """Return the rate under a key of the price list, which is in USD for ``per`` units."""
-    price = prices.__dict__.get(key)
-    scale = MILLION // per
-    if isinstance(price, types.TieredPrices):
-        tiers = tuple((tier.start, nano_usd(tier.price * scale)) for tier in price.tiers)
-        return Rate(nano_usd(price.base * scale), tiers)
-    return Rate(nano_usd(price * scale)) if isinstance(price, Decimal) else None
-
-
-def _shipped_rates(prices: types.ModelPrice) -> Rates:
-    read = _rate(prices, "input_mtok")
-    written = _rate(prices, "output_mtok")
-    cache_read = _rate(prices, "cache_read_mtok")
-    cache_write = _rate(prices, "cache_write_mtok") or read
-    input_audio = _rate(prices, "input_audio_mtok") or read
-    return Rates(
-        version=SHIPPED_VERSION,
-        input=read,
-        output=written,
-        cache_read=cache_read or read,
-        cache_write=cache_write,
-        cache_write_1h=_rate(prices, "cache_write_1h_mtok") or cache_write,
-        input_audio=input_audio,
-        cache_audio_read=_rate(prices, "cache_audio_read_mtok") or cache_read or input_audio,
-        output_audio=_rate(prices, "output_audio_mtok") or written,
-        reasoning=_rate(prices, "output_reasoning_mtok") or written,
-        web_search=_rate(prices, "web_searches_kcount", per=1_000) or Rate(0),
-        request=_rate(prices, "requests_kcount", per=1_000) or Rate(0),
-    )
-
-
-def _custom_rates(price: CustomPrice) -> Rates:
-    read, written = Rate(price.input), Rate(price.output)
-    cache_read = read if price.cache_read is None else Rate(price.cache_read)
-    cache_write = read if price.cache_write is None else Rate(price.cache_write)
-    return Rates(
-        version=CUSTOM_VERSION,
-        input=read,
-        output=written,
-        cache_read=cache_read,
-        cache_write=cache_write,
-        cache_write_1h=cache_write,
-        input_audio=read,
-        cache_audio_read=cache_read,
-        output_audio=written,
-        reasoning=written,
-        web_search=Rate(0),
-        request=Rate(0),
-    )

@@ -4,7 +4,10 @@ Money is in integer nano-USD; a rate is in nano-USD for a million units, so that
 token has a whole number, and each class is rounded up once.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Final
 
 from llmtrace.domain.usage import Usage
 from llmtrace.providers.money import MILLION
@@ -33,51 +36,132 @@ class Rate:
         return max(self.base, *(rate for start, rate in self.tiers if input_tokens > start), 0)
 
 
+FREE: Final = Rate(0)
+
+TOOLS: Final[Mapping[str, str]] = {
+    "web_search": "web_searches",
+    "web_fetch": "web_fetches",
+    "file_search": "file_searches",
+    "code_execution": "code_executions",
+    "x_search": "x_searches",
+    "map_search": "map_searches",
+    "image": "generated_images",
+}
+"""What a provider does and makes beside tokens, and which field of ``Usage`` counts it."""
+
+AUDIO: Final = "audio"
+"""The name of sound that is billed by its length."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """The rates of one model; a class that has none of its own costs as what it is part of.
 
-    None: such units have no price at all.
+    None: such tokens have no price at all. ``tools`` are for a million uses, by the names of
+    ``TOOLS``; ``audio`` is for a million milliseconds of sound.
     """
 
     version: str
-    input: Rate | None
-    output: Rate | None
-    cache_read: Rate | None
-    cache_write: Rate | None
-    cache_write_1h: Rate | None
-    input_audio: Rate | None
-    cache_audio_read: Rate | None
-    output_audio: Rate | None
-    reasoning: Rate | None
-    web_search: Rate
-    request: Rate
+    """The list with its version, and the day whose prices of it these are."""
+    input: Rate | None = None
+    output: Rate | None = None
+    cache_read: Rate | None = None
+    cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    input_audio: Rate | None = None
+    cache_audio_read: Rate | None = None
+    output_audio: Rate | None = None
+    input_image: Rate | None = None
+    cache_image_read: Rate | None = None
+    output_image: Rate | None = None
+    reasoning: Rate | None = None
+    request: Rate = FREE
+    audio: Rate | None = None
+    tools: Mapping[str, Rate] = field(default_factory=dict)
+    by_class: tuple[Rate | None, ...] = field(init=False, repr=False, compare=False)
+    """The rates of all tokens, in the order of ``_counts``."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_class", _CLASSES(self))
 
 
-def cost_of(rates: Rates, usage: Usage) -> int | None:
-    """Return nano-USD, None where there are tokens of a class without any rate.
+_CLASSES: Final = attrgetter(
+    "input",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "input_audio",
+    "cache_audio_read",
+    "input_image",
+    "cache_image_read",
+    "output",
+    "output_audio",
+    "output_image",
+    "reasoning",
+)
+_BESIDE: Final = attrgetter("audio_ms", *TOOLS.values())
 
-    Web searches without a rate cost nothing: most price lists have them in the tokens.
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What was used costs ``nano_usd``; what ``unpriced`` names was used and is not in it."""
+
+    nano_usd: int
+    unpriced: tuple[str, ...] = ()
+
+
+def charge(rates: Rates, usage: Usage) -> Charge | None:
+    """Return what was used costs, None where there are tokens of a class without any rate.
+
+    None too where nothing that was used has a rate.
     """
-    audio = usage.input_audio_tokens - usage.cache_audio_read_tokens
-    cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    spoken = usage.output_audio_tokens + usage.reasoning_tokens
-    total = 0
-    for count, rate in (
-        (max(usage.input_tokens - cached - audio, 0), rates.input),
-        (usage.cache_read_tokens - usage.cache_audio_read_tokens, rates.cache_read),
-        (usage.cache_write_5m_tokens, rates.cache_write),
-        (usage.cache_write_1h_tokens, rates.cache_write_1h),
-        (audio, rates.input_audio),
-        (usage.cache_audio_read_tokens, rates.cache_audio_read),
-        (max(usage.output_tokens - spoken, 0), rates.output),
-        (usage.output_audio_tokens, rates.output_audio),
-        (usage.reasoning_tokens, rates.reasoning),
-        (usage.web_searches, rates.web_search),
-        (1, rates.request),
-    ):
+    size = usage.input_tokens
+    total = -(-rates.request.base // MILLION)
+    for count, rate in zip(_counts(usage), rates.by_class, strict=True):
         if count > 0:
             if rate is None:
                 return None
-            total += -(-count * rate.at(usage.input_tokens) // MILLION)
-    return total
+            total += -(-count * rate.at(size) // MILLION)
+    beside = _BESIDE(usage)
+    return _with(beside, rates, usage, total) if any(beside) else Charge(total)
+
+
+def _counts(usage: Usage) -> tuple[int, ...]:
+    """Return the tokens of each class alone, so that none is in two of them."""
+    heard = usage.input_audio_tokens - usage.cache_audio_read_tokens
+    seen = usage.input_image_tokens - usage.cache_image_read_tokens
+    read, short, long = (
+        usage.cache_read_tokens,
+        usage.cache_write_5m_tokens,
+        usage.cache_write_1h_tokens,
+    )
+    made = usage.output_audio_tokens + usage.output_image_tokens + usage.reasoning_tokens
+    return (
+        usage.input_tokens - read - short - long - heard - seen,
+        read - usage.cache_audio_read_tokens - usage.cache_image_read_tokens,
+        short,
+        long,
+        heard,
+        usage.cache_audio_read_tokens,
+        seen,
+        usage.cache_image_read_tokens,
+        usage.output_tokens - made,
+        usage.output_audio_tokens,
+        usage.output_image_tokens,
+        usage.reasoning_tokens,
+    )
+
+
+def _with(beside: tuple[int, ...], rates: Rates, usage: Usage, total: int) -> Charge | None:
+    """Add what is no tokens."""
+    known = (rates.audio, *(rates.tools.get(name) for name in TOOLS))
+    unpriced = []
+    for name, count, rate in zip((AUDIO, *TOOLS), beside, known, strict=True):
+        if rate is not None:
+            total += -(-count * rate.base // MILLION)
+        elif count:
+            unpriced.append(name)
+    nothing = not (usage.total_tokens or rates.request.base)
+    if nothing and len(unpriced) == sum(map(bool, beside)):
+        return None
+    return Charge(total, tuple(unpriced))
