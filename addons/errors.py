@@ -23,6 +23,7 @@ from llmtrace.addons.abort import AbortableHttpStream
 
 INSTEAD: Final = "llmtrace.instead"
 REFUSED: Final = "llmtrace.refused"
+SENT: Final = "llmtrace.sent"
 LAST_BYTE: Final = "llmtrace.last_byte"
 
 
@@ -39,6 +40,11 @@ def refused_below(flow: http.HTTPFlow) -> RequestRefused | None:
     """Return how a protocol layer refused a flow's request, None if none did."""
     refused = flow.metadata.get(REFUSED)
     return refused if isinstance(refused, RequestRefused) else None
+
+
+def was_sent(flow: http.HTTPFlow) -> bool:
+    """Whether any of a flow's request went to the provider."""
+    return bool(flow.metadata.get(SENT))
 
 
 def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
@@ -107,6 +113,12 @@ class ShapedHttpStream(AbortableHttpStream):
         for event in self._paused_event_queue:
             self._note_refusal(event)
         return (yield from super().check_killed(emit_error_hook))
+
+    def make_server_connection(self) -> CommandGenerator[bool]:
+        """Find a connection for the request, which is sent on it at once."""
+        found = yield from super().make_server_connection()
+        self.flow.metadata[SENT] = found
+        return found
 
     def _note_refusal(self, event: Event) -> None:
         if isinstance(event, RequestRefused):

@@ -10,20 +10,23 @@ from mitmproxy import connection, http
 
 from llmtrace.addons.abort import abort_stream
 from llmtrace.addons.destination import Destination, folded
-from llmtrace.addons.errors import answer_instead, hold_last_byte, refused_below
+from llmtrace.addons.errors import answer_instead, hold_last_byte, refused_below, was_sent
 from llmtrace.addons.guard import guarded, guarded_stream, report
 from llmtrace.addons.replies import (
     BREAKAGES,
     TRACE_HEADER,
     UNANSWERED,
+    asks_for_websocket,
     breakage,
     leave_size_open,
     plain,
     refuse,
     replace_body,
+    send_on,
+    usage_filter,
 )
 from llmtrace.addons.uploads import is_upload_path, upload_size
-from llmtrace.domain.traces import Outcome
+from llmtrace.domain.traces import NOT_SENT, Outcome
 from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.answer import AnswerTap
 from llmtrace.pipeline.counters import Counters
@@ -160,7 +163,7 @@ class Gateway:
         call = _call(flow)
         if call is None or flow.response or flow.error or not flow.live or flow.request.stream:
             return
-        if _asks_for_websocket(flow):
+        if asks_for_websocket(flow):
             if call.route.dialect in SESSIONS:
                 return  # its calls are the messages to come
             await self._pipeline.pass_unread(call, "websocket", 0)
@@ -168,8 +171,8 @@ class Gateway:
         refusal = await self._pipeline.inspect(call, flow.request.raw_content or b"")
         if refusal:
             refuse(flow, refusal, call.id)
-        elif call.forward is not None:
-            replace_body(flow.request, call.forward)
+        else:
+            send_on(flow.request, call)
 
     def _head(self, flow: http.HTTPFlow, where: Destination) -> RequestHead:
         peer = flow.client_conn.peername
@@ -212,6 +215,7 @@ class Gateway:
             return
         headers = folded(response.headers)
         response.headers[TRACE_HEADER] = call.id
+        response.headers.update(call.answer_headers)
         tap = self._pipeline.answer(call, status=response.status_code, headers=headers)
         if isinstance(tap, GatedTap):
             if tap.streams:
@@ -225,12 +229,14 @@ class Gateway:
     def _stream(
         self, flow: http.HTTPFlow, call: Call, tap: AnswerTap, sized: int | None
     ) -> Callable[[bytes], bytes]:
+        cut = usage_filter(flow, call)
+
         def pass_on(chunk: bytes) -> bytes:
             if chunk:
                 tap.receive(chunk)
-                if tap.received == sized:  # with a length, the last byte is the end
+                if tap.received == sized and cut is None:  # the last byte is the end
                     return hold_last_byte(flow, chunk)
-            return chunk
+            return cut.next(chunk) if cut else chunk
 
         def rescue(chunk: bytes) -> bytes:
             self._count_fault("stream")
@@ -247,6 +253,7 @@ class Gateway:
     ) -> Callable[[bytes], Sequence[bytes]]:
         """Let through what the gate lets through: another length, and no coding."""
         leave_size_open(flow)
+        cut = usage_filter(flow, call)
 
         def pass_on(chunk: bytes) -> bytes:
             out = tap.receive(chunk) if chunk else tap.end()
@@ -267,6 +274,8 @@ class Gateway:
 
         def without_empty_chunks(chunk: bytes) -> Sequence[bytes]:
             out = judged(chunk)
+            if cut:
+                out = cut.receive(out) + (cut.close() if not chunk or tap.blocked else b"")
             return [out] if out else []  # an empty chunk is the end of a chunked answer
 
         return without_empty_chunks
@@ -350,6 +359,8 @@ class Gateway:
             await self._pipeline.refuse(call, refusal.status, refusal.limit, refusal.message)
             return
         outcome, code = breakage(flow)
+        if not was_sent(flow):
+            call.note(NOT_SENT, "true")
         if outcome in UNANSWERED:
             status = 504 if outcome is Outcome.TIMEOUT else 502
             message = f"LLMTrace: {BREAKAGES[code]}"
@@ -378,11 +389,6 @@ def _strip_own(flow: http.HTTPFlow) -> None:
     kept = tuple(f for f in fields if not f[0].lower().replace(b"_", b"-").startswith(OWN_PREFIX))
     if len(kept) < len(fields):
         flow.request.headers.fields = kept
-
-
-def _asks_for_websocket(flow: http.HTTPFlow) -> bool:
-    upgrade: str = flow.request.headers.get("upgrade", "")
-    return upgrade.lower() == "websocket"
 
 
 def _shape(flow: http.HTTPFlow, status: int, code: str, message: str) -> bytes:

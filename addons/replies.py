@@ -6,7 +6,8 @@ from mitmproxy import connection, http
 
 from llmtrace.addons.connections import PROVIDER_IDLE
 from llmtrace.domain.traces import Outcome
-from llmtrace.pipeline import Refusal
+from llmtrace.pipeline import Call, Refusal
+from llmtrace.pipeline.usage_chunks import UsageChunkFilter
 
 TRACE_HEADER: Final = "X-LLMTrace-Trace-ID"
 DIGESTS: Final = ("content-md5", "digest", "content-digest", "repr-digest")
@@ -38,12 +39,26 @@ def plain(status: int, message: str) -> http.Response:
     return http.Response.make(status, f"{message}\n", {"content-type": "text/plain"})
 
 
+def asks_for_websocket(flow: http.HTTPFlow) -> bool:
+    """Whether a request would have its connection carry messages from then on."""
+    upgrade: str = flow.request.headers.get("upgrade", "")
+    return upgrade.lower() == "websocket"
+
+
 def replace_body(message: http.Message, body: bytes) -> None:
     """Put another body in a message's place, uncoded."""
     for header in ("content-encoding", *DIGESTS):
         if header in message.headers:
             del message.headers[header]
     message.content = body
+
+
+def send_on(request: http.Request, call: Call) -> None:
+    """Put what is to go on of a request in the place of what came, where that differs."""
+    if call.forward is not None:
+        replace_body(request, call.forward)
+    if call.drops_usage:
+        request.headers["accept-encoding"] = "identity"  # what is coded cannot be cut
 
 
 def leave_size_open(flow: http.HTTPFlow) -> None:
@@ -62,6 +77,23 @@ def leave_size_open(flow: http.HTTPFlow) -> None:
     is_http1 = response.http_version == flow.request.http_version == "HTTP/1.1"
     if is_http1 and "transfer-encoding" not in headers:
         headers["transfer-encoding"] = "chunked"
+
+
+def usage_filter(flow: http.HTTPFlow, call: Call) -> UsageChunkFilter | None:
+    """Return what takes the usage out of an answer that the client did not ask for, else None.
+
+    None too where the provider codes its answer although it was asked not to: such an answer goes
+    on as it is.
+    """
+    response = flow.response
+    if not call.drops_usage or response is None:
+        return None
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if media_type != "text/event-stream" or coding != "identity":
+        return None
+    leave_size_open(flow)
+    return UsageChunkFilter()
 
 
 def _has_left(client: connection.Client) -> bool:

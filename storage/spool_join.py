@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from llmtrace.domain.traces import Outcome, Record, Trace
+from llmtrace.domain.traces import NOT_SENT, Outcome, Record, Trace
 from llmtrace.storage.codec import decode_record
 from llmtrace.storage.spool_format import Entry, Flag, Kind
 from llmtrace.storage.spool_ledger import Position
@@ -17,8 +17,6 @@ MAX_OPEN: Final = 65_536
 
 GATEWAY_DIED: Final = "gateway_died"
 END_MISSING: Final = "end_missing"
-NOT_SENT: Final = "not_sent"
-"""Attribute of an interrupted trace: the provider was never asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from llmtrace.domain.findings import Finding, Verdict
 from llmtrace.domain.parts import Media
 from llmtrace.domain.usage import Usage, UsageSource
+
+NOT_SENT: Final = "not_sent"
+"""Attribute of a call that ended before the provider was asked."""
 
 
 class Outcome(StrEnum):

@@ -9,11 +9,12 @@ from typing import Any, Final
 from llmtrace.domain.answers import AnswerEvent, TextDelta, ToolCallOpened
 from llmtrace.domain.findings import Finding
 from llmtrace.domain.traces import Body, Gap, Outcome, Scanned, Span, Trace
+from llmtrace.limits.charging import Held
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.conversation import Thread
 from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.gated import GatedTap
-from llmtrace.providers.base import Dialect, RequestView, Route
+from llmtrace.providers.base import Dialect, Json, RequestView, Route
 
 CONTENT: Final = (TextDelta, ToolCallOpened)
 
@@ -53,6 +54,8 @@ class Refusal:
     code: str
     message: str
     body: bytes
+    details: Mapping[str, Json] = field(default_factory=dict)
+    """Further members of the error."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -72,6 +75,12 @@ class Call:
     request_bytes: int = 0
     forward: bytes | None = None
     """The body that goes on instead of the client's, where the policy changed it."""
+    held: Held | None = None
+    """What is set aside for it, None where nothing is."""
+    answer_headers: Mapping[str, str] = field(default_factory=dict)
+    """What the gateway adds to the head of the provider's answer."""
+    drops_usage: bool = False
+    """Whether the client did not ask for the chunk that tells the usage of its stream."""
     findings: list[Finding] = field(default_factory=list)
     scanned: dict[str, Scanned] = field(default_factory=dict)
     """By channel: how much text there was, and how much was looked into."""
@@ -124,6 +133,10 @@ class Call:
         self.scanned[channel] = Scanned(
             channel=channel, seen=seen + size, scanned=done + (size if scanned else 0)
         )
+
+    def note(self, name: str, value: str) -> None:
+        """Add an attribute to its trace."""
+        self.know(attributes={**self.known.get("attributes", {}), name: value})
 
     def span(self, name: str, start: float, end: float) -> None:
         """Note a stage, given by the monotonic clock in seconds."""

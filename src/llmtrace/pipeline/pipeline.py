@@ -13,6 +13,7 @@ from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.parts import Path
 from llmtrace.domain.traces import Body, Outcome, Record
 from llmtrace.pipeline import settle
+from llmtrace.pipeline.admission import Admissions
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.call import Call, Refusal, RequestHead
 from llmtrace.pipeline.conversation import Conversations
@@ -31,6 +32,7 @@ from llmtrace.pipeline.requests import (
     is_text,
     named_model,
     target_of,
+    with_details,
 )
 from llmtrace.pipeline.threads import LARGE, is_cancelled, off_loop
 from llmtrace.providers import jsongate
@@ -47,6 +49,9 @@ logger = logging.getLogger(__name__)
 RECORD_ERROR: Final = (
     "LLMTrace cannot record this call now and is set to refuse what it cannot record."
 )
+NOTHING: Final[Mapping[str, Json]] = {}
+DO_NOT_RETRY: Final = {"x-should-retry": "false"}
+"""What makes SDKs stop, which else send most refusals three times."""
 
 
 class Pipeline:
@@ -65,6 +70,7 @@ class Pipeline:
         bounds: Bounds,
         counters: Counters,
         enforcement: Enforcement | None = None,
+        admissions: Admissions | None = None,
         refuse_unrecorded: bool = True,
         keep_bodies: bool = True,
     ) -> None:
@@ -75,6 +81,7 @@ class Pipeline:
         self._bounds = bounds
         self._counters = counters
         self._enforcement = enforcement
+        self._admissions = admissions
         self._refuse_unrecorded = refuse_unrecorded
         self._keep_bodies = keep_bodies
         self._conversations = Conversations()
@@ -146,7 +153,26 @@ class Pipeline:
         except (UndecodableBody, BodyTooLarge, BadJson, TooManyCredentials) as error:
             return await self.refuse(call, *fault(error))
         call.span("inspect", began, time.monotonic())
-        return await self._judge(call, content, parsed) or await self._begin(call)
+        return (
+            await self._judge(call, content, parsed)
+            or await self._admit(call, content, parsed)
+            or await self._begin(call)
+        )
+
+    async def _admit(
+        self, call: Call, content: bytes, body: Json, *, within: Path = (), act: bool = True
+    ) -> Refusal | None:
+        """Hold a request that was read and judged to its limits, and set aside what it may cost."""
+        if self._admissions is None:
+            return None
+        turned = await self._admissions.admit(call, content, body, within=within, act=act)
+        return (
+            await self.refuse(
+                call, turned.status, turned.code, turned.message, turned.details, turned.headers
+            )
+            if turned
+            else None
+        )
 
     async def _judge(
         self, call: Call, content: bytes, body: Json, *, within: Path = (), act: bool = True
@@ -234,8 +260,12 @@ class Pipeline:
         call.know(stream=True)
         call.status = 101
         call.span("inspect", began, time.monotonic())
-        refusal = await self._judge(call, content, body, within=within, act=act)
-        return refusal or await self._begin(call), tap
+        refusal = (
+            await self._judge(call, content, body, within=within, act=act)
+            or await self._admit(call, content, body, within=within, act=act)
+            or await self._begin(call)
+        )
+        return refusal, tap
 
     def more_input(self, call: Call, body: Json) -> None:
         """Read what a client adds to a call that runs already."""
@@ -250,18 +280,30 @@ class Pipeline:
     async def pass_unread(self, call: Call, reason: str, size: int) -> Refusal | None:
         """Put a request on record whose body goes on unread, and say why."""
         call.gap(reason, size)
-        return await self._begin(call)
+        return await self._admit(call, b"", None) or await self._begin(call)
 
-    async def refuse(self, call: Call, status: int, code: str, message: str) -> Refusal:
-        """End a call that the provider will not see."""
+    async def refuse(
+        self,
+        call: Call,
+        status: int,
+        code: str,
+        message: str,
+        details: Mapping[str, Json] = NOTHING,
+        headers: Mapping[str, str] = DO_NOT_RETRY,
+    ) -> Refusal:
+        """End a call that the provider will not see.
+
+        ``details`` are further members of the error; ``headers`` are of the answer.
+        """
         self._counters.count("refused", code)
         body = call.dialect.refusal(status=status, code=code, message=message)
         refusal = Refusal(
             status=status,
             code=code,
             message=message,
-            body=body,
-            headers={"x-should-retry": "false"},
+            body=with_details(body, details),
+            details=details,
+            headers=headers,
         )
         call.know(verdict=Verdict.BLOCK)
         call.status = status
@@ -326,6 +368,13 @@ class Pipeline:
         if call.ended:
             return
         call.ended = True
+        try:
+            await self._end(call, outcome, code, message)
+        finally:
+            if self._admissions is not None:
+                self._admissions.settle(call)
+
+    async def _end(self, call: Call, outcome: Outcome | None, code: str, message: str) -> None:
         size = max(call.request_bytes, call.tap.decoded if call.tap else 0)
         try:
             record = await off_loop(size, self._settled, call, outcome, code, message)
@@ -335,6 +384,8 @@ class Pipeline:
             self._counters.count("settle_failed")
             report("settle", error)
             record = settle.bare(call, outcome=outcome, code=code, now=time.monotonic())
+        if self._admissions is not None:
+            record = self._admissions.charged(call, record)
         self._counters.count("calls", record.trace.outcome)
         try:
             await self._journal.end(record)

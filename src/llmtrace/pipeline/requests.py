@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
+import orjson
+
 from llmtrace.pipeline.call import RequestHead
 from llmtrace.pipeline.credentials import TooManyCredentials
 from llmtrace.pipeline.identity import BadIdentity
-from llmtrace.providers.base import Target
+from llmtrace.providers.base import Json, Target
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody
 from llmtrace.providers.jsongate import BadJson, JsonLimits
+from llmtrace.providers.openai_errors import encode
 
 FREE_FORM: Final = frozenset({"files", "images", "audio", "telemetry", "other", "models"})
 """Operations whose bodies need not be JSON."""
@@ -58,6 +61,16 @@ def fault(error: ValueError) -> tuple[int, str, str]:
     """Return status, code and message for a request that cannot be read."""
     status, code = FAULTS[type(error)]
     return status, code, f"LLMTrace refused this request: {error}"
+
+
+def with_details(body: bytes, details: Mapping[str, Json]) -> bytes:
+    """Return an error with further members: in its error object, or beside its message."""
+    if not details:
+        return body
+    document = orjson.loads(body)
+    error = document.get("error")
+    (error if isinstance(error, dict) else document).update(details)
+    return encode(document)
 
 
 def is_text(media_type: str) -> bool:

@@ -170,16 +170,33 @@ def _charged(call: Call, answer: Answer, source: UsageSource, deferred: Deferred
 def _usage(call: Call, answer: Answer, sent: bool) -> tuple[Usage, UsageSource]:
     model = answer.model or call.known.get("model", "")
     told = read_usage(call.route.provider, call.route.dialect, answer.usage, model)
-    if told is not None:
+    if told is not None and not _is_partial(call, answer):
         return told, UsageSource.PROVIDER
     guess = call.route.billable and call.view.billable and not call.route.generic
     if not sent or not guess or _comes_later(call, answer):
-        return Usage(), UsageSource.NONE
+        return (told, UsageSource.PROVIDER) if told else (Usage(), UsageSource.NONE)
     guessed = Usage(
         input_tokens=sum(estimate_tokens(part.text) for part in call.view.parts),
         output_tokens=sum(map(estimate_tokens, _written(answer))),
     )
-    return guessed, UsageSource.ESTIMATED
+    return _at_least(told, guessed) if told else (guessed, UsageSource.ESTIMATED)
+
+
+def _is_partial(call: Call, answer: Answer) -> bool:
+    """Whether a stream ended before its usage could be told in full."""
+    return bool(call.known.get("stream")) and not (answer.complete or answer.stop_reasons)
+
+
+def _at_least(told: Usage, guessed: Usage) -> tuple[Usage, UsageSource]:
+    """Return what was told so far of a stream that broke off, and what was written since."""
+    if guessed.output_tokens <= told.output_tokens and told.input_tokens:
+        return told, UsageSource.PROVIDER
+    usage = replace(
+        told,
+        input_tokens=told.input_tokens or guessed.input_tokens,
+        output_tokens=max(told.output_tokens, guessed.output_tokens),
+    )
+    return usage, UsageSource.ESTIMATED
 
 
 def _written(answer: Answer) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Budgets, rates and what becomes of a call that exceeds them."""
