@@ -140,15 +140,15 @@ class PriceBook:
         """
         edition = self._edition
         when = at if at.tzinfo is UTC else at.astimezone(UTC)
-        name = model[:_MAX_NAME].lower()
-        key = (provider, name, when.date(), service_tier[:_MAX_NAME], speed[:_MAX_NAME])
+        key = (provider, model[:_MAX_NAME], when.toordinal(), service_tier[:_MAX_NAME], speed[:64])
         try:
             return edition.known[key]
         except KeyError:
             return edition.rates(key, when)
 
 
-type _Key = tuple[str, str, date, str, str]
+type _Key = tuple[str, str, int, str, str]
+"""Provider, model, day, service tier and speed, as they were said."""
 
 
 class _Edition:
@@ -162,11 +162,12 @@ class _Edition:
 
     def rates(self, key: _Key, at: datetime) -> Rates | None:
         """Look up the rates of a key, and keep them unless they change within the day."""
-        provider, name, day, tier, speed = key
-        found = self._listed(provider, name, day, tier.lower())
+        provider, name, _, tier, speed = key
+        name, tier, day = name.lower(), tier.lower(), at.date()
+        found = self._listed(provider, name, day, tier)
         lasting = True
         if found is None and (model := self._model(provider, name)) is not None:
-            context = _context(tier.lower(), speed) if model.own else {}
+            context = _context(tier, speed) if model.own else {}
             prices = model.info.get_prices(at, context)
             found = rates_of(prices, f"{SHIPPED_VERSION}@{day}")
             lasting = not model.by_time_of_day

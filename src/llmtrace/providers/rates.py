@@ -7,7 +7,7 @@ token has a whole number, and each class is rounded up once.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmtrace.domain.usage import Usage
 from llmtrace.providers.money import MILLION
@@ -79,10 +79,28 @@ class Rates:
     audio: Rate | None = None
     tools: Mapping[str, Rate] = field(default_factory=dict)
     by_class: tuple[Rate | None, ...] = field(init=False, repr=False, compare=False)
-    """The rates of all tokens, in the order of ``_counts``."""
+    """The rates of all tokens, in the order of ``_alone``."""
+    steps: tuple[tuple[int, tuple[int | None, ...]], ...] = field(
+        init=False, repr=False, compare=False
+    )
+    """The same as numbers, for calls of more than so many input tokens, largest first."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "by_class", _CLASSES(self))
+        rates = _CLASSES(self)
+        starts = {start for rate in rates if rate is not None for start, _ in rate.tiers}
+        steps = (
+            (start, tuple(rate and rate.at(start + 1) for rate in rates))
+            for start in sorted({-1, *starts}, reverse=True)
+        )
+        object.__setattr__(self, "by_class", rates)
+        object.__setattr__(self, "steps", tuple(steps))
+
+    def numbers(self, input_tokens: int) -> tuple[int | None, ...]:
+        """Return ``by_class`` as numbers, for a call of this size."""
+        for start, numbers in self.steps[:-1]:
+            if input_tokens > start:
+                return numbers
+        return self.steps[-1][1]
 
 
 _CLASSES: Final = attrgetter(
@@ -90,20 +108,38 @@ _CLASSES: Final = attrgetter(
     "cache_read",
     "cache_write",
     "cache_write_1h",
+    "output",
+    "reasoning",
     "input_audio",
     "cache_audio_read",
     "input_image",
     "cache_image_read",
-    "output",
     "output_audio",
     "output_image",
-    "reasoning",
 )
-_BESIDE: Final = attrgetter("audio_ms", *TOOLS.values())
+_COMMON: Final = attrgetter(
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+_MEDIA_COUNTS: Final = (
+    "input_audio_tokens",
+    "cache_audio_read_tokens",
+    "input_image_tokens",
+    "cache_image_read_tokens",
+    "output_audio_tokens",
+    "output_image_tokens",
+)
+_OTHER_COUNTS: Final = ("audio_ms", *TOOLS.values())
+_MEDIA: Final = attrgetter(*_MEDIA_COUNTS)
+_OTHERS: Final = attrgetter(*_OTHER_COUNTS)
+_RARE: Final = attrgetter(*_MEDIA_COUNTS, *_OTHER_COUNTS)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What was used costs ``nano_usd``; what ``unpriced`` names was used and is not in it."""
 
     nano_usd: int
@@ -115,53 +151,53 @@ def charge(rates: Rates, usage: Usage) -> Charge | None:
 
     None too where nothing that was used has a rate.
     """
-    size = usage.input_tokens
+    size, read, short, long, written, thought = _COMMON(usage)
+    rare = any(_RARE(usage))
+    counts = (
+        _alone(usage)
+        if rare
+        else (size - read - short - long, read, short, long, written - thought, thought)
+    )
     total = -(-rates.request.base // MILLION)
-    for count, rate in zip(_counts(usage), rates.by_class, strict=True):
+    for count, rate in zip(counts, rates.numbers(size), strict=False):
         if count > 0:
             if rate is None:
                 return None
-            total += -(-count * rate.at(size) // MILLION)
-    beside = _BESIDE(usage)
-    return _with(beside, rates, usage, total) if any(beside) else Charge(total)
+            total -= -count * rate // MILLION
+    return _with_others(rates, usage, total) if rare else Charge(total)
 
 
-def _counts(usage: Usage) -> tuple[int, ...]:
-    """Return the tokens of each class alone, so that none is in two of them."""
-    heard = usage.input_audio_tokens - usage.cache_audio_read_tokens
-    seen = usage.input_image_tokens - usage.cache_image_read_tokens
-    read, short, long = (
-        usage.cache_read_tokens,
-        usage.cache_write_5m_tokens,
-        usage.cache_write_1h_tokens,
-    )
-    made = usage.output_audio_tokens + usage.output_image_tokens + usage.reasoning_tokens
+def _alone(usage: Usage) -> tuple[int, ...]:
+    """Return the tokens of each class that are in no other."""
+    size, read, short, long, written, thought = _COMMON(usage)
+    heard, heard_read, seen, seen_read, spoken, drawn = _MEDIA(usage)
     return (
-        usage.input_tokens - read - short - long - heard - seen,
-        read - usage.cache_audio_read_tokens - usage.cache_image_read_tokens,
+        size - read - short - long - heard - seen + heard_read + seen_read,
+        read - heard_read - seen_read,
         short,
         long,
-        heard,
-        usage.cache_audio_read_tokens,
-        seen,
-        usage.cache_image_read_tokens,
-        usage.output_tokens - made,
-        usage.output_audio_tokens,
-        usage.output_image_tokens,
-        usage.reasoning_tokens,
+        written - thought - spoken - drawn,
+        thought,
+        heard - heard_read,
+        heard_read,
+        seen - seen_read,
+        seen_read,
+        spoken,
+        drawn,
     )
 
 
-def _with(beside: tuple[int, ...], rates: Rates, usage: Usage, total: int) -> Charge | None:
+def _with_others(rates: Rates, usage: Usage, total: int) -> Charge | None:
     """Add what is no tokens."""
+    used = _OTHERS(usage)
     known = (rates.audio, *(rates.tools.get(name) for name in TOOLS))
     unpriced = []
-    for name, count, rate in zip((AUDIO, *TOOLS), beside, known, strict=True):
+    for name, count, rate in zip((AUDIO, *TOOLS), used, known, strict=True):
         if rate is not None:
             total += -(-count * rate.base // MILLION)
         elif count:
             unpriced.append(name)
     nothing = not (usage.total_tokens or rates.request.base)
-    if nothing and len(unpriced) == sum(map(bool, beside)):
+    if nothing and unpriced and len(unpriced) == sum(map(bool, used)):
         return None
     return Charge(total, tuple(unpriced))
