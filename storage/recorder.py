@@ -150,10 +150,12 @@ class Recorder:
         io: SpoolIO = OS_IO,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        each_second: Callable[[Storage], None] = lambda _storage: None,
     ) -> None:
         """Keep the arguments; ``run`` opens everything.
 
-        ``retention_days`` of 0 keeps everything; dead letters and quarantined segments go with
+        ``each_second`` is called about as often, with what was shipped in the store, and once at
+        the end. ``retention_days`` of 0 keeps everything; dead letters and quarantined segments go with
         the traces. ``maintain_every`` and ``tick`` are in seconds.
         """
         self._root = spool_dir
@@ -166,6 +168,7 @@ class Recorder:
         self._io = io
         self._clock = clock
         self._now = now
+        self._each_second = each_second
         self._next_status = self._next_maintenance = float("-inf")
 
     def keep_days(self, days: int) -> None:
@@ -208,6 +211,7 @@ class Recorder:
             shipper.drain()
         except GaveUp:
             logger.warning("spool: the rest is shipped at the next start")
+        self._others(storage)
         self._report(shipper, "stopped")
         shipper.close()
 
@@ -238,9 +242,16 @@ class Recorder:
         if now >= self._next_status:
             self._next_status = now + STATUS_EVERY
             self._report(shipper, "running")
+            self._others(storage)
         if now >= self._next_maintenance:
             self._next_maintenance = now + self._maintain_every
             self._maintain(storage)
+
+    def _others(self, storage: Storage) -> None:
+        try:
+            self._each_second(storage)
+        except StorageError as exc:
+            logger.warning("store: %s; trying again later", describe(exc))
 
     def _maintain(self, storage: Storage) -> None:
         try:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 30.0
 """How often the leases of calls that go on for long are extended."""
-PATIENCE_SECONDS: Final = 2.0
+PATIENCE_SECONDS: Final = 3.0
 """Longest that a call waits for the ledger."""
 PAUSE_SECONDS: Final = 0.25
 """After a failure, how long the ledger is left alone: calls are answered at once meanwhile."""
