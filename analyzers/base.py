@@ -55,10 +55,15 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a detector says of a text. Without ``skipped``, it looked at all of it."""
+    """What a detector says of a text. Without ``skipped``, it looked at all of it.
+
+    ``attack`` is how sure it is, 0 to 1, that the text is an attack on the model, where it can
+    tell without naming a place: also below what makes a hit.
+    """
 
     hits: Sequence[Hit]
     skipped: tuple[Skipped, ...] = ()
+    attack: float = 0.0
 
 
 class Analyzer(Protocol):

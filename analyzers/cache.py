@@ -81,6 +81,15 @@ class CachedAnalyzer:
             self._keep(key, made)
         return made
 
+    def slow(self, text: str, context: Context) -> bool:
+        """Whether the text is not known yet, and takes the analyzer longer than a loop may wait."""
+        tell: Callable[[str, Context], bool] | None = getattr(self._analyzer, "slow", None)
+        if tell is None or not tell(text, context):
+            return False
+        key = self._key(text, context)
+        with self._lock:
+            return key not in self._entries
+
     def undecided(self, text: str) -> int:
         """Return where the undecided tail begins; all of ``text`` if the analyzer cannot tell."""
         tell: Callable[[str], int] | None = getattr(self._analyzer, "undecided", None)

@@ -5,7 +5,7 @@ from typing import Final
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
 from llmtrace.analyzers.cache import CachedAnalyzer
-from llmtrace.app.detection import build_analyzer, build_policy
+from llmtrace.app.detection import build_analyzer, build_policy, with_model
 from llmtrace.app.settings import Settings
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.detection import Detection, Masks
@@ -30,10 +30,11 @@ def enforcement_of(settings: Settings, counters: Counters) -> Enforcement | None
     analysis = config.security_analysis
     if not analysis.enabled:
         return None
-    analyzer = build_analyzer(config, cached=False)
+    patterns = build_analyzer(config, cached=False)
+    whole = with_model(patterns, config)
     detection = Detection(
-        analyzer=CachedAnalyzer(analyzer, max_entries=analysis.cache_entries),
-        growing=analyzer,
+        analyzer=CachedAnalyzer(whole, max_entries=analysis.cache_entries),
+        growing=patterns,
         actions=ActionAnalyzer(
             allowed_tools=analysis.allowed_tools,
             denied_tools=analysis.denied_tools,

@@ -7,7 +7,7 @@ from typing import IO, Final
 
 import click
 
-from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
+from llmtrace.app.detection import BadDetection, build_analyzer, build_policy, with_model
 from llmtrace.cli.common import BAD_CONFIG, config_option, read_config
 from llmtrace.cli.filters import OneOf
 from llmtrace.cli.scanmeter import metered
@@ -128,7 +128,8 @@ class Sources:
 
 def _scanner(config: Config) -> Scanner:
     try:
-        return Scanner(build_analyzer(config, cached=False), build_policy(config).decide)
+        analyzer = with_model(build_analyzer(config, cached=False), config)
+        return Scanner(analyzer, build_policy(config).decide)
     except BadDetection as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)

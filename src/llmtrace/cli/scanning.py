@@ -8,6 +8,7 @@ from typing import Final
 
 from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit
 from llmtrace.analyzers.combined import inspection
+from llmtrace.analyzers.ensemble import ATTACKS
 from llmtrace.cli.scantexts import Document, Piece
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.parts import Path, Role
@@ -15,19 +16,6 @@ from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.table import Decision, Place
 from llmtrace.providers.base import Json
 from llmtrace.providers.editing import edit
-
-INJECTION: Final = frozenset(
-    {
-        "prompt_injection",
-        "role_injection",
-        "prompt_extraction",
-        "jailbreak",
-        "data_exfiltration",
-        "tool_poisoning",
-        "encoding_attack",
-    }
-)
-"""The kinds that say that a text would take the model over; the rest is about data and actions."""
 
 _ANSWERS: Final = frozenset({Role.ASSISTANT, Role.TOOL_CALL})
 """Roles whose words a model wrote."""
@@ -47,13 +35,15 @@ class Result:
     findings: Sequence[Finding]
     skipped: Sequence[str] = ()
     """Rules that could not be taken to their end, and why."""
+    attack: float = 0.0
+    """How sure the model is of an attack, also where it is not sure enough for a finding."""
     redacted: str | None = None
 
     @property
     def injection(self) -> float:
         """How sure it is, 0 to 1, that the document holds an attack on the model."""
-        sure = (one.confidence for one in self.findings if one.kind in INJECTION)
-        return max(sure, default=0.0)
+        sure = (one.confidence for one in self.findings if one.kind in ATTACKS)
+        return round(max((self.attack, *sure)), 4)
 
     @property
     def verdict(self) -> Verdict:
@@ -114,6 +104,7 @@ class Scanner:
             document=document,
             findings=[self._finding(piece, hit) for piece, hits in seen for hit in hits],
             skipped=sorted({f"{s.detector} ({s.reason})" for one in made for s in one.skipped}),
+            attack=max((one.attack for one in made), default=0.0),
             redacted=_redacted(document, seen) if redact else None,
         )
 

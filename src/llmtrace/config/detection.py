@@ -96,6 +96,15 @@ class SecurityAnalysisConfig(Section):
     workspace: list[Path] = []
     """Folders that agents work in. With any, writes elsewhere are ``outside_workspace``."""
 
+    ml_model: str | None = None
+    """The model that reads beside the rules: ``shipped``, a folder with ``model.json``,
+    ``model.onnx`` and ``tokenizer.json``, or ``null`` for none. It reads what users say and what
+    tools bring."""
+
+    operating_point: Literal["high_recall", "balanced", "high_precision"] = "balanced"
+    """From when on the model's word counts: where 5 %, 1 % or 0.1 % of harmless development texts
+    would be told as attacks."""
+
     timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 5000
     """Time for one request or one answer; past it the top-level ``on_error`` decides."""
 

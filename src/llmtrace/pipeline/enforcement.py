@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from llmtrace.analyzers.base import Context, Direction
 from llmtrace.domain.answers import Answer
 from llmtrace.domain.findings import Finding, Verdict
 from llmtrace.domain.parts import ORIGIN_OF, Part, Path, Role
@@ -123,7 +124,7 @@ class Enforcement:
     async def _judged(self, call: Call, view: RequestView, size: int, body: Json) -> Judgement:
         """Judge here, or in a thread that is waited for no longer than detection may take."""
         judge, caller = self.detection.request, caller_of(call)
-        if size < LARGE:
+        if size < LARGE and not _is_slow(self.detection, view):
             return judge(caller, view, body)
         judging = asyncio.to_thread(judge, caller, view, body)
         return await asyncio.wait_for(judging, self.detection.seconds)
@@ -235,6 +236,14 @@ def report(stage: str, error: BaseException) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     where = " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames[-4:]))
     logger.error("%s failed inside: %s at %s", stage, type(error).__name__, where)
+
+
+def _is_slow(detection: Detection, view: RequestView) -> bool:
+    """Whether to judge a request takes longer than the event loop may wait, whatever its size."""
+    slow = getattr(detection.analyzer, "slow", None)
+    return slow is not None and any(
+        slow(part.text, Context(part.role, part.origin, Direction.REQUEST)) for part in view.parts
+    )
 
 
 def _changed(

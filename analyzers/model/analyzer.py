@@ -1,0 +1,160 @@
+"""The model as a detector: attacks by how a text reads, people and places by name."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped
+from llmtrace.analyzers.kinds import severity_of
+from llmtrace.analyzers.model.entities import entities
+from llmtrace.analyzers.model.manifest import Manifest
+from llmtrace.analyzers.model.network import Network, Reading
+from llmtrace.analyzers.model.reading import Reader, Window
+from llmtrace.analyzers.normalize import fold, views
+from llmtrace.analyzers.normalize.view import Seen
+from llmtrace.domain.parts import Role
+
+type Point = Literal["high_recall", "balanced", "high_precision"]
+
+MOST_WINDOWS: Final = 128
+"""Windows of one text that are read: about 28,000 tokens. The rest is told as not looked at."""
+MOST_VIEWS: Final = 4
+"""Further views of a text that are read: what it says when it is decoded."""
+SHORTEST: Final = 8
+"""Characters below which nothing can be said."""
+ROLES: Final = frozenset({Role.USER, Role.TOOL_RESULT})
+"""Whose words could be an attack: people's, and what tools bring. System text and descriptions of
+tools give orders by their nature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the model makes of one text, before any threshold: its most suspicious stretch."""
+
+    confidence: float
+    start: int
+    end: int
+
+
+class ModelAnalyzer:
+    """Finds attacks and names. Takes 1 to 15 ms for each 250 tokens: not for the event loop.
+
+    Safe to share between threads. Decoded views of a text are read as well: what is hidden in
+    base64 counts as if it stood there plainly.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        point: Point = "balanced",
+        at_once: int = 1,
+        roles: Collection[Role] = ROLES,
+        names: bool = True,
+    ) -> None:
+        """Load the model.
+
+        Args:
+            manifest: What ``read_manifest`` gave.
+            point: From which confidence on an attack is told.
+            at_once: How many passes may run at the same time.
+            roles: Whose words are looked into.
+            names: Whether people, organisations, places and addresses are told.
+
+        Raises:
+            BadModel: A file cannot be used.
+        """
+        self._manifest = manifest
+        self._reader = Reader(manifest)
+        self._network = Network(manifest, at_once=at_once)
+        self._least = manifest.points[point]
+        self._roles = frozenset(roles)
+        self._names = names
+
+    @property
+    def name(self) -> str:
+        """Its key in the configuration, on metrics and in health."""
+        return "model"
+
+    @property
+    def version(self) -> str:
+        """The seal of the model's files and of what is asked of it."""
+        roles = ",".join(sorted(self._roles))
+        return f"{self._manifest.seal} {self._least} {roles} {self._names}"
+
+    def wants(self, text: str, context: Context) -> bool:
+        """Whether it looks into such a text at all."""
+        return (
+            context.direction is Direction.REQUEST
+            and context.role in self._roles
+            and len(text) >= SHORTEST
+        )
+
+    def analyze(self, text: str, context: Context) -> Sequence[Hit]:
+        """Return the hits, ordered by start. An empty text has none."""
+        return self.inspect(text, context).hits
+
+    def inspect(self, text: str, context: Context) -> Inspection:
+        """Return the hits, and whether the text was too long to be read whole."""
+        if not self.wants(text, context):
+            return Inspection(())
+        folded = fold(text)
+        windows, tokens = self._reader.windows(folded.text, most=MOST_WINDOWS)
+        readings = self._network.read(windows)
+        judged = [self._worst(folded, windows, readings, tokens)] if windows else []
+        judged += self._decoded(views(folded).views)
+        hits = [self._attack(one) for one in judged if one.confidence >= self._least]
+        if self._names:
+            hits += self._named(folded, windows, readings)
+        hits.sort(key=lambda hit: (hit.start, -hit.end))
+        whole = self._reader.needed(tokens) <= MOST_WINDOWS
+        return Inspection(
+            hits,
+            () if whole else (Skipped("model", "over_limit"),),
+            max((one.confidence for one in judged), default=0.0),
+        )
+
+    def _decoded(self, made: Sequence[Seen]) -> Iterator[Judged]:
+        for view in made[:MOST_VIEWS]:
+            windows, tokens = self._reader.windows(view.text, most=MOST_WINDOWS)
+            if windows:
+                yield self._worst(view, windows, self._network.read(windows), tokens)
+
+    def _worst(
+        self, seen: Seen, windows: Sequence[Window], readings: Sequence[Reading], tokens: int
+    ) -> Judged:
+        """Return the most suspicious window, by its place in the text as it came."""
+        logit, worst = max(
+            ((reading.logit, place) for place, reading in enumerate(readings)),
+            key=lambda item: item[0],
+        )
+        start, end = seen.span(windows[worst].start, windows[worst].end)
+        return Judged(self._manifest.confidence(logit, tokens), start, end)
+
+    def _attack(self, judged: Judged) -> Hit:
+        return Hit(
+            kind="prompt_injection",
+            severity=severity_of("prompt_injection"),
+            confidence=round(judged.confidence, 3),
+            start=judged.start,
+            end=judged.end,
+            detector="model.injection",
+        )
+
+    def _named(
+        self, seen: Seen, windows: Sequence[Window], readings: Sequence[Reading]
+    ) -> Iterator[Hit]:
+        for one in entities(windows, readings, self._manifest.tags):
+            if one.certainty < self._manifest.entity_confidence:
+                continue
+            kind = self._manifest.entities[one.label]
+            start, end = seen.span(one.start, one.end)
+            yield Hit(
+                kind=kind,
+                severity=severity_of(kind),
+                confidence=round(one.certainty, 3),
+                start=start,
+                end=end,
+                detector=f"model.{one.label.lower()}",
+                value=True,
+            )

@@ -1,0 +1,94 @@
+"""The network itself: windows in, logits out. The only code that knows ONNX Runtime."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+
+from llmtrace.analyzers.model.manifest import NETWORK, BadModel, Manifest
+from llmtrace.analyzers.model.reading import Window, alike
+
+TOGETHER: Final = 4
+"""Most windows of one pass. More saves nothing: one core does as much, later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the network makes of one window: an attack's logit, and a tag and its probability
+    for each token."""
+
+    logit: float
+    tags: Sequence[int]
+    certainty: Sequence[float]
+
+
+class Network:
+    """Runs the network on one thread per call. Safe to share between threads.
+
+    ``at_once`` passes run at the same time; further ones wait. ONNX Runtime lets go of the
+    interpreter meanwhile, so that the event loop goes on.
+
+    Raises:
+        BadModel: The file is no network, or not this one.
+    """
+
+    def __init__(self, manifest: Manifest, *, at_once: int = 1) -> None:
+        self._manifest = manifest
+        path = manifest.folder / NETWORK
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # else it keeps what the largest batch took
+        options.log_severity_level = 4
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has an exception class per fault, without a base
+            raise BadModel(
+                f"{path}: cannot be loaded ({type(error).__name__}); get the file again, or a "
+                f"model for ONNX Runtime {onnxruntime.__version__}"
+            ) from error
+        wanted = (["ids", "mask"], ["injection", "tags"])
+        found = (
+            [one.name for one in self._session.get_inputs()],
+            [one.name for one in self._session.get_outputs()],
+        )
+        width = self._session.get_outputs()[-1].shape[-1]
+        if found != wanted or width != len(manifest.tags):
+            raise BadModel(
+                f"{path}: has inputs {found[0]}, outputs {found[1]} and {width} tags, expected "
+                f"{wanted[0]}, {wanted[1]} and {len(manifest.tags)}; it is another model's"
+            )
+        self._room = threading.BoundedSemaphore(at_once)
+
+    def read(self, windows: Sequence[Window]) -> list[Reading]:
+        """Return a reading for each window."""
+        made: dict[int, Reading] = {}
+        for places in alike(windows, TOGETHER):
+            ids, mask = self._padded([windows[place].ids for place in places])
+            with self._room:
+                logits, tags = self._session.run(None, {"ids": ids, "mask": mask})
+            for row, place in enumerate(places):
+                count = len(windows[place].ids)
+                made[place] = _reading(float(logits[row]), tags[row, 1 : count + 1])
+        return [made[place] for place in range(len(windows))]
+
+    def _padded(self, cut: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        width = max(map(len, cut)) + 2
+        ids = np.zeros((len(cut), width), dtype=np.int64)
+        mask = np.zeros((len(cut), width), dtype=np.int64)
+        for row, window in enumerate(cut):
+            ids[row, : len(window) + 2] = (self._manifest.begin, *window, self._manifest.end)
+            mask[row, : len(window) + 2] = 1
+        return ids, mask
+
+
+def _reading(logit: float, logits: Any) -> Reading:
+    best = logits.argmax(-1)
+    raised = np.exp(logits - logits.max(-1, keepdims=True))
+    certainty = raised.max(-1) / raised.sum(-1)
+    return Reading(logit, best.tolist(), certainty.tolist())

