@@ -4,7 +4,8 @@ A call is admitted by one ``admit``, all or nothing over its budgets (``Node``) 
 (``Pace``), and ended by one ``settle``. Both are idempotent by the id of the call, so whoever
 is in doubt calls again. A reservation goes ::
 
-    OPEN -> SETTLED | RELEASED | EXPIRED_CHARGED | EXPIRED_RELEASED;  EXPIRED_* -> SETTLED, once
+    OPEN -> SETTLED | RELEASED | EXPIRED_CHARGED | EXPIRED_RELEASED
+    EXPIRED_* -> SETTLED | RELEASED, once: who was thought dead knows better
 
 and every other ``settle`` changes nothing and answers with the outcome that stands. It is
 settled in the periods in which it was reserved, whenever that is.
@@ -32,6 +33,7 @@ from llmtrace.storage.ledger_checks import (
     check_aware,
     check_call,
     check_key,
+    check_seconds,
     check_unit,
 )
 
@@ -168,6 +170,7 @@ class Admission:
     def __post_init__(self) -> None:
         check_call(self.tenant, self.id)
         check_amounts(self.amounts)
+        check_seconds(self.lease_seconds)
         for asked in (self.nodes, self.paces):
             if len(asked) > MAX_NODES:
                 raise ValueError(

@@ -10,6 +10,7 @@ LARGEST: Final = 2**53 - 1
 
 MAX_KEY: Final = 300
 MAX_TENANT: Final = 200
+MAX_SECONDS: Final = 366 * 86_400
 
 
 class BadAmount(ValueError):
@@ -59,3 +60,9 @@ def check_aware(moment: datetime | None) -> None:
     """Refuse a time without a zone. Raises: ValueError."""
     if moment is not None and moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone")
+
+
+def check_seconds(seconds: float) -> None:
+    """Refuse what is no time to wait or to count in: 0, NaN, years. Raises: ValueError."""
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"{seconds!r} seconds, expected more than 0 and at most {MAX_SECONDS}")

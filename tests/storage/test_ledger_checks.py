@@ -11,6 +11,7 @@ from llmtrace.storage.ledger_checks import (
     check_aware,
     check_call,
     check_key,
+    check_seconds,
 )
 
 
@@ -67,3 +68,10 @@ def test_a_time_needs_a_zone() -> None:
     check_aware(datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(ValueError, match="no time zone"):
         check_aware(datetime(2026, 1, 1))
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), 10**10])
+def test_a_time_to_wait_is_some_seconds(seconds: float) -> None:
+    check_seconds(0.001)
+    with pytest.raises(ValueError, match="expected more than 0"):
+        check_seconds(seconds)

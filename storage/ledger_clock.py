@@ -1,0 +1,54 @@
+"""The time of a ledger: never runs back, unless the clock was really set back."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from llmtrace.storage.ledger import MAX_STEP_BACK
+
+logger = logging.getLogger(__name__)
+
+_MAX_STEP_BACK: Final = MAX_STEP_BACK // MAX_STEP_BACK.resolution
+
+type Clock = Callable[[], int]
+"""Returns microseconds since 1970, UTC."""
+
+
+def system_clock() -> int:
+    """Return microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+class SteadyClock:
+    """Microseconds since 1970 that stand still while the clock behind them is set back a little.
+
+    A step back of more than ``MAX_STEP_BACK`` is followed: else a clock that was wrong by a year
+    for a moment would stop all periods for a year. Safe to share between threads.
+    """
+
+    def __init__(self, clock: Clock = system_clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen = 0
+
+    def read(self) -> int:
+        """Return the time, and remember it."""
+        with self._lock:
+            now = self._clock()
+            if self._seen - now > _MAX_STEP_BACK:
+                logger.warning("the clock was set back by %d s", (self._seen - now) // 1_000_000)
+            elif now < self._seen:
+                return self._seen
+            self._seen = now
+            return now
+
+    def read_after(self, seen: int) -> int:
+        """Return the time, which is no earlier than what others have seen, unless that is off."""
+        now = self.read()
+        if 0 < seen - now <= _MAX_STEP_BACK:
+            with self._lock:
+                self._seen = max(self._seen, seen)
+            return seen
+        return now

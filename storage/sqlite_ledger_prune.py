@@ -1,0 +1,59 @@
+"""Forgets what the ledger need not know any more, a little with each transaction."""
+
+from sqlite3 import Connection
+from typing import Final
+
+from llmtrace.storage.ledger import GRACE
+
+_CALLS: Final = """
+DELETE FROM ledger_calls WHERE (tenant, id) IN (
+    SELECT tenant, id FROM ledger_calls WHERE state <> 'open' AND ends <= ? ORDER BY ends LIMIT ?
+)
+"""
+_REST: Final = (
+    """
+    DELETE FROM ledger_nodes WHERE (tenant, key) IN (
+        SELECT tenant, key FROM ledger_nodes WHERE ends <= ? - {grace} AND reserved = 0
+        ORDER BY ends LIMIT {most}
+    )
+    """,
+    """
+    DELETE FROM ledger_paces WHERE (tenant, key) IN (
+        SELECT tenant, key FROM ledger_paces WHERE empty <= ? ORDER BY empty LIMIT {most}
+    )
+    """,
+    """
+    DELETE FROM ledger_marks WHERE key IN (
+        SELECT key FROM ledger_marks WHERE ends <= ? ORDER BY ends LIMIT {most}
+    )
+    """,
+    """
+    DELETE FROM ledger_counts WHERE key IN (
+        SELECT key FROM ledger_counts WHERE ends <= ? ORDER BY ends LIMIT {most}
+    )
+    """,
+)
+MOST: Final = 100
+"""Most rows of a table that one transaction deletes."""
+
+EVERY: Final = 50
+"""Of so many transactions one looks at what is not a call."""
+
+_STATEMENTS: Final = tuple(
+    text.format(grace=GRACE // GRACE.resolution, most=MOST) for text in _REST
+)
+
+
+class Pruner:
+    """Deletes faster than calls come in: two for each that is settled, at least."""
+
+    def __init__(self) -> None:
+        self._turns = 0
+
+    def prune(self, db: Connection, now: int, *, settled: int) -> None:
+        """Delete a little."""
+        db.execute(_CALLS, (now, min(MOST, 2 * settled + 2)))
+        self._turns += 1
+        if self._turns % EVERY == 0:
+            for statement in _STATEMENTS:
+                db.execute(statement, (now,))

@@ -1,0 +1,14 @@
+from pathlib import Path
+
+import pytest
+
+from llmtrace.testing.ledgers import LEDGERS, NOON, SetClock
+
+
+@pytest.mark.parametrize("name", LEDGERS)
+def test_a_ledger_of_the_kit_goes_by_the_clock_it_is_given(name: str, tmp_path: Path) -> None:
+    clock = SetClock()
+    ledger = LEDGERS[name](tmp_path, clock)
+    clock.step(1.5)
+    assert (ledger.now() - NOON).total_seconds() == 1.5
+    ledger.close()
