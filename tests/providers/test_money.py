@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from llmtrace.providers.money import as_dollars, nano_usd
+from llmtrace.providers.money import as_number, nano_usd
 
 
 @pytest.mark.parametrize(
@@ -14,8 +14,8 @@ def test_dollars_are_rounded_up(dollars: str, nano: int) -> None:
 
 
 def test_a_float_is_what_it_was_written_as() -> None:
-    assert as_dollars(0.1, most=1) == Decimal("0.1")
-    assert as_dollars(1, most=1) == 1
+    assert as_number(0.1, most=1) == Decimal("0.1")
+    assert as_number(1, most=1) == 1
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ def test_a_float_is_what_it_was_written_as() -> None:
     ids=["negative", "over", "bool", "string", "null", "nan", "inf"],
 )
 def test_what_is_no_sum_is_none(value: object) -> None:
-    assert as_dollars(value, most=1) is None
+    assert as_number(value, most=1) is None

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from llmtrace.providers.money import MILLION, as_dollars, nano_usd
+from llmtrace.providers.money import MILLION, as_number, nano_usd
 from llmtrace.providers.rates import FREE, TOOLS, Rate, Rates
 
 MAX_USD: Final = 1_000_000
@@ -342,7 +342,7 @@ def _day(value: object, where: str) -> date | None:
 
 
 def _nano(value: object, where: str, *, unit: str = "USD for a million tokens") -> int:
-    dollars = as_dollars(value, most=MAX_USD)
+    dollars = as_number(value, most=MAX_USD)
     if dollars is None:
         found = repr(value) if isinstance(value, (int, float)) else _kind(value)
         raise ValueError(f"{where}: expected {unit}, 0 to {MAX_USD}, found {found}")

@@ -12,12 +12,12 @@ def nano_usd(dollars: Decimal) -> int:
     return int((dollars * NANO).to_integral_value(ROUND_CEILING))
 
 
-def as_dollars(value: object, *, most: int) -> Decimal | None:
-    """Return a number from a document as dollars, None where it is none within 0 and ``most``.
+def as_number(value: object, *, most: int) -> Decimal | None:
+    """Return a number from a document exactly, None where it is none within 0 and ``most``.
 
     A float is taken for what it was written as: 0.1 is a tenth.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    dollars = Decimal(str(value))
-    return dollars if dollars.is_finite() and 0 <= dollars <= most else None
+    number = Decimal(str(value))
+    return number if number.is_finite() and 0 <= number <= most else None

@@ -17,7 +17,7 @@ from genai_prices import types
 
 from llmtrace.domain.usage import Cost, Usage
 from llmtrace.providers.custom_prices import EMPTY, PriceList, custom_prices, read_pricing_file
-from llmtrace.providers.money import as_dollars, nano_usd
+from llmtrace.providers.money import as_number, nano_usd
 from llmtrace.providers.rates import Rates, charge
 from llmtrace.providers.shipped_prices import (
     SHIPPED_VERSION,
@@ -220,7 +220,7 @@ def reported_cost(provider: str, raw: Mapping[str, object] | None) -> Cost | Non
     cost: object = raw
     for key in place:
         cost = cost.get(key) if isinstance(cost, Mapping) else cost
-    dollars = as_dollars(cost, most=_MAX_REPORTED * parts)
+    dollars = as_number(cost, most=_MAX_REPORTED * parts)
     if dollars is None:
         return None
     return Cost(nano_usd=nano_usd(dollars / parts), price_version=REPORTED_VERSION)

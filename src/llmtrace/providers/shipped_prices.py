@@ -15,7 +15,7 @@ from genai_prices import types
 from genai_prices.data_snapshot import get_snapshot
 
 from llmtrace.providers.custom_prices import PriceList, custom_prices
-from llmtrace.providers.money import MILLION, as_dollars, nano_usd
+from llmtrace.providers.money import MILLION, as_number, nano_usd
 from llmtrace.providers.rates import FREE, Rate, Rates
 
 SHIPPED_VERSION: Final = f"genai-prices/{version('genai-prices')}"
@@ -49,7 +49,7 @@ def tool_prices(provider: str) -> Mapping[str, Rate]:
 
 
 def _for_a_thousand(price: object) -> Rate:
-    dollars = as_dollars(price, most=MOST_FOR_A_THOUSAND)
+    dollars = as_number(price, most=MOST_FOR_A_THOUSAND)
     if dollars is None:
         raise ValueError(f"tool_prices.yaml: expected USD for 1000 uses, found {price!r}")
     return Rate(nano_usd(dollars * 1_000))

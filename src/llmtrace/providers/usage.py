@@ -1,181 +1,29 @@
 """Reads the usage objects of all providers into one meaning (``domain.usage``).
 
-Who counts what, and where it stands, is the table below. Sources: the types of the official
-SDKs, and genai-prices 0.2, whose extractors the tests compare with. The traps: Anthropic and
-Bedrock leave the cache out of their input counts; Gemini leaves thoughts out of the candidates;
-xAI and Perplexity leave reasoning out of the completion.
+Who counts what, and where it stands, is the table of ``usage_shapes``. Sources: the types of the
+official SDKs, and genai-prices 0.2, whose extractors the tests compare with. The traps: Anthropic
+and Bedrock leave the cache out of their input counts; Gemini leaves thoughts out of the
+candidates; xAI and Perplexity leave reasoning out of the completion.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
+from decimal import ROUND_CEILING
+from operator import attrgetter
 from typing import Final
 
 from llmtrace.domain.usage import Usage
+from llmtrace.providers.money import as_number
+from llmtrace.providers.rates import TOOLS
+from llmtrace.providers.usage_shapes import ANY, SHAPES, USES, Item, Place, Shape
 
 MAX_COUNT: Final = 1 << 40
 """No call has more tokens of a class; a larger count is a lie."""
 
+_MAX_SECONDS: Final = 10_000_000
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A step into a list: to its first object whose ``key`` has this value."""
-
-    key: str
-    value: str
-
-
-type _Place = tuple[str | _Item, ...]
 type _Report = Callable[[str], None]
-
-
-def _at(*places: str) -> tuple[_Place, ...]:
-    return tuple(tuple(place.split(".")) for place in places)
-
-
-def _modality(*lists: str, kind: str = "AUDIO") -> tuple[_Place, ...]:
-    return tuple((name, _Item("modality", kind), "tokenCount") for name in lists)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shape:
-    """Where a usage object says what.
-
-    ``input`` and ``output`` are added up; of the other classes the first place that is there
-    counts.
-    """
-
-    input: tuple[_Place, ...]
-    output: tuple[_Place, ...]
-    cache_read: tuple[_Place, ...] = ()
-    cache_write: tuple[_Place, ...] = ()
-    cache_write_5m: tuple[_Place, ...] = ()
-    cache_write_1h: tuple[_Place, ...] = ()
-    input_audio: tuple[_Place, ...] = ()
-    cache_audio_read: tuple[_Place, ...] = ()
-    output_audio: tuple[_Place, ...] = ()
-    reasoning: tuple[_Place, ...] = ()
-    web_searches: tuple[_Place, ...] = ()
-    total: tuple[_Place, ...] = ()
-    cache_is_extra: bool = False
-    """Whether cached and written tokens are missing from ``input``."""
-    reasoning_may_be_extra: bool = False
-    """Whether some providers leave reasoning out of ``output``; ``total`` then tells."""
-    marks: tuple[_Place, ...] = ()
-    """Where given, the object has this shape only if one of these is there."""
-
-
-_CHAT: Final = _Shape(
-    input=_at("prompt_tokens"),
-    output=_at("completion_tokens"),
-    cache_read=_at(
-        "prompt_tokens_details.cached_tokens",
-        "prompt_cache_hit_tokens",
-        "cached_tokens",
-        "cache_read_input_tokens",
-        "cached_prompt_text_tokens",
-    ),
-    cache_write=_at("prompt_tokens_details.cache_write_tokens"),
-    input_audio=_at("prompt_tokens_details.audio_tokens"),
-    output_audio=_at("completion_tokens_details.audio_tokens"),
-    reasoning=_at("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
-    web_searches=_at("num_search_queries"),
-    total=_at("total_tokens"),
-    reasoning_may_be_extra=True,
-)
-_RESPONSES: Final = _Shape(
-    input=_at("input_tokens"),
-    output=_at("output_tokens"),
-    cache_read=_at(
-        "input_tokens_details.cached_tokens", "input_tokens_details.cache_read_input_tokens"
-    ),
-    cache_write=_at("input_tokens_details.cache_write_tokens"),
-    input_audio=_at("input_tokens_details.audio_tokens"),
-    output_audio=_at("output_tokens_details.audio_tokens"),
-    reasoning=_at("output_tokens_details.reasoning_tokens"),
-)
-_REALTIME: Final = _Shape(
-    input=_at("input_tokens"),
-    output=_at("output_tokens"),
-    cache_read=_at("input_token_details.cached_tokens"),
-    cache_audio_read=_at("input_token_details.cached_tokens_details.audio_tokens"),
-    input_audio=_at("input_token_details.audio_tokens"),
-    output_audio=_at("output_token_details.audio_tokens"),
-    marks=_at("input_token_details", "output_token_details"),
-)
-_ANTHROPIC: Final = _Shape(
-    input=_at("input_tokens"),
-    output=_at("output_tokens"),
-    cache_read=_at("cache_read_input_tokens"),
-    cache_write=_at("cache_creation_input_tokens"),
-    cache_write_5m=_at("cache_creation.ephemeral_5m_input_tokens"),
-    cache_write_1h=_at("cache_creation.ephemeral_1h_input_tokens"),
-    reasoning=_at("output_tokens_details.thinking_tokens"),
-    web_searches=_at("server_tool_use.web_search_requests"),
-    cache_is_extra=True,
-)
-_ANTHROPIC_FOR_SURE: Final = replace(
-    _ANTHROPIC, marks=_at("cache_read_input_tokens", "cache_creation_input_tokens")
-)
-_GEMINI: Final = _Shape(
-    input=_at("promptTokenCount", "toolUsePromptTokenCount"),
-    output=_at("candidatesTokenCount", "responseTokenCount", "thoughtsTokenCount"),
-    cache_read=_at("cachedContentTokenCount"),
-    input_audio=_modality("promptTokensDetails"),
-    cache_audio_read=_modality("cacheTokensDetails"),
-    output_audio=_modality("candidatesTokensDetails", "responseTokensDetails"),
-    reasoning=_at("thoughtsTokenCount"),
-)
-_CONVERSE: Final = _Shape(
-    input=_at("inputTokens"),
-    output=_at("outputTokens"),
-    cache_read=_at("cacheReadInputTokens", "cacheReadInputTokenCount"),
-    cache_write=_at("cacheWriteInputTokens", "cacheWriteInputTokenCount"),
-    cache_write_5m=(("cacheDetails", _Item("ttl", "5m"), "inputTokens"),),
-    cache_write_1h=(("cacheDetails", _Item("ttl", "1h"), "inputTokens"),),
-    cache_is_extra=True,
-)
-_BEDROCK_METRICS: Final = replace(
-    _CONVERSE, input=_at("inputTokenCount"), output=_at("outputTokenCount")
-)
-_OLLAMA: Final = _Shape(input=_at("prompt_eval_count"), output=_at("eval_count"))
-_LLAMA: Final = _Shape(input=_at("prompt_token_count"), output=_at("generation_token_count"))
-_TITAN: Final = _Shape(input=_at("inputTextTokenCount"), output=_at("totalOutputTextTokenCount"))
-_COHERE_BILLED: Final = _Shape(
-    input=_at("billed_units.input_tokens"),
-    output=_at("billed_units.output_tokens"),
-    cache_read=_at("cached_tokens"),
-)
-_COHERE: Final = replace(
-    _COHERE_BILLED, input=_at("tokens.input_tokens"), output=_at("tokens.output_tokens")
-)
-
-_ANY: Final = (
-    _CHAT,
-    _REALTIME,
-    _ANTHROPIC_FOR_SURE,
-    _RESPONSES,
-    _GEMINI,
-    _CONVERSE,
-    _BEDROCK_METRICS,
-    _OLLAMA,
-    _COHERE_BILLED,
-    _COHERE,
-    _LLAMA,
-    _TITAN,
-)
-"""What is tried, in this order, where the dialect's own shape does not fit."""
-
-_SHAPES: Final[Mapping[str, tuple[_Shape, ...]]] = {
-    "openai.responses": (_RESPONSES,),
-    "openai.realtime": (_REALTIME,),
-    "anthropic.messages": (_ANTHROPIC,),
-    "gemini.generate": (_GEMINI,),
-    "bedrock.converse": (_CONVERSE,),
-    "ollama.chat": (_OLLAMA,),
-    "ollama.generate": (_OLLAMA,),
-    "cohere.chat": (_COHERE_BILLED, _COHERE),
-}
-"""The shapes of a dialect, where they are not found by trying."""
 
 _REASONING_IS_EXTRA: Final = frozenset({"perplexity"})
 _REASONING_IS_EXTRA_WITHOUT_TOTAL: Final = frozenset({"xai"})
@@ -202,7 +50,7 @@ def read_usage(
         return None
     for shape in _candidates(dialect, model):
         if _fits(shape, raw):
-            return _read(shape, provider, raw, on_invalid)
+            return _read(shape, provider, raw, model, on_invalid)
     return None
 
 
@@ -216,36 +64,39 @@ def estimate_tokens(text: str) -> int:
     return -(-size // 4)
 
 
-def _candidates(dialect: str, model: str) -> Iterator[_Shape]:
+def _candidates(dialect: str, model: str) -> Iterator[Shape]:
     if dialect == "bedrock.invoke" and "anthropic." in model:
-        yield _ANTHROPIC
-    yield from _SHAPES.get(dialect, ())
-    yield from _ANY
+        yield from SHAPES["anthropic.messages"]
+    yield from SHAPES.get(dialect, ())
+    yield from ANY
 
 
-def _fits(shape: _Shape, raw: Mapping[str, object]) -> bool:
+def _fits(shape: Shape, raw: Mapping[str, object]) -> bool:
     if shape.marks and all(_find(raw, place) is None for place in shape.marks):
         return False
-    return any(_find(raw, place) is not None for place in (*shape.input, *shape.output))
+    places = (*shape.input, *shape.output)
+    return not places or any(_find(raw, place) is not None for place in places)
 
 
-def _find(raw: object, place: _Place) -> object:
+def _find(raw: object, place: Place) -> object:
     """Return what stands at a place, None where nothing does."""
     for step in place:
-        if isinstance(step, _Item):
+        if step.__class__ is str and raw.__class__ is dict:  # nearly always
+            raw = raw.get(step)
+        elif isinstance(step, Item):
             raw = _item(raw, step)
-        elif isinstance(raw, (dict, Mapping)):  # a dict is told without asking the abstract class
+        elif isinstance(raw, Mapping):
             raw = raw.get(step)
         else:
             return None
     return raw
 
 
-def _item(items: object, step: _Item) -> object:
+def _item(items: object, step: Item) -> object:
     if not isinstance(items, list):
         return None
     for item in items:
-        if isinstance(item, Mapping) and item.get(step.key) == step.value:
+        if isinstance(item, (dict, Mapping)) and item.get(step.key) == step.value:
             return item
     return None
 
@@ -258,7 +109,7 @@ def _count(value: object) -> int | None:
     return None
 
 
-def _sum(raw: Mapping[str, object], places: tuple[_Place, ...]) -> int | None:
+def _sum(raw: Mapping[str, object], places: tuple[Place, ...]) -> int | None:
     """Return the sum over the places, None where one of them has no valid count."""
     total = 0
     for place in places:
@@ -272,7 +123,7 @@ def _sum(raw: Mapping[str, object], places: tuple[_Place, ...]) -> int | None:
 
 
 def _first(
-    raw: Mapping[str, object], places: tuple[_Place, ...], name: str, report: _Report
+    raw: Mapping[str, object], places: tuple[Place, ...], name: str, report: _Report
 ) -> int | None:
     for place in places:
         value = _find(raw, place)
@@ -283,37 +134,47 @@ def _first(
     return None
 
 
-_CLASSES: Final = (
-    "cache_read",
-    "cache_write",
-    "cache_write_5m",
-    "cache_write_1h",
-    "input_audio",
-    "cache_audio_read",
-    "output_audio",
-    "reasoning",
-    "web_searches",
-)
+_FIELDS: Final[Mapping[str, str]] = {
+    "input_audio": "input_audio_tokens",
+    "cache_audio_read": "cache_audio_read_tokens",
+    "output_audio": "output_audio_tokens",
+    "reasoning": "reasoning_tokens",
+    "input_image": "input_image_tokens",
+    "cache_image_read": "cache_image_read_tokens",
+    "output_image": "output_image_tokens",
+    **{field: field for field in TOOLS.values()},
+}
+"""The classes that a field of ``Usage`` counts as they are told."""
 
 
-def _read(shape: _Shape, provider: str, raw: Mapping[str, object], report: _Report) -> Usage | None:
+def _read(
+    shape: Shape, provider: str, raw: Mapping[str, object], model: str, report: _Report
+) -> Usage | None:
     read, written = _sum(raw, shape.input), _sum(raw, shape.output)
     if read is None or written is None:
         report("input" if read is None else "output")
         return None
-    classes = {
+    told = {
         name: _first(raw, places, name, report)
-        for name in _CLASSES
-        if (places := getattr(shape, name))
+        for name, keys, places in shape.classes
+        if not keys.isdisjoint(raw)
     }
-    cached, short, long = _cache(classes)
+    cached, short, long = _cache(told)
     if shape.cache_is_extra:
         read += cached + short + long
-    reasoning = classes.get("reasoning") or 0
     if shape.reasoning_may_be_extra:
+        reasoning = told.get("reasoning") or 0
         total = _first(raw, shape.total, "total", report)
         if _is_extra(provider, total, read + written, reasoning):
             written += reasoning
+    counts = {_FIELDS[name]: count for name, count in told.items() if count and name in _FIELDS}
+    if USES in raw:
+        counts |= _uses(raw[USES], told, provider, model)
+    if shape.audio_seconds:
+        length = _milliseconds(raw, shape.audio_seconds, report)
+        if length is None and not shape.input:
+            return None
+        counts["audio_ms"] = length or 0
     return _consistent(
         Usage(
             input_tokens=read,
@@ -321,14 +182,44 @@ def _read(shape: _Shape, provider: str, raw: Mapping[str, object], report: _Repo
             cache_read_tokens=cached,
             cache_write_5m_tokens=short,
             cache_write_1h_tokens=long,
-            input_audio_tokens=classes.get("input_audio") or 0,
-            cache_audio_read_tokens=classes.get("cache_audio_read") or 0,
-            output_audio_tokens=classes.get("output_audio") or 0,
-            reasoning_tokens=reasoning,
-            web_searches=classes.get("web_searches") or 0,
+            **counts,
         ),
         report,
     )
+
+
+_BY_PROMPT: Final = re.compile(r"gemini-[12]\.")
+"""Google bills older models' searches once for a prompt, however many queries it took."""
+
+
+def _uses(
+    uses: object, told: Mapping[str, int | None], provider: str, model: str
+) -> dict[str, int]:
+    """Return what an answer shows of tools, where its usage object says nothing of them."""
+    if not isinstance(uses, Mapping):
+        return {}
+    counts = {
+        field: count
+        for name, field in TOOLS.items()
+        if told.get(field) is None and (count := _count(uses.get(name)))
+    }
+    if provider in ("gemini", "vertex") and _BY_PROMPT.search(model):
+        counts |= {field: 1 for field in ("web_searches", "map_searches") if field in counts}
+    return counts
+
+
+def _milliseconds(
+    raw: Mapping[str, object], places: tuple[Place, ...], report: _Report
+) -> int | None:
+    """Return a length that is told in seconds, rounded up."""
+    for place in places:
+        value = _find(raw, place)
+        if value is not None:
+            seconds = as_number(value, most=_MAX_SECONDS)
+            if seconds is not None:
+                return int((seconds * 1000).to_integral_value(ROUND_CEILING))
+            report("audio_seconds")
+    return None
 
 
 def _cache(classes: Mapping[str, int | None]) -> tuple[int, int, int]:
@@ -356,19 +247,26 @@ _WITHIN: Final = {
         "input_tokens",
     ),
     "input_audio": (("input_audio_tokens",), "input_tokens"),
+    "input_image": (("input_image_tokens",), "input_tokens"),
+    "input_media": (("input_audio_tokens", "input_image_tokens"), "input_tokens"),
     "cache_audio_read": (("cache_audio_read_tokens",), "cache_read_tokens"),
     "cached_audio": (("cache_audio_read_tokens",), "input_audio_tokens"),
-    "output": (("reasoning_tokens", "output_audio_tokens"), "output_tokens"),
+    "cached_image": (("cache_image_read_tokens",), "input_image_tokens"),
+    "cached_media": (("cache_audio_read_tokens", "cache_image_read_tokens"), "cache_read_tokens"),
+    "output": (("reasoning_tokens", "output_audio_tokens", "output_image_tokens"), "output_tokens"),
 }
 """Classes that together are no more than another."""
-_PARTS: Final = tuple(dict.fromkeys(part for parts, _ in _WITHIN.values() for part in parts))
+_PARTS: Final = attrgetter(*dict.fromkeys(part for parts, _ in _WITHIN.values() for part in parts))
 
 
 def _consistent(usage: Usage, report: _Report) -> Usage:
-    if not any(getattr(usage, part) for part in _PARTS):
+    if not any(_PARTS(usage)):
         return usage
     for name, (parts, whole) in _WITHIN.items():
-        if sum(getattr(usage, part) for part in parts) > getattr(usage, whole):
+        total = 0
+        for part in parts:
+            total += getattr(usage, part)
+        if total and total > getattr(usage, whole):
             report(name)
             kept = {f.name: getattr(usage, f.name) for f in fields(usage) if f.name not in parts}
             usage = Usage(**kept)
