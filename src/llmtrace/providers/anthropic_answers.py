@@ -24,6 +24,7 @@ from llmtrace.providers.answering import (
 from llmtrace.providers.base import Frame, Json
 from llmtrace.providers.leaves import words
 from llmtrace.providers.reading import as_count, as_dict, as_list, as_str
+from llmtrace.providers.tooluses import ToolUses
 
 KNOWN: Final = words(
     """
@@ -65,11 +66,16 @@ def whole_answer(body: Json) -> list[AnswerEvent]:
     return [*events, *reader.close(), Ended()]
 
 
+_CODE: Final = "code_execution"
+"""How the names of the tools end that run in a container: ``bash_code_execution``, …"""
+
+
 class AnthropicReader:
     """Reads the events of one stream."""
 
     def __init__(self) -> None:
         self._channels = Channels(KNOWN, _OPAQUE)
+        self._uses = ToolUses()
 
     def receive(self, frame: Frame) -> list[AnswerEvent]:
         """Read one event. Its JSON's ``type`` says what it is, not the line ``event:``."""
@@ -170,6 +176,8 @@ class AnthropicReader:
         if arguments:
             written = arguments if isinstance(arguments, str) else compact(arguments)
             events += self._channels.delta(channel, written, (*path, "input"))
+        if block.get("type") == "server_tool_use" and as_str(block.get("name")).endswith(_CODE):
+            events += self._uses.use("code_execution", index)
         return events + self._channels.rest(block, path, _TOOL_DONE, event=f"tool_use {index}")
 
     def _block_delta(self, event: dict[str, Json]) -> list[AnswerEvent]:

@@ -23,6 +23,7 @@ from llmtrace.providers.answering import Channels, Done, compact, failure, parse
 from llmtrace.providers.base import Frame, Json
 from llmtrace.providers.leaves import words
 from llmtrace.providers.reading import as_count, as_dict, as_list, as_str
+from llmtrace.providers.tooluses import ToolUses
 
 KNOWN: Final = words(
     """
@@ -97,6 +98,7 @@ class GeminiReader:
         self._seen: set[int] = set()
         self._stopped: set[int] = set()
         self._ended = False
+        self._uses = ToolUses()
 
     def receive(self, frame: Frame) -> list[AnswerEvent]:
         """Read one chunk."""
@@ -158,6 +160,7 @@ class GeminiReader:
             events += self._channels.loose(
                 candidate.get(key), (*path, key), kind=ChannelKind.CITATION, choice=number
             )
+        events += self._uses.grounding(candidate)
         events += self._ratings(candidate, path)
         events += self._channels.rest(candidate, path, _CANDIDATE_DONE, event=f"{number}")
         return events + self._stop(number, candidate.get("finishReason"))
@@ -196,6 +199,7 @@ class GeminiReader:
             events += self._channels.rest(call, where, _TOOL_CALL_DONE, event=f"call {number}")
         if isinstance(call := part.get("executableCode"), dict):
             where = (*path, "executableCode")
+            events += self._uses.use("code_execution")
             events += self._call(
                 {"args": call.get("code")}, "code_execution", number, where, "code"
             )

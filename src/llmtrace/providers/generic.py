@@ -6,6 +6,7 @@ from llmtrace.providers.base import Frame, Json, RequestView, Route
 from llmtrace.providers.leaves import strings
 from llmtrace.providers.openai_errors import DONE, OpenAIErrors
 from llmtrace.providers.reading import UNKNOWN, Reading, as_dict, as_str, streams
+from llmtrace.providers.tooluses import pictures
 
 __all__ = ["GenericDialect", "GenericReader", "strings"]
 
@@ -65,7 +66,7 @@ class GenericReader:
 
 def _read(channels: Channels, body: Json, event: str = "") -> list[AnswerEvent]:
     fields = as_dict(body)
-    events = identified(fields) + usage(fields.get("usage"))
+    events = identified(fields) + usage(fields.get("usage")) + pictures(fields)
     if fields.get("error"):
         events.append(failure(fields["error"]))
     return events + channels.other(body, (), event=event)

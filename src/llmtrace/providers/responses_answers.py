@@ -17,6 +17,7 @@ from llmtrace.providers.leaves import words
 from llmtrace.providers.openai_errors import DONE
 from llmtrace.providers.reading import as_count, as_dict, as_list, as_str
 from llmtrace.providers.responses_items import CALL, Inner, Items
+from llmtrace.providers.tooluses import ToolUses
 
 KNOWN: Final = words(
     """
@@ -99,6 +100,7 @@ class ResponsesReader:
     def __init__(self) -> None:
         self._channels = Channels(KNOWN, _OPAQUE)
         self._items = Items(self._channels)
+        self._uses = ToolUses()
 
     def receive(self, frame: Frame) -> list[AnswerEvent]:
         """Read one event of a stream."""
@@ -142,7 +144,9 @@ class ResponsesReader:
         for index, item in enumerate(as_list(response.get("output"))):
             place = self._items.place(as_str(as_dict(item).get("id")), index)
             events += self._items.item(item, place, (*path, "output", index), final=True)
+            events += self._uses.item(item, place)
         events += self._channels.close_all() + usage(response.get("usage"))
+        events += usage({"tool_usage": response.get("tool_usage")})
         return events + _ending(response)
 
     def _whole(self, body: dict[str, Json], name: str) -> list[AnswerEvent]:
@@ -156,6 +160,8 @@ class ResponsesReader:
         item_id = as_str(as_dict(item).get("id")) or as_str(body.get("item_id"))
         place = self._items.place(item_id, body.get("output_index"))
         events = self._items.item(item, place, ("item",), final=_ITEM_EVENTS[name])
+        if _ITEM_EVENTS[name]:
+            events += self._uses.item(item, place)
         return events + self._channels.rest(body, (), {"item": object}, event=name)
 
     def _place(self, body: dict[str, Json]) -> int:

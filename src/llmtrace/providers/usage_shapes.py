@@ -8,6 +8,9 @@ USES: Final = "llmtrace_uses"
 """Under this key stands what an answer shows of tools and pictures, by the names of
 ``rates.TOOLS``: what no usage object tells, and the dialects count themselves."""
 
+PICTURES: Final = "pictures"
+"""The name there of pictures that an answer is all about, and tells no tokens of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -55,6 +58,7 @@ class Shape:
     file_searches: tuple[Place, ...] = ()
     code_executions: tuple[Place, ...] = ()
     x_searches: tuple[Place, ...] = ()
+    generated_images: tuple[Place, ...] = ()
     total: tuple[Place, ...] = ()
     cache_is_extra: bool = False
     """Whether cached and written tokens are missing from ``input``."""
@@ -93,6 +97,7 @@ CLASSES: Final = (
     "file_searches",
     "code_executions",
     "x_searches",
+    "generated_images",
 )
 
 
@@ -120,6 +125,7 @@ _CHAT: Final = Shape(
         "server_side_tool_usage_details.code_interpreter_calls", "connectors.code_interpreter"
     ),
     file_searches=_at("server_side_tool_usage_details.file_search_calls"),
+    generated_images=_at("connectors.image_generation"),
     input_image=_at("prompt_tokens_details.image_tokens"),
     output_image=_at("completion_tokens_details.image_tokens"),
     audio_seconds=_at("prompt_audio_seconds"),
@@ -209,7 +215,12 @@ _COHERE: Final = replace(
 )
 _DURATION: Final = Shape(input=(), output=(), audio_seconds=_at("seconds"), marks=_at("seconds"))
 _REPORTED: Final = Shape(input=(), output=(), marks=_at("cost_in_usd_ticks"))
-_PICTURES: Final = Shape(input=(), output=(), marks=_at(f"{USES}.image"))
+_PICTURES: Final = Shape(
+    input=(),
+    output=(),
+    generated_images=_at(f"{USES}.{PICTURES}"),
+    marks=_at(f"{USES}.{PICTURES}"),
+)
 
 ANY: Final = (
     _CHAT,
