@@ -20,9 +20,13 @@ from typing import Final
 from llmtrace.storage.base import SchemaMismatch, StorageError, StorageUnavailable
 from llmtrace.storage.file_lock import FileLock
 from llmtrace.storage.sqlite_file import IDLE_READERS, make_private, translated
+from llmtrace.storage.sqlite_identity_tables import IDENTITY
 from llmtrace.storage.sqlite_ledger_tables import LEDGER
 
-LAYOUT: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (("m001_ledger", LEDGER),)
+LAYOUT: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("m001_ledger", LEDGER),
+    ("m002_identity", IDENTITY),
+)
 """What makes the layout that this version reads: a name and its statements, one transaction
 each, in this order. Never edited after release."""
 

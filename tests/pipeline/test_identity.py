@@ -1,9 +1,19 @@
+from datetime import UTC, datetime
+
 import pytest
 
+from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.identity import BadIdentity, Caller, Identifier
+from llmtrace.pipeline.keyring import KeyMissing, KeyRing
+from llmtrace.storage import keys
+from llmtrace.storage.keys import Key, Role
 
 TRUSTED = ["127.0.0.0/8", "::1/128", "10.1.0.0/16"]
+STRANGER = "203.0.113.9"
+HOME = b"home"
+ID, TOKEN = keys.new_token()
+AGENT, TENANT = "x-llmtrace-agent-id", "x-llmtrace-tenant-id"
 
 
 def caller(
@@ -12,12 +22,75 @@ def caller(
     peer: str = "127.0.0.1",
     repeated: frozenset[str] = frozenset(),
     key: str = "",
+    keys: KeyRing | None = None,
+    token: str = "",
+    password: str = "",
 ) -> Caller:
-    identifier = Identifier(secret=b"home", trusted=TRUSTED)
+    identifier = Identifier(secret=HOME, trusted=TRUSTED, keys=keys)
     credentials = Credentials([("x-api-key", key)] if key else [])
+    shown = keys.present(token) if keys else None
     return identifier.caller(
-        headers=headers, repeated=repeated, peer=peer, run="r1", credentials=credentials
+        headers=headers,
+        repeated=repeated,
+        peer=peer,
+        run="r1",
+        credentials=credentials,
+        keys=(shown,) if shown else (),
+        proxy_key=keys.present(password) if keys else None,
     )
+
+
+def ring(*, agent: str = "", run: str = "", required: bool = False) -> KeyRing:
+    """Return a ring that knows one key of the tenant acme."""
+    key = Key(
+        id=ID,
+        tenant="acme",
+        agent=agent,
+        run=run,
+        role=Role.OPERATOR,
+        created_at=datetime(2026, 11, 21, tzinfo=UTC),
+        digest=keys.digest_of(TOKEN, HOME),
+    )
+    lookup = {ID: key}.__getitem__
+    return KeyRing(lookup, secret=HOME, counters=Counters(), required=required)
+
+
+@pytest.mark.parametrize("where", ["token", "password"])
+def test_a_key_says_who_pays_and_who_acts(where: str) -> None:
+    found = caller({}, keys=ring(agent="bot"), **{where: TOKEN})  # type: ignore[arg-type]  # names
+    assert (found.tenant, found.agent, found.run) == ("acme", "bot", "r1")
+    assert (found.key_id, found.role) == (ID, Role.OPERATOR)
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", STRANGER], ids=["trusted", "stranger"])
+def test_what_headers_say_does_not_count_beside_a_key(peer: str) -> None:
+    headers = {TENANT: "evil", AGENT: "other"}
+    found = caller(headers, peer=peer, keys=ring(agent="bot"), token=TOKEN, key="sk-somebody-1")
+    assert (found.tenant, found.agent) == ("acme", "bot")
+
+
+def test_the_user_of_the_proxy_is_the_agent_of_a_key_that_is_bound_to_none() -> None:
+    found = caller({"user-agent": "curl/8"}, peer=STRANGER, keys=ring(), password=TOKEN)
+    assert (found.agent, found.run) == ("r1", "")
+    elsewhere = caller({"user-agent": "curl/8"}, peer=STRANGER, keys=ring(), token=TOKEN)
+    assert (elsewhere.agent, elsewhere.run) == ("curl", "r1")
+
+
+def test_who_has_a_key_that_is_bound_to_no_agent_may_name_it() -> None:
+    headers = {AGENT: "bot-2", "user-agent": "curl/8"}
+    assert caller(headers, peer=STRANGER, keys=ring(), password=TOKEN).agent == "bot-2"
+    assert caller(headers, peer=STRANGER, keys=ring(agent="bot"), token=TOKEN).agent == "bot"
+    assert caller(headers, peer=STRANGER, keys=ring(), token="").agent == "curl"
+
+
+def test_the_key_of_a_run_leaves_the_agent_to_the_client() -> None:
+    found = caller({"user-agent": "curl/8"}, keys=ring(run="r1"), password=TOKEN)
+    assert (found.agent, found.run, found.key_id) == ("curl", "r1", ID)
+
+
+def test_a_call_without_the_key_that_is_required_has_no_caller() -> None:
+    with pytest.raises(KeyMissing):
+        caller({TENANT: "acme"}, keys=ring(required=True), key="sk-somebody-1")
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "10.1.2.3", "::ffff:127.0.0.1"])

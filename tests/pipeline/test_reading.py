@@ -8,8 +8,8 @@ import pytest
 from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.credentials import Credentials
-from llmtrace.pipeline.reading import MAX_NAME, RequestReader
-from llmtrace.pipeline.requests import Bounds
+from llmtrace.pipeline.reading import RequestReader
+from llmtrace.pipeline.requests import MAX_NAME, Bounds
 from llmtrace.providers.base import Route
 from llmtrace.providers.decoding import BodyTooLarge
 from llmtrace.providers.hosts import HostTable

@@ -129,6 +129,7 @@ class Trace:
     tenant: str
     agent: str
     outcome: Outcome = Outcome.PENDING
+    key_id: str = ""
     run: str = ""
     session: str = ""
     client: str = ""

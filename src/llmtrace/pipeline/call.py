@@ -14,7 +14,9 @@ from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.conversation import Thread
 from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.gated import GatedTap
+from llmtrace.pipeline.identity import ANYONE, Caller
 from llmtrace.providers.base import Dialect, Json, RequestView, Route
+from llmtrace.storage.keys import Presented
 
 CONTENT: Final = (TextDelta, ToolCallOpened)
 
@@ -23,9 +25,10 @@ CONTENT: Final = (TextDelta, ToolCallOpened)
 class RequestHead:
     """A request without its body, as the gateway received it.
 
-    ``headers`` are the client's, in order; ``path`` is canonical; ``run`` is the user name
-    of the proxy credentials; ``mode`` is ``forward``, ``reverse`` or
-    ``websocket``. ``started`` is the monotonic clock in seconds.
+    ``headers`` are the client's, in order, without LLMTrace keys: ``keys`` tells of these.
+    ``path`` is canonical; ``run`` is the user name of the proxy credentials, ``proxy_key`` their
+    password if it is a key; ``mode`` is ``forward``, ``reverse`` or ``websocket``. ``started`` is
+    the monotonic clock in seconds.
     """
 
     method: str
@@ -40,6 +43,8 @@ class RequestHead:
     run: str = ""
     provider_hint: str = ""
     query: str = ""
+    keys: tuple[Presented, ...] = ()
+    proxy_key: Presented | None = None
 
     def values(self, name: str) -> list[str]:
         """Return all values of a header, by lower-case name."""
@@ -69,6 +74,7 @@ class Call:
     credentials: Credentials
     dialect: Dialect
     route: Route
+    caller: Caller = ANYONE
     view: RequestView = field(default_factory=RequestView)
     thread: Thread = field(default_factory=Thread)
     request_body: Body | None = None

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials, fingerprint
+from llmtrace.pipeline.keyring import KeyRing
 from llmtrace.providers.clients import ClientIdentity, identify
+from llmtrace.storage.keys import Key, Presented, Role
 
 DEFAULT_TENANT: Final = "default"
 TENANT_HEADER: Final = "x-llmtrace-tenant-id"
@@ -17,12 +20,20 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who is calling, as far as it can be told. Empty strings say nothing."""
+    """Who is calling, as far as it can be told. Empty strings say nothing.
+
+    ``key_id`` and ``role`` are of the LLMTrace key, where the call has one.
+    """
 
     tenant: str
     agent: str
     run: str
     client: ClientIdentity
+    key_id: str = ""
+    role: Role | None = None
+
+
+ANYONE: Final = Caller(tenant=DEFAULT_TENANT, agent="unknown", run="", client=ClientIdentity())
 
 
 class BadIdentity(ValueError):
@@ -32,13 +43,17 @@ class BadIdentity(ValueError):
 class Identifier:
     """Makes callers out of heads.
 
-    A tenant is named by a trusted peer, else it is the keyed hash of the provider credential:
-    the same key is the same tenant, and the key itself is nowhere.
+    An LLMTrace key says who pays, and who acts if it is bound to an agent. Else a trusted peer
+    names the tenant, else it is the keyed hash of the provider credential: the same key is the
+    same tenant, and the key itself is nowhere.
     """
 
-    def __init__(self, *, secret: bytes, trusted: Sequence[str]) -> None:
+    def __init__(
+        self, *, secret: bytes, trusted: Sequence[str], keys: KeyRing | None = None
+    ) -> None:
         self._secret = secret
         self._trusted = [ipaddress.ip_network(network) for network in trusted]
+        self._keys = keys or KeyRing(None, secret=secret, counters=Counters())
         self._peers: dict[str, bool] = {}
 
     def caller(
@@ -49,6 +64,8 @@ class Identifier:
         peer: str,
         run: str,
         credentials: Credentials,
+        keys: Sequence[Presented] = (),
+        proxy_key: Presented | None = None,
     ) -> Caller:
         """Identify the caller.
 
@@ -57,22 +74,32 @@ class Identifier:
             repeated: Names of headers that came more than once.
             peer: The client's IP address as the socket tells it.
             run: The user name of the proxy credentials.
+            keys: The LLMTrace keys that stood in its headers.
+            proxy_key: The one that was the password of the proxy credentials.
 
         Raises:
-            BadIdentity: A trusted peer sent a name that is none, or two of one kind.
+            BadIdentity: A peer that is believed sent a name that is none, or two of one kind.
+            KeyRefused: It has no key that lets it in.
         """
         client = identify(headers)
-        tenant = agent = ""
-        if self._trusts(peer):
-            tenant = _named(headers, repeated, TENANT_HEADER)
-            agent = _named(headers, repeated, AGENT_HEADER)
+        key = self._keys.holder(keys, proxy_key)
+        trusted = self._trusts(peer)
+        tenant = _named(headers, repeated, TENANT_HEADER) if trusted else ""
+        agent = _named(headers, repeated, AGENT_HEADER) if trusted or _is_open(key) else ""
+        if key is not None:
+            if tenant and tenant != key.tenant:
+                self._keys.conflict()
+            tenant = key.tenant
         if not tenant and credentials.principal:
             tenant = f"key-{fingerprint(self._secret, credentials.principal)}"
+        named = "" if agent or keys or not _is_open(key) else run
         return Caller(
             tenant=tenant or DEFAULT_TENANT,
-            agent=agent or client.program or "unknown",
-            run=run,
+            agent=(key.agent if key else "") or agent or named or client.program or "unknown",
+            run="" if named else run,
             client=client,
+            key_id=key.id if key else "",
+            role=key.role if key else None,
         )
 
     def _trusts(self, peer: str) -> bool:
@@ -91,6 +118,11 @@ class Identifier:
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         return any(address in network for network in self._trusted)
+
+
+def _is_open(key: Key | None) -> bool:
+    """Whether the holder of a key names the agent: it is bound to none, and to no run."""
+    return key is not None and not key.agent and not key.run
 
 
 def _named(headers: Mapping[str, str], repeated: frozenset[str], header: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any, Final
 import orjson
 
 from llmtrace.domain.findings import Verdict
-from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.parts import Path
 from llmtrace.domain.traces import Body, Outcome, Record
 from llmtrace.pipeline import settle
@@ -24,13 +23,15 @@ from llmtrace.pipeline.enforcement import FAULTS, Enforcement, report
 from llmtrace.pipeline.gated import GatedTap, MessageGate
 from llmtrace.pipeline.identity import BadIdentity, Identifier
 from llmtrace.pipeline.journal import Journal, JournalUnavailable
-from llmtrace.pipeline.reading import MAX_NAME, RequestReader
+from llmtrace.pipeline.keyring import KeyRefused
+from llmtrace.pipeline.reading import RequestReader
 from llmtrace.pipeline.requests import (
     Bounds,
     fault,
+    folded,
     is_coded,
     is_text,
-    named_model,
+    new_call,
     target_of,
     with_details,
 )
@@ -97,13 +98,7 @@ class Pipeline:
 
     def identify(self, head: RequestHead) -> Call | Refusal:
         """Begin a call: say who calls, whom, and in which dialect as far as the head tells."""
-        headers: dict[str, str] = {}
-        repeated: set[str] = set()
-        for name, value in head.headers:
-            name = name.lower()
-            if name in headers:
-                repeated.add(name)
-            headers.setdefault(name, value)
+        headers, repeated = folded(head)
         target = target_of(head, headers)
         found = route(target, provider_hint=head.provider_hint, body=None, hosts=self._hosts)
         dialect = dialect_named(found.dialect)
@@ -111,35 +106,19 @@ class Pipeline:
             credentials = Credentials(head.headers, head.query)
             caller = self._identifier.caller(
                 headers=headers,
-                repeated=frozenset(repeated),
+                repeated=repeated,
                 peer=head.peer,
                 run=head.run,
                 credentials=credentials,
+                keys=head.keys,
+                proxy_key=head.proxy_key,
             )
-        except (BadIdentity, TooManyCredentials) as error:
+        except (BadIdentity, KeyRefused, TooManyCredentials) as error:
             status, code, message = fault(error)
             self._counters.count("refused", code)
             body = dialect.refusal(status=status, code=code, message=message)
             return Refusal(status=status, code=code, message=message, body=body)
-        known: dict[str, Any] = dict(  # noqa: C408  # fields by name, as a trace has them
-            trace_id=new_trace_id(),
-            started_at=head.started_at,
-            tenant=caller.tenant,
-            agent=caller.agent,
-            run=caller.run,
-            session=caller.client.session,
-            client=caller.client.program,
-            client_version=caller.client.version,
-            provider=found.provider,
-            dialect=found.dialect,
-            operation=found.operation,
-            mode=head.mode,
-            method=head.method,
-            host=head.host,
-            path=credentials.scrub(head.path),
-            model=(found.model or named_model(head.query))[:MAX_NAME],
-        )
-        return Call(head=head, known=known, credentials=credentials, dialect=dialect, route=found)
+        return new_call(head, caller, found, credentials)
 
     # --- inspect the request ----------------------------------------------------------------
 

@@ -1,12 +1,10 @@
 """Reads requests: decodes them, parses them, and learns what they say."""
 
-from typing import Final
-
 from llmtrace.domain.traces import Body
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.credentials import value_at
-from llmtrace.pipeline.requests import FREE_FORM, Bounds, target_of
+from llmtrace.pipeline.requests import FREE_FORM, MAX_NAME, Bounds, target_of
 from llmtrace.providers import jsongate
 from llmtrace.providers.base import Json, RequestView, Route
 from llmtrace.providers.decoding import decode_request
@@ -15,9 +13,6 @@ from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import BadJson, Reason
 from llmtrace.providers.media import CREDENTIAL
 from llmtrace.providers.registry import dialect as dialect_named
-
-MAX_NAME: Final = 1024
-"""Characters of a model's name that are kept."""
 
 
 class RequestReader:

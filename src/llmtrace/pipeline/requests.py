@@ -2,23 +2,44 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import orjson
 
-from llmtrace.pipeline.call import RequestHead
-from llmtrace.pipeline.credentials import TooManyCredentials
-from llmtrace.pipeline.identity import BadIdentity
-from llmtrace.providers.base import Json, Target
+from llmtrace.domain.ids import new_trace_id
+from llmtrace.pipeline.call import Call, RequestHead
+from llmtrace.pipeline.credentials import Credentials, TooManyCredentials
+from llmtrace.pipeline.identity import BadIdentity, Caller
+from llmtrace.pipeline.keyring import (
+    KeyExpired,
+    KeyForbids,
+    KeyMissing,
+    KeyRevoked,
+    KeysUnavailable,
+    KeyUnknown,
+    TwoKeys,
+)
+from llmtrace.providers.base import Json, Route, Target
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody
 from llmtrace.providers.jsongate import BadJson, JsonLimits
 from llmtrace.providers.openai_errors import encode
+from llmtrace.providers.registry import dialect as dialect_named
+
+MAX_NAME: Final = 1024
+"""Characters of a model's name that are kept."""
 
 FREE_FORM: Final = frozenset({"files", "images", "audio", "telemetry", "other", "models"})
 """Operations whose bodies need not be JSON."""
 FAULTS: Final[Mapping[type[ValueError], tuple[int, str]]] = {
     BadIdentity: (400, "bad_identity"),
+    KeyMissing: (401, "llmtrace_key_required"),
+    KeyUnknown: (401, "llmtrace_key_unknown"),
+    TwoKeys: (400, "bad_identity"),
+    KeyExpired: (401, "llmtrace_key_expired"),
+    KeyRevoked: (401, "llmtrace_key_revoked"),
+    KeyForbids: (403, "llmtrace_key_role"),
+    KeysUnavailable: (503, "keys_unavailable"),
     BadJson: (400, "bad_json"),
     BodyTooLarge: (413, "body_too_large"),
     UndecodableBody: (415, "undecodable_body"),
@@ -36,6 +57,49 @@ class Bounds:
     answer_bytes: int
     frame_bytes: int
     json: JsonLimits
+
+
+def folded(head: RequestHead) -> tuple[dict[str, str], frozenset[str]]:
+    """Return the first value of each header by lower-case name, and which came more than once."""
+    headers: dict[str, str] = {}
+    repeated: set[str] = set()
+    for name, value in head.headers:
+        name = name.lower()
+        if name in headers:
+            repeated.add(name)
+        headers.setdefault(name, value)
+    return headers, frozenset(repeated)
+
+
+def new_call(head: RequestHead, caller: Caller, route: Route, credentials: Credentials) -> Call:
+    """Begin a call, with what its head tells for a trace."""
+    known: dict[str, Any] = dict(  # noqa: C408  # fields by name, as a trace has them
+        trace_id=new_trace_id(),
+        started_at=head.started_at,
+        tenant=caller.tenant,
+        agent=caller.agent,
+        key_id=caller.key_id,
+        run=caller.run,
+        session=caller.client.session,
+        client=caller.client.program,
+        client_version=caller.client.version,
+        provider=route.provider,
+        dialect=route.dialect,
+        operation=route.operation,
+        mode=head.mode,
+        method=head.method,
+        host=head.host,
+        path=credentials.scrub(head.path),
+        model=(route.model or named_model(head.query))[:MAX_NAME],
+    )
+    return Call(
+        head=head,
+        known=known,
+        credentials=credentials,
+        caller=caller,
+        dialect=dialect_named(route.dialect),
+        route=route,
+    )
 
 
 def target_of(head: RequestHead, headers: Mapping[str, str]) -> Target:
