@@ -206,9 +206,9 @@ class CostCapsConfig(Section):
     """What a model without a price is held to cost with ``mode: estimate``. Default: as the
     dearest known one. With ``mode: strict`` it is refused."""
 
-    max_output_tokens: Tokens = 128_000
-    """Most tokens that an answer is held to have, where neither the call, a token cap nor what
-    is known of the model says it."""
+    max_output_tokens: Tokens = 16_384
+    """Tokens that an answer is held to have, where neither the call, a token cap nor what is known
+    of the model says it. With ``mode: strict`` the call is given this limit."""
 
     retry_after_seconds: Annotated[Whole, Field(ge=1, le=86_400)] = 3_600
     """Longest ``Retry-After`` of a refusal; a budget may begin anew later than that."""
@@ -231,6 +231,17 @@ type PerSecond = Annotated[Real, Field(ge=0.001, le=1e6, allow_inf_nan=False)]
 type PerMinute = Annotated[Whole, Field(ge=1, le=10**9)]
 
 
+MAX_BURST_SECONDS: Final = 100 * 86_400
+
+
+def _burst(calls: float | None, burst: int | None) -> None:
+    if calls is not None and burst is not None and burst / calls > MAX_BURST_SECONDS:
+        raise ValueError(
+            f"burst_size {burst} takes {burst / calls:.0f} s to come back at {calls:g} "
+            f"requests_per_second, more than {MAX_BURST_SECONDS} s"
+        )
+
+
 class Rate(Section):
     """How fast calls may come."""
 
@@ -247,6 +258,7 @@ class Rate(Section):
     def _something(self) -> Self:
         if self.requests_per_second is None and self.tokens_per_minute is None:
             raise ValueError("limits nothing; set requests_per_second, tokens_per_minute or both")
+        _burst(self.requests_per_second, self.burst_size)
         return self
 
 
@@ -286,7 +298,7 @@ class RateLimitingConfig(Section):
     models: dict[str, Rate] = {}
     """Model, with ``*`` for any part → its rates within a tenant, as with ``agents``."""
 
-    headers: list[HeaderRate] = []
+    headers: Annotated[list[HeaderRate], Field(max_length=12)] = []
     """Rates by the value of a header."""
 
     @model_validator(mode="after")
@@ -295,32 +307,42 @@ class RateLimitingConfig(Section):
             for name in getattr(self, section):
                 if not 1 <= len(name) <= 200:
                     raise ValueError(f"{section}: a name has 1 to 200 characters")
+        _burst(self.requests_per_second, self.burst_size)
         return self
 
 
 class RunawayConfig(Section):
     """Agents that run in circles (``runaway``): a warning first, then a stop that a person
-    releases with ``llmtrace agents release``."""
+    releases with ``llmtrace agents release``. Only calls that the provider answered count."""
 
-    enabled: bool = False
-    """Whether agents are watched. An agent that is stopped gets 429 ``agent_on_hold``."""
+    enabled: bool = True
+    """Whether agents are watched."""
+
+    action: Literal["warn", "stop"] = "warn"
+    """``warn``: findings (``runaway.*``) and lines in the log, and nothing is held up. ``stop``:
+    beyond the hard limits an agent is stopped as well; its calls get 429 ``agent_on_hold``."""
 
     repeats_soft: Annotated[Whole, Field(ge=2, le=10_000)] = 10
-    """The same call as often as this within ``window_minutes`` gives a warning."""
+    """The same call as often as this within ``window_minutes``, one after the other, gives a
+    warning."""
 
     repeats_hard: Annotated[Whole, Field(ge=2, le=10_000)] = 30
-    """The same call as often as this within ``window_minutes`` stops the agent."""
+    """As often as this it stops the agent."""
 
     tool_loop_hard: Annotated[Whole, Field(ge=2, le=10_000)] = 20
-    """The same tool with the same arguments and the same result as often as this, one after the
-    other, stops the agent; half as often gives a warning."""
+    """The same tool calls with the same results as often as this within ``window_minutes``, one
+    after the other or by turns, stop the agent; half as often gives a warning."""
 
     velocity_factor: Annotated[Real, Field(gt=1, le=1e6, allow_inf_nan=False)] = 10.0
-    """Spending this many times as fast as the agent mostly does stops it; half as many times
-    gives a warning."""
+    """Spending this many times what the agent mostly does in ``window_minutes`` stops it; half
+    as many times gives a warning. What it mostly does is told from the windows in which it was
+    at work, once there are six."""
+
+    velocity_least_usd: Usd = Decimal(5)
+    """Spending less than this in ``window_minutes`` is never too fast."""
 
     window_minutes: Annotated[Whole, Field(ge=1, le=1440)] = 10
-    """How far back is looked, in minutes."""
+    """How long is counted, in minutes; then it begins anew."""
 
     hold_minutes: Annotated[Whole, Field(ge=0, le=525_600)] = 0
     """How long an agent stays stopped unless somebody releases it; 0 is until then."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from types import NoneType
 from typing import Any, Final, Literal, TypeAliasType, get_args, get_origin
 
@@ -123,6 +124,8 @@ def _values(annotation: object) -> tuple[object, ...]:
 
 def _literal(field: FieldInfo) -> str:
     default: Any = field.default
+    if isinstance(default, Decimal):
+        return f"{default:f}"
     text = yaml.safe_dump(default, default_flow_style=True, width=1000)
     return text.removesuffix("...\n").strip()
 

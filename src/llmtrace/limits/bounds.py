@@ -1,0 +1,279 @@
+"""What a call may cost: at most (``strict``), or likely (``estimate``), before it is sent.
+
+``in · price + choices · out · price + fees``, in integer nano-USD and rounded up. Prices are the
+highest that the call can reach (``providers.ceilings``); no discount of a cache is counted on.
+Where a call sets no most of output tokens, ``strict`` puts one into it, so that the provider
+itself keeps to the bound.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from llmtrace.config.limits import CostCapsConfig, TokenCap
+from llmtrace.domain.parts import MediaKind
+from llmtrace.limits.asked import Asked, Place, read_asked, spelling
+from llmtrace.limits.caching import Writes, cache_writes
+from llmtrace.limits.outputs import CHATS, SILENT, Output, Writer, decide
+from llmtrace.limits.prompts import Hosted, Prompt, hosted_tools, measure
+from llmtrace.limits.refusals import Refused, not_priced
+from llmtrace.providers.base import Json, RequestView, Route
+from llmtrace.providers.ceilings import (
+    LARGEST_INPUT,
+    Ceiling,
+    Reach,
+    ceiling,
+    context_window,
+    dearest,
+)
+from llmtrace.providers.money import MILLION, nano_usd
+from llmtrace.providers.output_limits import most_output
+from llmtrace.providers.pricing import PriceBook
+from llmtrace.providers.reading import as_dict, as_list, as_str
+
+LARGEST: Final = 2**53 - 1
+ROUNDINGS: Final = 16
+"""Classes of usage that a call is priced by; each is rounded up by less than a nano-USD."""
+MS_PER_BYTE: Final = 2
+"""Sound has 500 bytes a second at least: 4 kbit/s, less than any codec for speech."""
+_WRAPPERS: Final = ("request", "generateContentRequest", "generate_content_request")
+_PRICED: Final = CHATS | SILENT | {"images", "audio"}
+"""Operations whose cost has a bound, where the price lists know the model."""
+_MANUAL_CACHES: Final = frozenset({"anthropic.messages", "bedrock.converse", "bedrock.invoke"})
+"""Dialects whose caches are written only where a call says so."""
+_TEXT: Final = frozenset({"text"})
+_MEDIA_MODELS: Final = ("image", "audio", "realtime", "tts", "live", "omni")
+"""What is in the names of models that make pictures and sound unasked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A call that is about to be sent.
+
+    ``body`` is the object that the dialect reads, parsed, and None where there is no JSON;
+    ``size`` is the length of all of it, decoded. ``editable`` is False where it must not be
+    changed: it is signed, or the provider takes no limit (subscription backends).
+    ``stored_tokens`` are those of an earlier conversation that it refers to, None where that is
+    not known.
+    """
+
+    route: Route
+    view: RequestView
+    body: Json
+    size: int
+    at: datetime
+    model: str = ""
+    editable: bool = True
+    stored_tokens: int | None = None
+
+    @property
+    def named(self) -> str:
+        """The model that it asks for, empty where it names none."""
+        return self.model or self.view.model or self.route.model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What a call is held to cost, and what is to be put into it so that it does not cost more.
+
+    ``usd`` is in nano-USD. ``tokens`` are for rates: what it likely sends, and all that it may
+    write. ``input_usd`` is what of ``usd`` is not for output.
+    """
+
+    usd: int = 0
+    tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    choices: int = 1
+    input_usd: int = 0
+    output_rate: int = 0
+    """Nano-USD for a million tokens."""
+    put: tuple[Place, int] | None = None
+    """Where a number is to stand in the body, and which."""
+    price_version: str = ""
+    """Empty where the call is free or has no price of its own."""
+
+    def fitting_output(self, room: int) -> int | None:
+        """Return how many tokens each answer may have to fit into so many nano-USD.
+
+        None where output is not what it costs.
+        """
+        if not self.output_rate:
+            return None
+        return max((room - self.input_usd) * MILLION // self.output_rate // self.choices, 0)
+
+
+class Bounder:
+    """Tells what calls may cost. Safe to share between threads."""
+
+    def __init__(self, config: CostCapsConfig, book: PriceBook) -> None:
+        self.strict: Final = config.mode == "strict"
+        self._default_output = config.max_output_tokens
+        self._default_price = config.default_price and Ceiling(
+            input=_nano(config.default_price.input_per_million),
+            output=_nano(config.default_price.output_per_million),
+        )
+        self._book = book
+
+    def bound(self, call: Outgoing, cap: TokenCap | None = None) -> Bound | Refused:
+        """Return what a call may cost, or why it must not go.
+
+        Args:
+            call: The call.
+            cap: How many tokens it may have.
+        """
+        if not (call.route.billable and call.view.billable):
+            return Bound()
+        prefix, body = _inner(call)
+        hosted = hosted_tools(body, call.route.provider)
+        window = context_window(call.route.provider, call.named)
+        prompt = measure(
+            call.view,
+            body,
+            size=call.size,
+            provider=call.route.provider,
+            dialect=call.route.dialect,
+            window=window or LARGEST_INPUT,
+            hosted=hosted,
+            stored_tokens=call.stored_tokens,
+        )
+        asked = _asked(call, prefix, body)
+        if isinstance(asked, Refused):
+            return asked
+        output = decide(asked, prompt, self._writer(call, window), cap or TokenCap())
+        if isinstance(output, Refused):
+            return output
+        return self._priced(call, body, prompt, output, hosted)
+
+    def _writer(self, call: Outgoing, window: int | None) -> Writer:
+        return Writer(
+            provider=call.route.provider,
+            model=call.named,
+            dialect=call.route.dialect,
+            operation=call.route.operation,
+            most=most_output(call.named),
+            window=window,
+            default=self._default_output,
+            editable=call.editable,
+            strict=self.strict,
+        )
+
+    def _priced(
+        self, call: Outgoing, body: Json, prompt: Prompt, output: Output, hosted: Hosted
+    ) -> Bound | Refused:
+        likely = -(-prompt.likely * 11 // 10)
+        read = prompt.most if self.strict else likely
+        price = self._price(call, body, read, hosted)
+        if isinstance(price, Refused):
+            return price
+        uses = hosted.uses if self.strict else min(hosted.uses, 1)
+        fees = price.request + uses * price.tool
+        if call.route.operation == "audio":
+            fees += call.size * MS_PER_BYTE * price.audio
+        sent = _rounded(read * price.input + fees) + ROUNDINGS
+        written = _rounded(output.tokens * price.output)
+        return Bound(
+            usd=min(sent + written, LARGEST) if sent + written > ROUNDINGS else 0,
+            tokens=min(likely + output.tokens, LARGEST),
+            input_tokens=read,
+            output_tokens=output.tokens,
+            choices=output.choices,
+            input_usd=sent,
+            output_rate=price.output,
+            put=output.put,
+            price_version=price.version,
+        )
+
+    def _price(self, call: Outgoing, body: Json, read: int, hosted: Hosted) -> Ceiling | Refused:
+        operation = call.route.operation
+        reach = _reach(call, body, read, hosted)
+        models = tuple(_models(call, body))
+        if operation in _PRICED or not self.strict:
+            found = ceiling(self._book, call.route.provider, models, reach, at=call.at)
+            if found is not None:
+                return found
+        if not self.strict:
+            return self._default_price or dearest(call.at.astimezone(UTC).date())
+        reason = f"no price is known of {call.named!r}" if models else "it names no model"
+        if operation not in _PRICED:
+            reason = f"calls for {operation!r} have no upper bound"
+        return not_priced(
+            provider=call.route.provider, model=call.named, operation=operation, reason=reason
+        )
+
+
+def _inner(call: Outgoing) -> tuple[Place, Json]:
+    """Return the object that says what is wanted, and where it stands in the body."""
+    fields = as_dict(call.body)
+    if call.route.dialect == "gemini.generate" and "contents" not in fields:
+        for name in _WRAPPERS:
+            if isinstance(fields.get(name), dict):
+                return (name,), fields[name]
+    return (), call.body
+
+
+def _asked(call: Outgoing, prefix: Place, body: Json) -> Asked | Refused | None:
+    """Read what a call asks for; None where nobody knows how it would say it."""
+    if call.route.operation in SILENT or not isinstance(body, dict):
+        return None
+    how = spelling(call.route.dialect, call.route.provider, body)
+    return read_asked(how, body, prefix, prompts=_prompts(call, body)) if how else None
+
+
+def _prompts(call: Outgoing, body: dict[str, Json]) -> int:
+    """Return how many prompts a call has: those of completions may be a list."""
+    if call.route.dialect != "openai.completions":
+        return 1
+    return max(1, sum(isinstance(prompt, str | list) for prompt in as_list(body.get("prompt"))))
+
+
+def _models(call: Outgoing, body: Json) -> Iterator[str]:
+    """Go through the models that may answer: OpenRouter takes a list of them."""
+    if call.named:
+        yield call.named
+    if call.route.provider == "openrouter":
+        yield from filter(None, map(as_str, as_list(as_dict(body).get("models"))[:32]))
+
+
+def _reach(call: Outgoing, body: Json, read: int, hosted: Hosted) -> Reach:
+    fields = as_dict(body)
+    manual = call.route.dialect in _MANUAL_CACHES
+    writes = cache_writes(body) if manual else Writes(any=True)
+    tier = fields.get("service_tier") or fields.get("serviceTier")
+    return Reach(
+        input_tokens=read,
+        answers=call.route.operation not in SILENT,
+        sound=call.route.operation == "audio",
+        cache_writes=writes.any,
+        cache_writes_1h=writes.long,
+        input_media=any(item.kind is not MediaKind.FILE for item in call.view.media),
+        output_media=_makes_media(call, fields) or "image" in hosted.fees,
+        service_tier=as_str(as_dict(tier).get("type")) or as_str(tier),
+        speed=as_str(fields.get("speed")),
+        tools=hosted.fees,
+    )
+
+
+def _makes_media(call: Outgoing, fields: dict[str, Json]) -> bool:
+    if call.route.operation not in CHATS:
+        return call.route.operation not in SILENT
+    config = as_dict(fields.get("generationConfig") or fields.get("generation_config"))
+    wanted = [
+        *as_list(fields.get("modalities")),
+        *as_list(config.get("responseModalities")),
+        *as_list(config.get("response_modalities")),
+    ]
+    named = call.named.lower()
+    return any(as_str(kind).lower() not in _TEXT for kind in wanted) or any(
+        word in named for word in _MEDIA_MODELS
+    )
+
+
+def _rounded(amount: int) -> int:
+    return -(-amount // MILLION)
+
+
+def _nano(dollars: float) -> int:
+    return nano_usd(Decimal(str(dollars)))

@@ -1,0 +1,190 @@
+"""The highest prices that a call can have, before it is known what it will use.
+
+What a call costs is told by what its answer says; before, only bounds can be told. Here each rate
+is the highest that the call can reach: over service tiers that the provider may choose, over
+tiers of input size up to a bound, over the classes of tokens that the request can lead to.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote
+
+from genai_prices import types
+
+from llmtrace.providers.pricing import PROVIDERS, PriceBook
+from llmtrace.providers.rates import Rate, Rates
+from llmtrace.providers.shipped_prices import SHIPPED_VERSION, providers, rates_of
+
+LARGEST_INPUT: Final = 2**21
+"""No provider takes more tokens in one call."""
+MAX_NAME: Final = 512
+
+_TIERS: Final[Mapping[str, Sequence[str]]] = {
+    "": ("",),
+    "default": ("",),
+    "standard": ("",),
+    "standard_only": ("",),
+    "auto": ("", "priority"),
+}
+"""The tiers that a call may be billed under, by what it asks for. Any other is asked for itself,
+or falls back to the standard one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What a call can lead to, as far as prices differ by it."""
+
+    input_tokens: int
+    """At most."""
+    answers: bool = True
+    """Whether there is an answer beside what it costs to read: not of embeddings."""
+    sound: bool = False
+    """Whether it is about sound that may be billed by its length."""
+    cache_writes: bool = False
+    cache_writes_1h: bool = False
+    input_media: bool = False
+    """Whether pictures or sound go in."""
+    output_media: bool = False
+    """Whether pictures or sound may come out."""
+    service_tier: str = ""
+    """As the request asks for it."""
+    speed: str = ""
+    tools: frozenset[str] = frozenset()
+    """The provider's own tools, by the names of ``rates.TOOLS``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """The highest rates of a call, in nano-USD for a million units."""
+
+    input: int
+    output: int
+    request: int = 0
+    tool: int = 0
+    """For a million uses of the dearest of the tools."""
+    audio: int = 0
+    """For a million milliseconds of sound."""
+    version: str = ""
+
+
+def ceiling(
+    book: PriceBook, provider: str, models: Iterable[str], reach: Reach, *, at: datetime
+) -> Ceiling | None:
+    """Return the highest rates over all models that may answer.
+
+    Args:
+        book: The prices.
+        provider: Our name of it, such as ``bedrock``.
+        models: As the request names them; any of them may answer.
+        reach: What the call can lead to.
+        at: When it begins (aware).
+
+    Returns:
+        None where there is no model, or one of them has no price.
+    """
+    found = [
+        _ceiling(rates, reach) if rates else None
+        for model in models
+        for tier, speed in _billed(reach)
+        for rates in (book.rates(provider, model, at=at, service_tier=tier, speed=speed),)
+    ]
+    known = [each for each in found if each is not None]
+    return _highest(known) if known and len(known) == len(found) else None
+
+
+@lru_cache(maxsize=8)
+def dearest(day: date) -> Ceiling:
+    """Return the highest rates of all models in the shipped price lists that answer in text.
+
+    What a model without a price is held to cost, where it must not be free.
+    """
+    noon = datetime.combine(day, time(12), UTC)
+    reach = Reach(input_tokens=LARGEST_INPUT, cache_writes=True, cache_writes_1h=True)
+    found = (
+        _ceiling(rates_of(model.get_prices(noon), SHIPPED_VERSION), reach)
+        for provider in providers().values()
+        for model in provider.models
+    )
+    return _highest([each for each in found if each is not None])
+
+
+def context_window(provider: str, model: str) -> int | None:
+    """Return how many tokens a model can be given at most, None where that is not known."""
+    info = _listed(provider, model[:MAX_NAME].lower())
+    return info.context_window if info else None
+
+
+def canonical(provider: str, model: str) -> str:
+    """Return a model's name in the price list, or the name as it is, where it is not listed.
+
+    All names of a model, dated or not, are one there.
+    """
+    name = model[:MAX_NAME].lower()
+    info = _listed(provider, name)
+    return info.id if info else name
+
+
+@lru_cache(maxsize=4096)
+def _listed(provider: str, name: str) -> types.ModelInfo | None:
+    known = providers()
+    listed = known.get(PROVIDERS.get(provider, provider))
+    if listed is None:
+        return None
+    plain = unquote(name)
+    last = plain.rpartition("/")[2]
+    for candidate in dict.fromkeys((name, plain, last, last.partition("@")[0])):
+        if (found := listed.find_model(candidate, all_providers=list(known.values()))) is not None:
+            return found
+    return None
+
+
+def _billed(reach: Reach) -> Iterator[tuple[str, str]]:
+    """Go through the service tiers and speeds that a call may be billed under."""
+    asked = reach.service_tier.lower()[:MAX_NAME]
+    for tier in _TIERS.get(asked, ("", asked)):
+        yield tier, ""
+        if reach.speed:
+            yield tier, reach.speed.lower()[:MAX_NAME]
+
+
+def _ceiling(rates: Rates, reach: Reach) -> Ceiling | None:
+    size = reach.input_tokens
+    read, written = [rates.input, rates.cache_read], [rates.output, rates.reasoning]
+    if reach.cache_writes:
+        read.append(rates.cache_write)
+    if reach.cache_writes_1h:
+        read.append(rates.cache_write_1h)
+    if reach.input_media:
+        read += [rates.input_audio, rates.input_image]
+    if reach.output_media:
+        written += [rates.output_audio, rates.output_image]
+    by_length = reach.sound and rates.audio is not None
+    by_token = rates.input is not None and (rates.output is not None or not reach.answers)
+    if not (by_length or by_token):
+        return None
+    return Ceiling(
+        input=_most(read, size),
+        output=_most(written, size) if reach.answers else 0,
+        request=rates.request.most(size),
+        tool=_most([rates.tools.get(name) for name in reach.tools], size),
+        audio=_most([rates.audio], size) if reach.sound else 0,
+        version=rates.version,
+    )
+
+
+def _most(rates: Iterable[Rate | None], size: int) -> int:
+    return max((rate.most(size) for rate in rates if rate is not None), default=0)
+
+
+def _highest(found: Sequence[Ceiling]) -> Ceiling:
+    return Ceiling(
+        input=max(each.input for each in found),
+        output=max(each.output for each in found),
+        request=max(each.request for each in found),
+        tool=max(each.tool for each in found),
+        audio=max(each.audio for each in found),
+        version=found[0].version,
+    )
