@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmtrace.storage.base import Storage
+from llmtrace.storage.base import MetadataRepository, Storage
 from llmtrace.storage.memory import MemoryCache, MemoryMetadataRepository, MemoryTraceRepository
 from llmtrace.storage.sqlite_file import SqliteFile, Synchronous
-from llmtrace.storage.sqlite_metadata import SqliteMetadataRepository
+from llmtrace.storage.sqlite_metadata import SqliteMetadataRepository, adopt
+from llmtrace.storage.sqlite_shared import SharedSqliteFile
 from llmtrace.storage.sqlite_traces import SqliteTraceRepository
 
 
@@ -24,7 +25,8 @@ class StoreOptions:
 
 
 def lite(options: StoreOptions) -> Storage:
-    """Keep traces and metadata in one SQLite file: nothing else to run."""
+    """Keep traces in one SQLite file, and tenants and the audit log in one beside it, which any
+    process may write to (``shared_path``): nothing else to run."""
     if options.database_path is None:
         raise ValueError("profile 'lite' needs storage.database_path")
     file = SqliteFile(
@@ -32,11 +34,31 @@ def lite(options: StoreOptions) -> Storage:
         synchronous=options.synchronous,
         read_only=options.read_only,
     )
-    return Storage(
-        traces=SqliteTraceRepository(file),
-        metadata=SqliteMetadataRepository(file.share()),
-        cache=MemoryCache(),
-    )
+    try:
+        metadata = _metadata(file, read_only=options.read_only)
+    except BaseException:
+        file.close()
+        raise
+    return Storage(traces=SqliteTraceRepository(file), metadata=metadata, cache=MemoryCache())
+
+
+def shared_path(database_path: Path) -> Path:
+    """Return where tenants, keys and budgets are: beside the traces."""
+    return database_path.with_name("limits.sqlite")
+
+
+def _metadata(traces: SqliteFile, *, read_only: bool) -> MetadataRepository:
+    path = shared_path(traces.path)
+    if read_only and not path.exists():
+        return MemoryMetadataRepository()  # there is nothing to look at, and nothing is made
+    shared = SharedSqliteFile(path)
+    try:
+        if not read_only:
+            adopt(shared, traces)
+    except BaseException:
+        shared.close()
+        raise
+    return SqliteMetadataRepository(shared)
 
 
 def memory(_options: StoreOptions) -> Storage:

@@ -1,6 +1,6 @@
-"""Tenants and the audit log in the SQLite file of the traces."""
+"""Tenants and the audit log in the shared SQLite file: commands write while a gateway runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ from llmtrace.domain.traces import AuditEvent, Tenant
 from llmtrace.storage.base import StorageError, TenantNotFound
 from llmtrace.storage.codec import from_json, to_json
 from llmtrace.storage.sqlite_file import SqliteFile
+from llmtrace.storage.sqlite_shared import SharedSqliteFile
 from llmtrace.storage.sqlite_values import text_in, text_out, time_in, time_out
 
 _TENANTS: Final = "SELECT id, name, created_at, plan, config FROM tenants "
@@ -27,12 +28,27 @@ WHERE (:tenant IS NULL OR tenant = :tenant)
 ORDER BY timestamp DESC, position DESC LIMIT :limit
 """
 _ALWAYS: Final = -(2**62)
+_IS_ADOPTED: Final = "SELECT 1 FROM adopted_files WHERE path = ?"
+_ADOPTED: Final[Mapping[str, str]] = {
+    "tenants": "INSERT OR IGNORE INTO tenants VALUES (?, ?, ?, ?, ?)",
+    "audit_events": (
+        "INSERT OR IGNORE INTO audit_events "
+        "(id, tenant, event_type, actor, resource, timestamp, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    ),
+}
+_TO_ADOPT: Final[Mapping[str, str]] = {
+    "tenants": "SELECT id, name, created_at, plan, config FROM tenants",
+    "audit_events": (
+        "SELECT id, tenant, event_type, actor, resource, timestamp, data FROM audit_events "
+        "ORDER BY position"
+    ),
+}
 
 
 class SqliteMetadataRepository:
     """Keeps tenants and the audit log; see ``MetadataRepository`` for what each method promises."""
 
-    def __init__(self, file: SqliteFile) -> None:
+    def __init__(self, file: SharedSqliteFile) -> None:
         self._file = file
 
     def put_tenant(self, tenant: Tenant) -> None:
@@ -104,6 +120,28 @@ class SqliteMetadataRepository:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def adopt(shared: SharedSqliteFile, traces: SqliteFile) -> None:
+    """Take over tenants and audit log of a file of traces, where they once were; once for a file.
+
+    What the shared file has of them already stays.
+
+    Raises:
+        StorageError: Either file cannot be used.
+    """
+    path = (str(traces.path.absolute()),)
+    with shared.reading() as db:
+        if db.execute(_IS_ADOPTED, path).fetchone():
+            return
+    with traces.reading() as db:
+        rows = {table: db.execute(query).fetchall() for table, query in _TO_ADOPT.items()}
+    with shared.writing() as db:
+        if db.execute(_IS_ADOPTED, path).fetchone():
+            return  # another process was faster
+        for table, statement in _ADOPTED.items():
+            db.executemany(statement, rows[table])
+        db.execute("INSERT INTO adopted_files VALUES (?)", path)
 
 
 def _not_found(tenant_id: str) -> TenantNotFound:

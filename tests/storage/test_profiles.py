@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from llmtrace.domain.traces import Tenant
 from llmtrace.storage.profiles import StoreOptions, lite, memory
-from llmtrace.testing.records import a_record, numbered_id
+from llmtrace.storage.registry import close
+from llmtrace.testing.records import NOON, a_record
 
 
 def test_lite_needs_a_file() -> None:
@@ -11,14 +13,38 @@ def test_lite_needs_a_file() -> None:
         lite(StoreOptions())
 
 
-def test_the_stores_of_lite_share_one_file_until_the_last_is_closed(tmp_path: Path) -> None:
-    storage = lite(StoreOptions(database_path=tmp_path / "llmtrace.db"))
-    storage.metadata.close()
-    storage.traces.put([a_record(1)])
-    assert storage.traces.get(numbered_id(1)) == a_record(1).trace
-    storage.traces.close()
-    assert not storage.traces.healthy()
-    assert not (tmp_path / "llmtrace.db-wal").exists()
+def test_metadata_can_be_written_while_another_process_writes_traces(tmp_path: Path) -> None:
+    path = tmp_path / "llmtrace.db"
+    first, second = (lite(StoreOptions(database_path=path)) for _ in range(2))
+    first.traces.put([a_record(1)])
+    tenant = Tenant(id="acme", name="Acme", created_at=NOON)
+    second.metadata.put_tenant(tenant)
+    assert first.metadata.tenants() == [tenant]
+    for storage in (first, second):
+        close(storage)
+    assert not first.traces.healthy()
+
+
+def test_who_only_looks_makes_no_file_for_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "llmtrace.db"
+    close(lite(StoreOptions(database_path=path)))
+    for file in tmp_path.glob("limits.sqlite*"):
+        file.unlink()
+    looking = lite(StoreOptions(database_path=path, read_only=True))
+    assert looking.metadata.tenants() == []
+    assert looking.metadata.healthy()
+    close(looking)
+    assert list(tmp_path.glob("limits*")) == []
+
+
+def test_who_only_looks_sees_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "llmtrace.db"
+    storage = lite(StoreOptions(database_path=path))
+    storage.metadata.put_tenant(Tenant(id="acme", name="Acme", created_at=NOON))
+    looking = lite(StoreOptions(database_path=path, read_only=True))
+    assert [tenant.id for tenant in looking.metadata.tenants()] == ["acme"]
+    close(looking)
+    close(storage)
 
 
 def test_memory_needs_nothing() -> None:
