@@ -21,6 +21,7 @@ from llmtrace.domain.traces import (
     Coverage,
     Gap,
     Outcome,
+    PlanWindow,
     Record,
     Scanned,
     Span,
@@ -210,13 +211,29 @@ def _whole(value: object) -> int:
     return int(value)
 
 
+def _maybe_time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
 def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
 _KNOWN: Final[Mapping[object, frozenset[str]]] = {
     cls: frozenset(field.name for field in fields(cls))
-    for cls in (Trace, Usage, Coverage, Scanned, Gap, Media, Finding, AgentAction, Span, Texts)
+    for cls in (
+        Trace,
+        Usage,
+        Coverage,
+        Scanned,
+        Gap,
+        Media,
+        Finding,
+        AgentAction,
+        Span,
+        Texts,
+        PlanWindow,
+    )
 }
 _GAP: Final[_Fields] = {"size": _whole}
 _SCANNED: Final[_Fields] = {"seen": _whole, "scanned": _whole}
@@ -225,6 +242,7 @@ _FINDING: Final[_Fields] = {"severity": Severity, "verdict": Verdict}
 _ACTION: Final[_Fields] = {"action_type": ActionType}
 _MEDIA: Final[_Fields] = {"role": Role, "origin": Origin, "path": tuple, "kind": MediaKind}
 _USAGE: Final[_Fields] = {field.name: _whole for field in fields(Usage)}
+_PLAN_WINDOW: Final[_Fields] = {"resets_at": _maybe_time}
 _COVERAGE: Final[_Fields] = {
     "request_bytes": _whole,
     "answer_bytes": _whole,
@@ -238,6 +256,7 @@ _TRACE: Final[_Fields] = {
     "usage": _one(Usage, _USAGE),
     "usage_source": UsageSource,
     "coverage": _one(Coverage, _COVERAGE),
+    "plan_windows": _many(PlanWindow, _PLAN_WINDOW),
     "media": _many(Media, _MEDIA),
     "findings": _many(Finding, _FINDING),
     "actions": _many(AgentAction, _ACTION),

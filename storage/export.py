@@ -37,6 +37,7 @@ CSV_FIELDS: Final = (
     "usage_source",
     "cost_usd",
     "price_version",
+    "plan",
     "duration_ms",
     "ttft_ms",
     "tokens_per_second",
@@ -56,6 +57,7 @@ _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _PLAIN: Final = (
     "tenant",
     "agent",
+    "key_id",
     "run",
     "session",
     "client",
@@ -91,6 +93,8 @@ _FINDING: Final = (
 _AFTER: Final = (
     "service_tier",
     "price_version",
+    "plan",
+    "plan_windows",
     "duration_ms",
     "ttft_ms",
     "tokens_per_second",

@@ -201,3 +201,9 @@ def m004_decisions(db: Database) -> None:
     db.execute(
         "CREATE UNIQUE INDEX traces_with_findings ON traces (trace_id) WHERE finding_count > 0"
     )
+
+
+@migrations()
+def m005_plans(db: Database) -> None:
+    """Under which subscription a call was made: sums tell these apart."""
+    db.execute("ALTER TABLE traces ADD COLUMN plan TEXT NOT NULL DEFAULT ''")

@@ -22,7 +22,7 @@ from llmtrace.storage.base import (
     StorageUnavailable,
 )
 
-LAYOUT: Final = ("m001_traces", "m002_bodies", "m003_metadata", "m004_decisions")
+LAYOUT: Final = ("m001_traces", "m002_bodies", "m003_metadata", "m004_decisions", "m005_plans")
 """The migrations that make the layout this version reads, as ``migrations`` names them."""
 
 IDLE_READERS: Final = 4

@@ -76,6 +76,7 @@ _TRACE: Final[Mapping[str, _Column]] = {
     "service_tier": _TEXT,
     "cost_nano_usd": _MAYBE_COUNT,
     "price_version": _TEXT,
+    "plan": _TEXT,
     "ttft_ms": _NUMBER,
     "duration_ms": _NUMBER,
     "stop_reason": _TEXT,

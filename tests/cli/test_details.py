@@ -1,12 +1,12 @@
 from llmtrace.cli.details import facts
-from llmtrace.domain.traces import Coverage
+from llmtrace.domain.traces import Coverage, PlanWindow
 from llmtrace.domain.usage import Usage
 from llmtrace.testing.records import a_trace
 
 
 def test_every_line_says_something() -> None:
     assert facts(a_trace(run="brave-otter"))["caller"] == "builder (tenant acme, run brave-otter)"
-    assert all(facts(a_trace()).values())
+    assert all(facts(a_trace(plan="p")).values())
 
 
 def test_what_is_not_known_is_left_out() -> None:
@@ -28,3 +28,11 @@ def test_a_model_is_named_once_where_the_provider_answered_as_asked() -> None:
 def test_a_speed_is_told_of_streams_alone() -> None:
     assert "139 tokens/s" in facts(a_trace())["took"]
     assert "tokens/s" not in facts(a_trace(stream=False))["took"]
+
+
+def test_a_plan_is_told_with_what_is_used_up() -> None:
+    windows = (PlanWindow(name="5h", used=0.36), PlanWindow(name="7d", status="allowed"))
+    said = facts(a_trace(plan="claude-subscription", plan_windows=windows))
+    assert said["plan"] == "claude-subscription; 5h 36% used"
+    assert "not charged" in said["cost"]
+    assert "not charged" not in facts(a_trace())["cost"]

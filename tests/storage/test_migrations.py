@@ -16,7 +16,8 @@ from llmtrace.storage.sqlite_rows import ACTION_COLUMNS, FINDING_COLUMNS, TRACE_
 TEXTS = (
     "trace_id tenant agent outcome run session client client_version provider dialect operation "
     "mode method host path model model_answered response_id verdict error_code error "
-    "usage_source service_tier price_version stop_reason conversation parent_conversation details"
+    "usage_source service_tier price_version stop_reason conversation parent_conversation details "
+    "plan"
 )
 COUNTS = (
     "started_at stream turn input_tokens output_tokens cache_read_tokens cache_write_5m_tokens "
@@ -151,6 +152,18 @@ def test_findings_of_before_have_been_allowed_by_no_rule() -> None:
     connection.execute("INSERT INTO findings VALUES (1, 0, 'k', 'high', 0.5, 'l', 0, 1, 'd')")
     migrate(connection)
     assert connection.execute("SELECT verdict, rule FROM findings").fetchall() == [("allow", "")]
+    connection.close()
+
+
+def test_calls_of_before_are_under_no_plan() -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrations.apply(Database(connection), stop_before="m005_plans")
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(traces)")]
+    values = [0 if name in COUNTS.split() or name == "id" else "x" for name in columns]
+    places = ", ".join("?" * len(columns))
+    connection.execute(" ".join(("INSERT INTO traces VALUES (", places, ")")), values)
+    migrate(connection)
+    assert connection.execute("SELECT plan FROM traces").fetchall() == [("",)]
     connection.close()
 
 

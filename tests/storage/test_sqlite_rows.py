@@ -30,7 +30,14 @@ def test_any_trace_is_a_row_and_back(trace: Trace) -> None:
 
 def test_what_has_no_column_is_in_the_details() -> None:
     details = from_json(str(trace_row(1, a_trace())[-1]))
-    assert set(details) == {"coverage", "media", "spans", "attributes"}
+    assert set(details) == {
+        "coverage",
+        "media",
+        "spans",
+        "attributes",
+        "plan_windows",
+        "key_id",
+    }
 
 
 def test_the_counts_stand_where_lists_look_for_them() -> None:

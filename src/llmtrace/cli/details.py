@@ -32,12 +32,24 @@ def facts(trace: Trace) -> Mapping[str, str]:
         "took": took,
         "tokens": f"{trace.usage.input_tokens} in{cached}, {trace.usage.output_tokens} out "
         f"(counted by: {trace.usage_source})",
-        "cost": dollars(trace.cost_nano_usd),
+        "cost": dollars(trace.cost_nano_usd) + (" (not charged: see plan)" if trace.plan else ""),
+        "plan": _plan(trace),
         "conversation": f"{trace.conversation}, turn {trace.turn}" if trace.conversation else "",
         "scanned": _scanned(trace.coverage),
         "unread": unread or "nothing",
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _plan(trace: Trace) -> str:
+    """Say under which subscription it was, and how much of that is used up."""
+    windows = [
+        f"{window.name} {window.used:.0%} used"
+        + (f" until {window.resets_at.astimezone():%Y-%m-%d %H:%M}" if window.resets_at else "")
+        for window in trace.plan_windows
+        if window.used is not None
+    ]
+    return "; ".join([trace.plan, *windows]) if trace.plan else ""
 
 
 def _scanned(coverage: Coverage) -> str:

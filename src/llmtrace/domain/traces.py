@@ -117,11 +117,26 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanWindow:
+    """How much of a subscription is used up in one of its windows, as the provider says.
+
+    ``name`` is the window: ``5h``, ``7d``. ``used`` is a share, 1 for all of it; None and empty
+    texts say nothing. ``resets_at`` is when it begins anew (UTC).
+    """
+
+    name: str
+    used: float | None = None
+    resets_at: datetime | None = None
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """One call as it is kept. Its id is the call's id.
 
     Bodies are not in it: they travel beside it (``Record``) and are stored by content.
-    ``cost_nano_usd`` is None where no price is known: LLMTrace does not guess.
+    ``cost_nano_usd`` is None where no price is known: LLMTrace does not guess. With a ``plan``
+    the call is under a subscription, and its cost what it would be at the provider's prices.
     """
 
     trace_id: str
@@ -154,6 +169,8 @@ class Trace:
     service_tier: str = ""
     cost_nano_usd: int | None = None
     price_version: str = ""
+    plan: str = ""
+    plan_windows: tuple[PlanWindow, ...] = ()
     ttft_ms: float | None = None
     duration_ms: float | None = None
     stop_reason: str = ""

@@ -18,6 +18,7 @@ from llmtrace.domain.traces import (
     Coverage,
     Gap,
     Outcome,
+    PlanWindow,
     Record,
     Span,
     Texts,
@@ -198,6 +199,13 @@ _COVERAGES: Final = st.builds(
     answer_bytes=_COUNTS,
     gaps=_tuples(st.builds(Gap, reason=TEXTS, size=_COUNTS, location=TEXTS)),
 )
+_PLAN_WINDOWS: Final = st.builds(
+    PlanWindow,
+    name=TEXTS,
+    used=st.none() | st.floats(0, 10),
+    resets_at=st.none() | _TIMES,
+    status=TEXTS,
+)
 _BODIES: Final = st.builds(Body, content=st.binary(max_size=80), media_type=TEXTS)
 
 _TRACE_FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
@@ -209,6 +217,7 @@ _TRACE_FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
     "usage": _USAGES,
     "usage_source": st.sampled_from(UsageSource),
     "cost_nano_usd": st.none() | st.integers(0, 10**12),
+    "plan_windows": _tuples(_PLAN_WINDOWS),
     "ttft_ms": st.none() | _MILLISECONDS,
     "duration_ms": st.none() | _MILLISECONDS,
     "turn": _COUNTS,
