@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.domain.usage import Cost, Usage
+from llmtrace.providers.custom_prices import read_pricing_file
 from llmtrace.providers.pricing import PROVIDERS, PriceBook, reported_cost
 from llmtrace.providers.shipped_prices import SHIPPED_VERSION
 
@@ -323,7 +324,7 @@ def test_a_file_is_read_and_the_configuration_comes_first(tmp_path: Path) -> Non
         "b: {input_per_million: 1, output_per_million: 1}\n"
     )
     own = {"b": {"input_per_million": 2, "output_per_million": 2}}
-    book = PriceBook(pricing_file=path, custom_models=own)
+    book = PriceBook(listed=read_pricing_file(path), custom_models=own)
     assert nano(book.price("x", "a", SOME, at=AT)) == 1_000_000_000
     assert nano(book.price("x", "b", SOME, at=AT)) == 2_000_000_000
 

@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
 from genai_prices import types
 
 from llmtrace.domain.usage import Cost, Usage
-from llmtrace.providers.custom_prices import EMPTY, PriceList, custom_prices, read_pricing_file
+from llmtrace.providers.custom_prices import EMPTY, PriceList, custom_prices
 from llmtrace.providers.money import as_number, nano_usd
 from llmtrace.providers.rates import Rates, charge
 from llmtrace.providers.shipped_prices import (
@@ -75,7 +74,7 @@ class PriceBook:
         self,
         *,
         custom_models: Mapping[str, Mapping[str, object]] | None = None,
-        pricing_file: Path | None = None,
+        listed: PriceList = EMPTY,
     ) -> None:
         """Load the prices.
 
@@ -83,18 +82,16 @@ class PriceBook:
             custom_models: Prices by ``model`` or ``provider/model``, as in the configuration
                 (``cost_estimation.custom_models``). They replace those of the file, which
                 replace those that are shipped.
-            pricing_file: YAML or JSON of the same shape.
+            listed: The prices of a file, as ``read_pricing_file`` returns them.
 
         Raises:
             ValueError: An entry is wrong; the message names it.
-            OSError: The file cannot be read.
         """
         self._custom = custom_prices(custom_models or {}, "cost_estimation.custom_models")
-        listed = read_pricing_file(pricing_file) if pricing_file else EMPTY
         self._edition = _Edition((self._custom, listed, corrections()))
 
     def use(self, listed: PriceList) -> None:
-        """Put a list in the place of the pricing file's, from the next call on."""
+        """Put a list in the place of the file's before, from the next call on."""
         self._edition = _Edition((self._custom, listed, corrections()))
 
     def price(
