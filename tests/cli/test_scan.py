@@ -46,8 +46,9 @@ def test_each_row_has_its_answer_in_order(write: Write, run: Run) -> None:
     assert first["verdict"] == "flag"
     (found,) = [one for one in first["findings"] if one["kind"] == "prompt_injection"]
     assert ATTACK[found["start"] : found["end"]].startswith("ignore all previous")
-    assert (second["injection"], second["verdict"], second["findings"]) == (0.0, "allow", [])
-    assert (third["injection"], third["findings"][0]["kind"]) == (0.0, "pii.email")
+    assert (second["verdict"], second["findings"]) == ("allow", [])
+    assert third["findings"][0]["kind"] == "pii.email"
+    assert max(second["injection"], third["injection"]) < 0.5
     assert {"injection", "verdict", "findings", "redacted"} <= set(second)
 
 

@@ -31,6 +31,7 @@ class Scripted:
         self.said = said
         self.enforce = enforce
         self.seconds = 1.0
+        self.analyzer = object()
 
     def request(self, *_: object) -> Judgement:
         if isinstance(self.said, Exception):

@@ -1,0 +1,45 @@
+from llmtrace.analyzers.model.entities import Entity, entities
+from llmtrace.analyzers.model.network import Reading
+from llmtrace.analyzers.model.reading import Window
+
+TAGS = ("O", "B-PERSON", "I-PERSON", "B-ORG", "I-ORG")
+
+
+def read(
+    tags: list[int], *, first: int = 0, sure: list[float] | None = None
+) -> tuple[Window, Reading]:
+    """Tokens of two characters, with a space between them."""
+    spans = [((first + i) * 3, (first + i) * 3 + 2) for i in range(len(tags))]
+    return Window(range(len(tags)), spans), Reading(0.0, tags, sure or [0.9] * len(tags))
+
+
+def found(*read_: tuple[Window, Reading]) -> list[Entity]:
+    return entities([window for window, _ in read_], [reading for _, reading in read_], TAGS)
+
+
+def test_a_name_ends_where_its_tags_end() -> None:
+    assert found(read([0, 1, 2, 0])) == [Entity("PERSON", 3, 8, 0.9)]
+
+
+def test_a_name_is_as_sure_as_its_least_sure_token() -> None:
+    assert found(read([1, 2], sure=[0.9, 0.6])) == [Entity("PERSON", 0, 5, 0.6)]
+
+
+def test_names_side_by_side_are_two() -> None:
+    assert [(e.label, e.start, e.end) for e in found(read([1, 1, 3]))] == [
+        ("PERSON", 0, 2),
+        ("PERSON", 3, 5),
+        ("ORG", 6, 8),
+    ]
+
+
+def test_a_tag_that_goes_on_with_nothing_begins_a_name() -> None:
+    assert [(e.label, e.start, e.end) for e in found(read([2, 2, 4]))] == [
+        ("PERSON", 0, 5),
+        ("ORG", 6, 8),
+    ]
+
+
+def test_where_windows_overlap_a_name_is_told_once_and_whole() -> None:
+    made = found(read([0, 0, 1]), read([1, 2, 2, 0], first=2))
+    assert [(e.start, e.end) for e in made] == [(6, 14)]

@@ -1,0 +1,96 @@
+from collections.abc import Sequence
+
+import pytest
+
+from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
+from llmtrace.analyzers.ensemble import Ensemble, either, joined
+from llmtrace.domain.findings import Severity
+from llmtrace.domain.parts import Role
+
+HERE = Context()
+
+
+def hit(kind: str, start: int, end: int, confidence: float, *, value: bool = False) -> Hit:
+    return Hit(
+        kind=kind,
+        severity=Severity.HIGH,
+        confidence=confidence,
+        start=start,
+        end=end,
+        detector=f"{kind}.x",
+        value=value,
+    )
+
+
+class Says:
+    """Says what it was told to, as patterns or as a model."""
+
+    name = "says"
+    version = "1"
+
+    def __init__(self, *hits: Hit, attack: float = 0.0, skipped: tuple[Skipped, ...] = ()) -> None:
+        self.made = Inspection(hits, skipped, attack)
+        self.asked = 0
+
+    def wants(self, text: str, context: Context) -> bool:
+        return bool(text) and context.role is Role.USER
+
+    def inspect(self, text: str, context: Context) -> Inspection:
+        self.asked += 1
+        return self.made
+
+    def analyze(self, text: str, context: Context) -> Sequence[Hit]:
+        return self.inspect(text, context).hits
+
+    def undecided(self, text: str) -> int:
+        return len(text) - 3
+
+
+def test_agreement_is_one_hit_of_the_patterns_kind_that_is_surer() -> None:
+    patterns, model = hit("jailbreak", 5, 9, 0.8), hit("prompt_injection", 0, 20, 0.7)
+    (both,) = joined([patterns], [model])
+    assert (both.kind, both.start, both.end) == ("jailbreak", 5, 9)
+    assert both.confidence == pytest.approx(0.94)
+    assert both.detector == "jailbreak.x+prompt_injection.x"
+
+
+def test_what_one_sees_alone_stays_as_it_is() -> None:
+    alone = [hit("jailbreak", 0, 5, 0.8), hit("prompt_injection", 9, 20, 0.7)]
+    assert joined(alone[:1], alone[1:]) == alone
+
+
+def test_a_secret_beside_an_attack_is_no_surer_for_it() -> None:
+    secret = hit("secret.token", 5, 9, 0.8, value=True)
+    assert joined([secret], [hit("prompt_injection", 0, 20, 0.7)])[1] == secret
+
+
+def test_a_name_within_what_a_pattern_has_told_is_not_told_again() -> None:
+    mail = hit("pii.email", 0, 20, 0.9, value=True)
+    assert joined([mail], [hit("pii.person", 0, 5, 0.9, value=True)]) == [mail]
+
+
+def test_the_model_is_not_asked_about_what_it_does_not_want() -> None:
+    model = Says(attack=0.9)
+    ensemble = Ensemble(Says(), model)
+    assert ensemble.inspect("text", Context(Role.SYSTEM)).attack == 0
+    assert not ensemble.slow("text", Context(Role.SYSTEM))
+    assert model.asked == 0
+    assert ensemble.inspect("text", HERE).attack == 0.9
+    assert ensemble.slow("text", HERE)
+
+
+def test_both_make_a_text_more_suspicious_and_both_gaps_are_told() -> None:
+    patterns = Says(hit("jailbreak", 0, 2, 0.5), skipped=(Skipped("a", "timeout"),))
+    model = Says(attack=0.5, skipped=(Skipped("model", "over_limit"),))
+    made = Ensemble(patterns, model).inspect("text", HERE)
+    assert made.attack == 0.75
+    assert [one.detector for one in made.skipped] == ["a", "model"]
+
+
+def test_a_growing_text_is_the_patterns_alone() -> None:
+    assert Ensemble(Says(), Says()).undecided("longer") == 3
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (0.3, 0), (0.5, 0.5), (1, 0.2)])
+def test_two_are_at_least_as_sure_as_one_and_never_surer_than_sure(a: float, b: float) -> None:
+    assert max(a, b) <= either(a, b) <= 1
