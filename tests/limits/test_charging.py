@@ -1,5 +1,6 @@
 """Every way in which a call can end has one charge."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -146,8 +147,8 @@ def settled(usd: int, tokens: int = 10, *, overrun: bool = False) -> Charge:
         ),
         pytest.param(
             trace(Outcome.OK, NONE, status=200, response_id="resp_1"),
-            WHOLE,
-            BACK,
+            replace(WHOLE, told_later=True),
+            replace(BACK, told_later=True),
             id="an-answer-that-comes-later",
         ),
         pytest.param(trace(Outcome.INTERRUPTED), WHOLE, BACK, id="the-gateway-died"),

@@ -34,6 +34,11 @@ class Settings:
         return self.config.storage.database_path or self.home.database
 
     @property
+    def shared_database(self) -> Path:
+        """The SQLite file that workers and commands write to: budgets, keys and tenants."""
+        return self.database.with_name("limits.sqlite")
+
+    @property
     def state(self) -> Path:
         """Where a running gateway says that it runs, and at which addresses."""
         return self.home.path / "gateway.json"

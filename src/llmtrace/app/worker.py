@@ -31,11 +31,13 @@ from llmtrace.addons.tunnels import HostPolicy, TunnelLedger
 from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
 from llmtrace.app.enforcement import enforcement_of
+from llmtrace.app.limits import admissions_of, desk_of, is_limited, ledger_of, owner_of
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
 from llmtrace.config.section import parse_address
 from llmtrace.environment.tlsfailures import TlsFailure, read_failures
 from llmtrace.pipeline import Bounds, Pipeline
+from llmtrace.pipeline.admission import Admissions
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
 from llmtrace.pipeline.journal import DirectJournal, Journal, SpoolJournal
@@ -117,6 +119,7 @@ def pipeline_of(
     journal: Journal,
     counters: Counters,
     prices: PriceBook | None,
+    admissions: Admissions | None = None,
 ) -> Pipeline:
     """Return the pipeline of one worker."""
     config = settings.config
@@ -140,6 +143,7 @@ def pipeline_of(
         ),
         counters=counters,
         enforcement=enforcement_of(settings, counters),
+        admissions=admissions,
         refuse_unrecorded=config.audit.mode == "block",
         keep_bodies=config.storage.bodies,
     )
@@ -220,6 +224,7 @@ def master_of(
     journal: Journal,
     counters: Counters,
     prices: PriceBook | None,
+    admissions: Admissions | None = None,
 ) -> tuple[GatewayMaster, HostPolicy]:
     """Wire one worker. To be called inside the running event loop."""
     config = settings.config
@@ -239,7 +244,9 @@ def master_of(
         own_ports=lambda: ports.own,
         count=lambda reason: counters.count("policy", reason),
     )
-    pipeline = pipeline_of(settings, journal=journal, counters=counters, prices=prices)
+    pipeline = pipeline_of(
+        settings, journal=journal, counters=counters, prices=prices, admissions=admissions
+    )
     gateway = Gateway(
         pipeline=pipeline,
         destination=Destinations(hosts=hosts, bases=bases_of(settings)).of,
@@ -274,10 +281,20 @@ def master_of(
 
 async def serve(settings: Settings, ports: Ports, name: str) -> None:
     """Serve until SIGTERM or SIGINT, then let calls end."""
-    counters = Counters()
+    counters, prices = Counters(), price_book(settings.config)
     journal = journal_of(settings, name)
+    desk = admissions = None
+    if is_limited(settings):
+        owner = owner_of(journal.directory)
+        desk = desk_of(settings, ledger_of(settings), counters, owner)
+        admissions = admissions_of(settings, desk, counters, owner=owner, prices=prices)
     master, policy = master_of(
-        settings, ports, journal=journal, counters=counters, prices=price_book(settings.config)
+        settings,
+        ports,
+        journal=journal,
+        counters=counters,
+        prices=prices,
+        admissions=admissions,
     )
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -300,6 +317,8 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     stopping.cancel()
     telling.cancel()
     await running
+    if desk is not None and not await desk.close():
+        logger.warning("budgets: the rest is settled by the recorder")
     journal.close()
 
 

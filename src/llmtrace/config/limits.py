@@ -210,6 +210,10 @@ class CostCapsConfig(Section):
     """Tokens that an answer is held to have, where neither the call, a token cap nor what is known
     of the model says it. With ``mode: strict`` the call is given this limit."""
 
+    include_usage: bool = True
+    """Whether chat streams are asked for their usage where the client did not ask; the chunk that
+    tells it goes no further. Else what they used is estimated."""
+
     retry_after_seconds: Annotated[Whole, Field(ge=1, le=86_400)] = 3_600
     """Longest ``Retry-After`` of a refusal; a budget may begin anew later than that."""
 

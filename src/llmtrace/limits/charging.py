@@ -5,7 +5,7 @@ the same sum.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from llmtrace.domain.traces import NOT_SENT, Outcome, Trace
@@ -42,6 +42,8 @@ class Charge:
     tokens: int = 0
     overrun: bool = False
     """Whether it came to more than was set aside."""
+    told_later: bool = False
+    """Whether another call will tell what it came to."""
 
     def settlement(self, id: str, tenant: str) -> Settlement:
         """Return it as a ledger takes it."""
@@ -63,8 +65,10 @@ def charge_of(trace: Trace, reserved: Mapping[str, int], *, strict: bool) -> Cha
         return Charge(kind="release")
     if trace.outcome is Outcome.PROVIDER_ERROR and _unbilled(trace):
         return Charge(kind="release")
-    if trace.outcome is Outcome.INTERRUPTED or _comes_later(trace):
+    if trace.outcome is Outcome.INTERRUPTED:
         return _unknown(reserved, strict)
+    if _comes_later(trace):
+        return replace(_unknown(reserved, strict), told_later=True)
     if strict and trace.status is None and trace.usage_source is not UsageSource.PROVIDER:
         return _unknown(reserved, strict)
     return _told(trace, reserved, strict)
@@ -72,16 +76,15 @@ def charge_of(trace: Trace, reserved: Mapping[str, int], *, strict: bool) -> Cha
 
 def _told(trace: Trace, reserved: Mapping[str, int], strict: bool) -> Charge:
     usd, tokens = trace.cost_nano_usd, trace.usage.total_tokens
-    most_usd, most_tokens = reserved.get("usd", 0), reserved.get("tokens", 0)
+    most = reserved.get("usd", 0)
     if trace.usage_source is UsageSource.NONE:
-        usd, tokens = most_usd, most_tokens
+        usd, tokens = most, reserved.get("tokens", 0)
     elif usd is None:
-        usd = most_usd
+        usd = most
     if strict and trace.usage_source is not UsageSource.PROVIDER:
-        usd, tokens = min(usd, most_usd), min(tokens, most_tokens)
-    overrun = usd > most_usd or tokens > most_tokens
+        usd = min(usd, most)
     return Charge(
-        kind="settle", usd=min(usd, LARGEST), tokens=min(tokens, LARGEST), overrun=overrun
+        kind="settle", usd=min(usd, LARGEST), tokens=min(tokens, LARGEST), overrun=usd > most
     )
 
 

@@ -1,51 +1,168 @@
 """Holds calls to their limits: sets aside what a call may cost, and settles what it did."""
 
+import logging
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import Final
+
+import orjson
 
 from llmtrace.domain.parts import Path
 from llmtrace.domain.traces import Record
-from llmtrace.limits.charging import CHARGED, Charge, charge_of
-from llmtrace.limits.desk import LedgerDesk
+from llmtrace.limits.bounds import Outgoing
+from llmtrace.limits.budgets import Payer
+from llmtrace.limits.charging import CHARGED, Charge, Held, charge_of
+from llmtrace.limits.desk import LedgerDesk, NotAsked
+from llmtrace.limits.limiter import Limiter, Prepared, Who
+from llmtrace.limits.rates import ratelimit_headers
+from llmtrace.limits.refusals import Refused, store_unavailable
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.enforcement import is_signed
 from llmtrace.providers.base import Json
+from llmtrace.providers.editing import EditFailed, put_member
+from llmtrace.storage.ledger import Admitted, Denied, LedgerUnavailable, Settlement
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turned:
-    """Why a call is turned away, and what its client is told."""
-
-    status: int
-    code: str
-    message: str
-    details: Mapping[str, Json] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class Admits(Protocol):
-    async def __call__(self, call: Call, body: Json) -> Turned | None: ...
+PUT: Final = "put_in"
+"""Attribute of a trace: the members that the gateway has put into the request."""
+UNBOOKED: Final = "unbooked"
+"""Attribute of a trace: no ledger could be reached, and the call went on."""
+USAGE: Final = ("stream_options", "include_usage")
+TELLS_USAGE: Final = frozenset(
+    {"openai", "deepseek", "groq", "openrouter", "together", "vllm", "xai"}
+)
+"""Providers of chat streams that tell the usage if they are asked; of others some refuse a
+request with a member that they do not know."""
 
 
 class Admissions:
-    """Admits the calls of one worker, and settles them."""
+    """Admits the calls of one worker, and settles them. Lives in the event loop."""
 
-    def __init__(self, desk: LedgerDesk, counters: Counters, admits: Admits) -> None:
+    def __init__(
+        self,
+        limiter: Limiter,
+        desk: LedgerDesk,
+        counters: Counters,
+        *,
+        asks_for_usage: bool = True,
+    ) -> None:
+        self._limiter = limiter
         self._desk = desk
         self._counters = counters
-        self._admits = admits
+        self._asks_for_usage = asks_for_usage
+
+    # --- before it is sent ------------------------------------------------------------------
 
     async def admit(
         self, call: Call, content: bytes, body: Json, *, within: Path = (), act: bool = True
-    ) -> Turned | None:
-        """Admit a call that is about to be sent, or say why it must not."""
-        return await self._admits(call, body)
+    ) -> Refused | None:
+        """Admit a call that is about to be sent, or say why it must not.
+
+        ``body`` is what stands in ``content`` at ``within``. Without ``act`` nothing can be put
+        into it. What is to be forwarded instead is in ``call.forward`` then.
+        """
+        if not (call.route.billable and call.view.billable):
+            return None
+        began = time.monotonic()
+        editable = act and body is not None and not is_signed(call)
+        outgoing = Outgoing(
+            route=call.route,
+            view=call.view,
+            body=body,
+            size=call.request_bytes,
+            at=call.head.started_at,
+            model=call.known["model"],
+            editable=editable,
+        )
+        prepared = self._limiter.prepare(who_of(call), outgoing, id=call.id, now=self._desk.now())
+        if isinstance(prepared, Refused):
+            return prepared
+        refused = await self._reserve(call, prepared)
+        call.span("admit", began, time.monotonic())
+        if refused is None and editable:
+            self._put(call, content, body, prepared, within)
+        return refused
+
+    async def _reserve(self, call: Call, prepared: Prepared) -> Refused | None:
+        admission = prepared.admission
+        if not admission.nodes and not admission.paces:
+            return None
+        try:
+            answer = await self._desk.admit(admission)
+        except LedgerUnavailable as error:
+            return self._without_ledger(call, prepared, error)
+        if isinstance(answer, Denied):
+            self._counters.count("denied", answer.reason)
+            return self._limiter.refuse(prepared, answer, now=self._desk.now())
+        self._admitted(call, prepared, answer)
+        return None
+
+    def _admitted(self, call: Call, prepared: Prepared, answer: Admitted) -> None:
+        call.held = Held(admission=prepared.admission)
+        call.answer_headers = ratelimit_headers(answer.paces)
+
+    def _without_ledger(
+        self, call: Call, prepared: Prepared, error: LedgerUnavailable
+    ) -> Refused | None:
+        """Refuse a call of which nobody can tell what is left, or let it go and book it later."""
+        admission = prepared.admission
+        if prepared.may_go_unbooked and self._desk.admit_unbooked(admission):
+            self._counters.count("unbooked_calls")
+            call.note(UNBOOKED, "true")
+            call.held = Held(admission=admission, booked=False)
+            return None
+        if not isinstance(error, NotAsked):
+            self._desk.settle(Settlement(id=admission.id, tenant=admission.tenant, kind="release"))
+        return store_unavailable()
+
+    def _put(
+        self, call: Call, content: bytes, body: Json, prepared: Prepared, within: Path
+    ) -> None:
+        """Put into a request what holds it to its bound, and what makes its stream tell usage."""
+        members: dict[tuple[str, ...], Json] = dict(
+            [prepared.bound.put] if prepared.bound.put else []
+        )
+        wants_usage = self._wants_usage(call, body)
+        if wants_usage:
+            members[USAGE] = True
+        if not members:
+            return
+        document = body if not within else orjson.loads(content)
+        changed = call.forward if call.forward is not None else content
+        try:
+            for place, value in members.items():
+                path = tuple(str(step) for step in within) + place
+                changed = put_member(changed, document, path, value)
+                document = orjson.loads(changed)
+        except EditFailed as error:
+            self._counters.count("put_failed")
+            logger.warning("a request could not be changed: %s", error)
+            return
+        call.forward = changed
+        call.drops_usage = wants_usage
+        call.note(PUT, ",".join(".".join(place) for place in members))
+
+    def _wants_usage(self, call: Call, body: Json) -> bool:
+        """Whether a stream is to be asked for the usage that its client did not ask for."""
+        known = call.known
+        if not (self._asks_for_usage and call.held and known.get("stream")):
+            return False
+        if known["dialect"] != "openai.chat" or known["provider"] not in TELLS_USAGE:
+            return False
+        options = body.get("stream_options") if isinstance(body, dict) else None
+        return options is None or (isinstance(options, dict) and not options.get("include_usage"))
+
+    # --- when it has ended ------------------------------------------------------------------
 
     def charged(self, call: Call, record: Record) -> Record:
         """Return a call's END record with what it is charged, where that is not its cost."""
         charge = self._charge(call)
-        if charge is None or charge.usd == (record.trace.cost_nano_usd or 0):
+        if charge is None or charge.told_later:
+            return record
+        if charge.usd == (record.trace.cost_nano_usd or 0):
             return record
         call.note(CHARGED, str(charge.usd))
         return replace(record, trace=call.trace)
@@ -54,12 +171,29 @@ class Admissions:
         """Settle a call that has ended. Once; where nothing is set aside, nothing."""
         held, charge = call.held, self._charge(call)
         call.held = None
-        if held is None or charge is None:
+        if held is None:
             return
-        self._desk.settle(charge.settlement(held.admission.id, held.admission.tenant))
+        admission = held.admission
+        if charge is None:  # a fault of ours: what is not known is not free
+            self._counters.count("settled_unknown")
+            charge = Charge(kind="expire_charge")
+        if charge.overrun:
+            self._counters.count("budget_overrun")
+        settlement = charge.settlement(admission.id, admission.tenant)
+        if held.booked:
+            self._desk.settle(settlement)
+        else:
+            self._desk.book(admission, settlement)
 
     def _charge(self, call: Call) -> Charge | None:
         if call.held is None:
             return None
         admission = call.held.admission
         return charge_of(call.trace, admission.amounts, strict=admission.strict)
+
+
+def who_of(call: Call) -> Who:
+    """Return who is held to limits for a call."""
+    known: Mapping[str, str] = call.known
+    payer = Payer(tenant=known["tenant"], agent=known["agent"], key_id=known.get("key_id", ""))
+    return Who(payer=payer, plan=known.get("plan", ""))

@@ -138,7 +138,7 @@ class Enforcement:
             return Stop(self._block_status, "llmtrace_blocked_uneditable", UNEDITABLE)
         if not judgement.edits:
             return None
-        if _is_signed(call):
+        if is_signed(call):
             return Stop(self._block_status, "llmtrace_blocked_signed", SIGNED)
         changed = _changed(content, judgement.edits, judgement.texts, within)
         if changed is None:
@@ -279,5 +279,6 @@ def _as_text(content: bytes) -> RequestView:
     )
 
 
-def _is_signed(call: Call) -> bool:
+def is_signed(call: Call) -> bool:
+    """Whether a call's body cannot be changed without its signature being wrong (SigV4)."""
     return any(v.startswith("AWS4-") for v in call.head.values("authorization"))

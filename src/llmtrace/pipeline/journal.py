@@ -1,11 +1,15 @@
 """Where a call's records go, so that they outlive this process."""
 
 import asyncio
+import logging
+from pathlib import Path
 from typing import Final, Protocol
 
 from llmtrace.domain.traces import Body, Record, Trace
 from llmtrace.storage.base import TraceRepository
 from llmtrace.storage.spool import SpoolUnavailable, SpoolWriter
+
+logger = logging.getLogger(__name__)
 
 LARGE: Final = 256 * 1024
 """Bodies from this size on take milliseconds to compress: they are written from a thread."""
@@ -17,6 +21,11 @@ class JournalUnavailable(OSError):
 
 class Journal(Protocol):
     """Takes the records of one worker's calls."""
+
+    @property
+    def directory(self) -> Path | None:
+        """Where they lie until they are in the store, None where they lie nowhere."""
+        ...
 
     async def begin(self, trace: Trace, body: Body | None) -> None:
         """Append the START of a call that is about to be sent. Raises: JournalUnavailable."""
@@ -36,6 +45,16 @@ class SpoolJournal:
 
     def __init__(self, writer: SpoolWriter) -> None:
         self._writer = writer
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory of this worker's life, made if need be; it is there as long as that is."""
+        try:
+            self._writer.open()
+        except SpoolUnavailable as error:
+            logger.error("the journal cannot be made: %s", error)
+            return None
+        return self._writer.directory
 
     async def begin(self, trace: Trace, body: Body | None) -> None:
         """Append START and SENT in one write."""
@@ -66,6 +85,8 @@ class SpoolJournal:
 
 class DirectJournal:
     """Journal of the profile ``memory``: straight into a store that forgets."""
+
+    directory = None
 
     def __init__(self, traces: TraceRepository) -> None:
         self._traces = traces

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmtrace.addons.master import GatewayMaster
+from llmtrace.app.limits import admissions_of, desk_of, is_limited, ledger_of
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
 from llmtrace.app.worker import Ports, master_of
@@ -18,6 +19,7 @@ from llmtrace.domain.traces import Body, Outcome, Record, Trace
 from llmtrace.environment.home import Home
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.journal import JournalUnavailable
+from llmtrace.storage.ledger import Ledger
 from llmtrace.testing.provider import ScriptedProvider
 
 MIRRORED = (
@@ -38,6 +40,7 @@ class RememberingJournal:
     begun: list[tuple[Trace, Body | None]] = field(default_factory=list)
     ended: list[Record] = field(default_factory=list)
     broken: bool = False
+    directory: Path | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def begin(self, trace: Trace, body: Body | None) -> None:
@@ -81,6 +84,7 @@ class Worker:
     provider: ScriptedProvider
     journal: RememberingJournal
     counters: Counters
+    home: Home
     forward: int
     reverse: int
     ca_pem: str
@@ -102,11 +106,12 @@ class Worker:
 
 @asynccontextmanager
 async def running_worker(
-    folder: Path, provider: ScriptedProvider, **overrides: object
+    folder: Path, provider: ScriptedProvider, ledger: Ledger | None = None, /, **overrides: object
 ) -> AsyncIterator[Worker]:
     """Run one worker whose providers are all ``provider``.
 
-    ``overrides`` are configuration keys, with ``__`` for the dot.
+    ``ledger`` stands in the place of its own. ``overrides`` are configuration keys, with ``__``
+    for the dot.
     """
     os.chmod(folder, 0o700)
     config = load(
@@ -121,12 +126,18 @@ async def running_worker(
     settings.prepare()
     authority, _ = CertificateAuthority.ensure(settings.home.ca, settings.permitted_names())
     counters, journal = Counters(), RememberingJournal()
+    prices, owner = price_book(config), f"test:{folder.name}"
+    desk = admissions = None
+    if is_limited(settings):
+        desk = desk_of(settings, ledger or ledger_of(settings), counters, owner)
+        admissions = admissions_of(settings, desk, counters, owner=owner, prices=prices)
     master, _policy = master_of(
         settings,
         Ports(forward=0, reverse=0, api=1),
         journal=journal,
         counters=counters,
-        prices=price_book(config),
+        prices=prices,
+        admissions=admissions,
     )
     task = asyncio.create_task(master.run())
     bound = {b.mode.partition(":")[0]: b.port for b in await asyncio.wait_for(master.ready(), 10)}
@@ -136,6 +147,7 @@ async def running_worker(
             provider=provider,
             journal=journal,
             counters=counters,
+            home=settings.home,
             forward=bound.get("regular") or bound["upstream"],
             reverse=bound.get("reverse", 0),
             ca_pem=authority.export_pem(),
@@ -143,3 +155,5 @@ async def running_worker(
     finally:
         master.should_exit.set()
         await asyncio.wait_for(task, 10)
+        if desk is not None:
+            await desk.close(1.0)

@@ -1,0 +1,108 @@
+"""What one call is held to: its bound, its budgets and its rates, as one question to the ledger."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from llmtrace.limits.bounds import Bound, Bounder, Outgoing
+from llmtrace.limits.budgets import Budget, Budgets, Payer
+from llmtrace.limits.denials import over_budget
+from llmtrace.limits.rates import Limit, Rates, bounded_tokens, too_fast
+from llmtrace.limits.refusals import Refused
+from llmtrace.storage.ledger import Admission, Denied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Whose call it is. ``headers`` are those of a trusted peer, by lower-case name."""
+
+    payer: Payer
+    plan: str = ""
+    """The subscription that pays for it, empty where it is charged by the token."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A call that may go as far as anybody but the ledger can tell."""
+
+    admission: Admission
+    bound: Bound
+    budgets: tuple[Budget, ...] = ()
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def may_go_unbooked(self) -> bool:
+        """Whether it may go while nobody can tell what is spent."""
+        return all(budget.fails_open for budget in self.budgets)
+
+
+class Limiter:
+    """Holds calls to their limits. Safe to share between threads."""
+
+    def __init__(
+        self,
+        bounder: Bounder,
+        *,
+        budgets: Budgets | None,
+        rates: Rates | None,
+        owner: str,
+        lease_seconds: float,
+        counts_plans: bool = True,
+        most_wait: int = 3600,
+    ) -> None:
+        """Take what knows the limits.
+
+        ``owner`` is the name of the worker; ``counts_plans``: calls under a plan cost too;
+        ``most_wait`` is the longest ``Retry-After`` of a budget, in seconds.
+        """
+        self._bounder = bounder
+        self._budgets = budgets
+        self._rates = rates
+        self._owner = owner
+        self._lease = lease_seconds
+        self._counts_plans = counts_plans
+        self._most_wait = most_wait
+
+    def prepare(self, who: Who, call: Outgoing, *, id: str, now: datetime) -> Prepared | Refused:
+        """Return what to ask the ledger for a call, or why it must not go.
+
+        Args:
+            who: Whose call it is.
+            call: The call.
+            id: Its trace id.
+            now: The ledger's time.
+        """
+        provider, model = call.route.provider, call.named
+        budgets: tuple[Budget, ...] = ()
+        cap = None
+        if self._budgets is not None:
+            cap = self._budgets.token_cap(who.payer, provider=provider, model=model)
+            if self._counts_plans or not who.plan:
+                budgets = self._budgets.budgets(who.payer, provider=provider, model=model, at=now)
+        bound = self._bounder.bound(call, cap)
+        if isinstance(bound, Refused):
+            return bound
+        limits: tuple[Limit, ...] = ()
+        if self._rates is not None:
+            limits = self._rates.limits(who.payer, model=model, headers=who.headers)
+        tokens = bounded_tokens(bound.tokens, limits)
+        admission = Admission(
+            id=id,
+            tenant=who.payer.tenant,
+            amounts={"usd": bound.usd, "tokens": tokens, "calls": 1},
+            nodes=tuple(budget.node for budget in budgets),
+            paces=tuple(limit.pace for limit in limits),
+            lease_seconds=self._lease,
+            strict=self._bounder.strict,
+            owner=self._owner,
+        )
+        return Prepared(admission=admission, bound=bound, budgets=budgets, limits=limits)
+
+    def refuse(self, prepared: Prepared, denied: Denied, *, now: datetime) -> Refused:
+        """Say why the ledger does not admit a call. Raises: LookupError: It was not asked so."""
+        if denied.pace is not None:
+            return too_fast(denied, prepared.limits)
+        return over_budget(
+            denied, prepared.budgets, prepared.bound, at=now, most_wait=self._most_wait
+        )

@@ -1,0 +1,113 @@
+"""Calls whose cost is known to the nano-USD, many of them at once, and what a ledger says then."""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx2
+
+from llmtrace.limits.bounds import ROUNDINGS
+from llmtrace.storage.ledger import Ledger
+
+URL: Final = "https://api.openai.com/v1/chat/completions"
+MODEL: Final = "priced-by-output"
+OUTPUT_TOKENS: Final = 100
+"""Most tokens that each call asks for."""
+NANO_PER_TOKEN: Final = 10_000
+COST: Final = OUTPUT_TOKENS * NANO_PER_TOKEN
+"""What such a call costs at most, in nano-USD: $0.001. What it sends costs nothing."""
+RESERVED: Final = COST + ROUNDINGS
+"""What is set aside for it."""
+PRICES: Final[Mapping[str, Any]] = {
+    "custom_models": {MODEL: {"input_per_million": 0, "output_per_million": 10}}
+}
+
+
+def room_for(calls: float, **more: Any) -> dict[str, Any]:
+    """Return the configuration of a budget with room for so many calls at once, for each agent."""
+    cap = {"window": "daily", "hard_limit_usd": f"{calls * RESERVED / 1e9:.9f}"}
+    caps = {"enabled": True, "default_budget_caps": [cap | more.pop("cap", {})], **more}
+    return {"cost_estimation": PRICES, "cost_caps": caps}
+
+
+def body(text: str = "hi", *, stream: bool = False, **more: Any) -> dict[str, Any]:
+    """Return a call that costs at most ``RESERVED``."""
+    message = {"role": "user", "content": text}
+    return {
+        "model": MODEL,
+        "messages": [message],
+        "max_tokens": OUTPUT_TOKENS,
+        "stream": stream,
+        **more,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowd:
+    """What became of calls that were made at once."""
+
+    statuses: Counter[int]
+    codes: Counter[str] = field(default_factory=Counter)
+    headers: Sequence[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """A way in: a proxy, and whom its clients trust."""
+
+    proxy_url: str
+    context: ssl.SSLContext
+
+    def client(self, *, http2: bool = False, seconds: float = 30.0) -> httpx2.AsyncClient:
+        """Return a client behind it."""
+        return httpx2.AsyncClient(
+            proxy=self.proxy_url,
+            verify=self.context,
+            trust_env=False,
+            timeout=seconds,
+            http2=http2,
+            headers={"authorization": "Bearer none-at-all", "user-agent": "crowd/1"},
+            limits=httpx2.Limits(max_connections=None),
+        )
+
+
+async def rush(
+    doors: Sequence[Door],
+    calls: int,
+    *,
+    http2: bool = False,
+    text: str = "hi",
+    stream: bool = False,
+) -> Crowd:
+    """Make so many calls at once, and return what became of them.
+
+    Over HTTP/2 there are as many connections as a crowd of ten agents would have, else one for
+    each call.
+    """
+    clients = [
+        doors[number % len(doors)].client(http2=http2) for number in range(10 if http2 else calls)
+    ]
+    try:
+        answers = await asyncio.gather(
+            *(
+                clients[number % len(clients)].post(URL, json=body(text, stream=stream))
+                for number in range(calls)
+            )
+        )
+    finally:
+        await asyncio.gather(*(client.aclose() for client in clients))
+    refused = [answer for answer in answers if answer.status_code >= 400]
+    return Crowd(
+        statuses=Counter(answer.status_code for answer in answers),
+        codes=Counter(answer.json()["error"]["code"] for answer in refused),
+        headers=[answer.headers for answer in refused],
+    )
+
+
+def totals(ledger: Ledger) -> tuple[int, int]:
+    """Return what is spent and reserved over all budgets of nano-USD that a ledger knows."""
+    found = [one for one in ledger.current() if one.unit == "usd"]
+    return sum(one.spent for one in found), sum(one.reserved for one in found)
