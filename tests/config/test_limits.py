@@ -94,7 +94,7 @@ def test_nothing_said_limits_nothing() -> None:
     config = Config()
     assert not config.cost_caps.enabled
     assert not config.rate_limiting.enabled
-    assert not config.runaway.enabled
+    assert config.runaway.action == "warn"
 
 
 def cap(**values: Any) -> dict[str, Any]:
