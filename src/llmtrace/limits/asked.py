@@ -85,6 +85,8 @@ _NATIVE: Final = Spelling(
     own=("max_tokens",),
     choices=_places("num_generations", "numResults", "n"),
 )
+PICTURES: Final = Spelling(limits=(), own=(), choices=_places("n"))
+"""Of calls for pictures, whatever their dialect."""
 _OLLAMA: Final = Spelling(
     limits=_places("options.num_predict"),
     own=("options", "num_predict"),

@@ -8,13 +8,13 @@ itself keeps to the bound.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal
 
 from llmtrace.config.limits import CostCapsConfig, TokenCap
 from llmtrace.domain.parts import MediaKind
-from llmtrace.limits.asked import Asked, Place, read_asked, spelling
+from llmtrace.limits.asked import PICTURES, Asked, Place, read_asked, spelling
 from llmtrace.limits.caching import Writes, cache_writes
 from llmtrace.limits.outputs import CHATS, SILENT, Output, Writer, decide
 from llmtrace.limits.prompts import Hosted, Prompt, hosted_tools, measure
@@ -33,7 +33,11 @@ from llmtrace.providers.output_limits import most_output
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.reading import as_dict, as_list, as_str
 
+type Hold = Literal["hard", "soft", "none"]
+"""What a call is held to: a limit, warnings only, or no budget at all."""
+
 LARGEST: Final = 2**53 - 1
+FREE: Final = Ceiling(input=0, output=0)
 ROUNDINGS: Final = 16
 """Classes of usage that a call is priced by; each is rounded up by less than a nano-USD."""
 MS_PER_BYTE: Final = 2
@@ -111,21 +115,23 @@ class Bounder:
     def __init__(self, config: CostCapsConfig, book: PriceBook) -> None:
         self.strict: Final = config.mode == "strict"
         self._default_output = config.max_output_tokens
-        self._default_price = config.default_price and Ceiling(
-            input=_nano(config.default_price.input_per_million),
-            output=_nano(config.default_price.output_per_million),
-        )
+        self._default_price = _default_price(config)
         self._book = book
 
-    def bound(self, call: Outgoing, cap: TokenCap | None = None) -> Bound | Refused:
+    def bound(
+        self, call: Outgoing, cap: TokenCap | None = None, *, hold: Hold = "hard"
+    ) -> Bound | Refused:
         """Return what a call may cost, or why it must not go.
 
         Args:
             call: The call.
             cap: How many tokens it may have.
+            hold: What it is held to. Without a hard limit, it likely costs what it costs, nothing
+                is put into it but a cap, and it needs no price.
         """
         if not (call.route.billable and call.view.billable):
             return Bound()
+        strict = self.strict and hold == "hard"
         prefix, body = _inner(call)
         hosted = hosted_tools(body, call.route.provider)
         window = context_window(call.route.provider, call.named)
@@ -139,15 +145,21 @@ class Bounder:
             hosted=hosted,
             stored_tokens=call.stored_tokens,
         )
+        cap = cap or TokenCap()
         asked = _asked(call, prefix, body)
         if isinstance(asked, Refused):
-            return asked
-        output = decide(asked, prompt, self._writer(call, window), cap or TokenCap())
+            if hold != "none" or cap != TokenCap():
+                return asked
+            asked = None
+        output = decide(asked, prompt, self._writer(call, window, strict), cap)
         if isinstance(output, Refused):
             return output
-        return self._priced(call, body, prompt, output, hosted)
+        price = self._price(call, body, prompt, hosted, strict=strict) if hold != "none" else FREE
+        if isinstance(price, Refused):
+            return price
+        return _bound(call, prompt, output, hosted, price, strict=strict)
 
-    def _writer(self, call: Outgoing, window: int | None) -> Writer:
+    def _writer(self, call: Outgoing, window: int | None, strict: bool) -> Writer:
         return Writer(
             provider=call.route.provider,
             model=call.named,
@@ -157,51 +169,63 @@ class Bounder:
             window=window,
             default=self._default_output,
             editable=call.editable,
-            strict=self.strict,
+            strict=strict,
         )
 
-    def _priced(
-        self, call: Outgoing, body: Json, prompt: Prompt, output: Output, hosted: Hosted
-    ) -> Bound | Refused:
-        likely = -(-prompt.likely * 11 // 10)
-        read = prompt.most if self.strict else likely
-        price = self._price(call, body, read, hosted)
-        if isinstance(price, Refused):
-            return price
-        uses = hosted.uses if self.strict else min(hosted.uses, 1)
-        fees = price.request + uses * price.tool
-        if call.route.operation == "audio":
-            fees += call.size * MS_PER_BYTE * price.audio
-        sent = _rounded(read * price.input + fees) + ROUNDINGS
-        written = _rounded(output.tokens * price.output)
-        return Bound(
-            usd=min(sent + written, LARGEST) if sent + written > ROUNDINGS else 0,
-            tokens=min(likely + output.tokens, LARGEST),
-            input_tokens=read,
-            output_tokens=output.tokens,
-            choices=output.choices,
-            input_usd=sent,
-            output_rate=price.output,
-            put=output.put,
-            price_version=price.version,
-        )
-
-    def _price(self, call: Outgoing, body: Json, read: int, hosted: Hosted) -> Ceiling | Refused:
+    def _price(
+        self, call: Outgoing, body: Json, prompt: Prompt, hosted: Hosted, *, strict: bool
+    ) -> Ceiling | Refused:
         operation = call.route.operation
-        reach = _reach(call, body, read, hosted)
+        reach = _reach(call, body, _read(prompt, strict), hosted)
         models = tuple(_models(call, body))
-        if operation in _PRICED or not self.strict:
+        if operation in _PRICED or not strict:
             found = ceiling(self._book, call.route.provider, models, reach, at=call.at)
             if found is not None:
                 return found
-        if not self.strict:
-            return self._default_price or dearest(call.at.astimezone(UTC).date())
+        if not strict:
+            return self._default_price
         reason = f"no price is known of {call.named!r}" if models else "it names no model"
         if operation not in _PRICED:
             reason = f"calls for {operation!r} have no upper bound"
         return not_priced(
             provider=call.route.provider, model=call.named, operation=operation, reason=reason
         )
+
+
+def _default_price(config: CostCapsConfig) -> Ceiling:
+    """Return what a model without a price is held to cost; never nothing."""
+    if config.default_price is None:
+        return dearest()
+    return Ceiling(
+        input=_nano(config.default_price.input_per_million),
+        output=_nano(config.default_price.output_per_million),
+    )
+
+
+def _bound(
+    call: Outgoing, prompt: Prompt, output: Output, hosted: Hosted, price: Ceiling, *, strict: bool
+) -> Bound:
+    read = _read(prompt, strict)
+    uses = hosted.uses if strict else min(hosted.uses, 1)
+    fees = price.request + uses * price.tool + call.size * MS_PER_BYTE * price.audio
+    sent, written = _rounded(read * price.input + fees), _rounded(output.tokens * price.output)
+    sent += ROUNDINGS if sent or written else 0
+    return Bound(
+        usd=min(sent + written, LARGEST),
+        tokens=min(_read(prompt, strict=False) + output.tokens, LARGEST),
+        input_tokens=read,
+        output_tokens=output.tokens,
+        choices=output.choices,
+        input_usd=sent,
+        output_rate=price.output,
+        put=output.put,
+        price_version=price.version,
+    )
+
+
+def _read(prompt: Prompt, strict: bool) -> int:
+    """Return the tokens that a call is held to send: estimates are short for code, by a tenth."""
+    return prompt.most if strict else -(-prompt.likely * 11 // 10)
 
 
 def _inner(call: Outgoing) -> tuple[Place, Json]:
@@ -219,6 +243,8 @@ def _asked(call: Outgoing, prefix: Place, body: Json) -> Asked | Refused | None:
     if call.route.operation in SILENT or not isinstance(body, dict):
         return None
     how = spelling(call.route.dialect, call.route.provider, body)
+    if call.route.operation == "images":
+        how = PICTURES
     return read_asked(how, body, prefix, prompts=_prompts(call, body)) if how else None
 
 

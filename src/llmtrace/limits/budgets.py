@@ -16,6 +16,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from llmtrace.config.limits import BudgetCap, CostCapsConfig, OwnCaps, TokenCap
+from llmtrace.limits.bounds import Hold
 from llmtrace.limits.refusals import instant
 from llmtrace.limits.windows import Period, period
 from llmtrace.providers.money import nano_usd
@@ -140,6 +141,13 @@ class Budgets:
             if any(map(pattern.fullmatch, names)):
                 return name, entry
         return listed, None
+
+
+def hold_of(budgets: Sequence[Budget]) -> Hold:
+    """Return what a call is held to by its budgets."""
+    if any(budget.hard is not None for budget in budgets):
+        return "hard"
+    return "soft" if budgets else "none"
 
 
 def node_key(scope: str, name: str, window: str, within: Period) -> str:

@@ -7,8 +7,8 @@ tiers of input size up to a bound, over the classes of tokens that the request c
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
-from functools import lru_cache
+from datetime import datetime
+from functools import cache, lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -95,20 +95,28 @@ def ceiling(
     return _highest(known) if known and len(known) == len(found) else None
 
 
-@lru_cache(maxsize=8)
-def dearest(day: date) -> Ceiling:
+@cache
+def dearest() -> Ceiling:
     """Return the highest rates of all models in the shipped price lists that answer in text.
 
-    What a model without a price is held to cost, where it must not be free.
+    What a model without a price is held to cost, where it must not be free. Takes about 0.1 s
+    the first time.
     """
-    noon = datetime.combine(day, time(12), UTC)
     reach = Reach(input_tokens=LARGEST_INPUT, cache_writes=True, cache_writes_1h=True)
     found = (
-        _ceiling(rates_of(model.get_prices(noon), SHIPPED_VERSION), reach)
+        _ceiling(rates_of(prices, SHIPPED_VERSION), reach)
         for provider in providers().values()
         for model in provider.models
+        for prices in _prices(model)
     )
     return _highest([each for each in found if each is not None])
+
+
+def _prices(model: types.ModelInfo) -> list[types.ModelPrice]:
+    """Return the prices of a model at all times."""
+    if isinstance(model.prices, types.ModelPrice):
+        return [model.prices]
+    return [conditional.prices for conditional in model.prices]
 
 
 def context_window(provider: str, model: str) -> int | None:
