@@ -50,6 +50,7 @@ MOST_FINDINGS: Final = 8
 
 type OnEvent = Callable[[str, str], None]
 """Told of what is to be counted: a name and a label. May be called in any thread."""
+type Work = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ class GuardVerdict:
 
 
 NOTHING: Final = GuardVerdict()
+NOT_HELD: Final[tuple[Hold | None, float]] = (None, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,10 @@ class RunawayGuard:
     """Watches the agents of one worker. Safe to share between threads.
 
     ``tally`` is the ledger, so that all workers count together and a stop outlasts them, or a
-    ``MemoryTally`` where there is none. Where a ledger is out of reach nobody is stopped.
+    ``MemoryTally`` where there is none. Where a ledger is out of reach nobody is stopped anew.
+
+    ``later`` runs what asks the ledger. With one that runs it in another thread neither
+    ``observe`` nor ``after`` waits, but for the first call of an agent.
     """
 
     def __init__(
@@ -108,11 +113,13 @@ class RunawayGuard:
         tally: Tally,
         *,
         on_event: OnEvent = lambda _name, _label: None,
+        later: Callable[[Work], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._tally = tally
         self._on_event = on_event
+        self._later = later or (lambda work: work())
         self._clock = clock
         self._lock = threading.Lock()
         self._chains = Chains()
@@ -143,34 +150,45 @@ class RunawayGuard:
         return GuardVerdict(hold=hold, findings=findings)
 
     def held(self, tenant: str, agent: str) -> Hold | None:
-        """Return why an agent is stopped, None if it is not. Asks the ledger once a second."""
+        """Return why an agent is stopped, None if it is not, as known for a second at most."""
         if not self._settings.stops:
             return None
-        key, now = hold_key(tenant, agent), self._clock()
+        key = hold_key(tenant, agent)
         with self._lock:
             known = self._held.get(key)
-        if known is not None and now < known[1]:
-            return known[0]
+        if known is None:
+            self._ask(key)
+        elif self._clock() >= known[1]:
+            with self._lock:
+                self._held.put(key, (known[0], self._clock() + HELD_SECONDS))
+            self._later(lambda: self._ask(key))
+        with self._lock:
+            return self._held.get(key, NOT_HELD)[0]
+
+    def _ask(self, key: str) -> None:
         try:
             hold = self._tally.held([key]).get(key)
         except LedgerUnavailable:
             self._on_event("runaway", "unavailable")
-            hold = known[0] if known is not None else None
+            with self._lock:
+                hold = self._held.get(key, NOT_HELD)[0]
         with self._lock:
-            self._held.put(key, (hold, now + HELD_SECONDS))
-        return hold
+            self._held.put(key, (hold, self._clock() + HELD_SECONDS))
 
     # --- after a call -----------------------------------------------------------------------
 
     def after(self, trace: Trace) -> None:
-        """Count a call that has ended, by its END trace. May ask the ledger."""
+        """Count a call that has ended, by its END trace."""
         with self._lock:
             call = self._calls.pop(trace.trace_id, None)
+        if call is not None and _answered(trace):
+            self._later(lambda: self._guarded(lambda: self._count(call, trace)))
+        if trace.cost_nano_usd:
+            self._later(lambda: self._guarded(lambda: self._spend(trace)))
+
+    def _guarded(self, count: Work) -> None:
         try:
-            if call is not None and _answered(trace):
-                self._count(call, trace)
-            if trace.cost_nano_usd:
-                self._spend(trace.tenant, trace.agent, trace.cost_nano_usd)
+            count()
         except LedgerUnavailable:
             self._on_event("runaway", "unavailable")
         except LedgerFull as error:
@@ -244,12 +262,13 @@ class RunawayGuard:
         window = self._settings.window_seconds
         return self._tally.bump(f"runaway|{_short(key)}", by=by, window_seconds=window)
 
-    def _spend(self, tenant: str, agent: str, nano_usd: int) -> None:
+    def _spend(self, trace: Trace) -> None:
         """Add to what an agent spends, and weigh it against what it mostly does."""
-        settings, key, now = self._settings, hold_key(tenant, agent), self._clock()
+        settings, now = self._settings, self._clock()
+        key = hold_key(trace.tenant, trace.agent)
         with self._lock:
             spending = self._spending.get(key) or _Spending(since=now - FLUSH_SECONDS)
-            spending.pending += nano_usd
+            spending.pending += trace.cost_nano_usd or 0
             self._spending.put(key, spending)
             late = now - spending.since >= FLUSH_SECONDS
             if not late and spending.pending * 20 < settings.velocity_least:
@@ -264,7 +283,7 @@ class RunawayGuard:
         hard = max(settings.velocity_least, int(settings.velocity_factor * norm))
         soft = max(settings.velocity_least, int(settings.velocity_factor * norm / 2))
         self._weigh(
-            CallFacts(id="", tenant=tenant, agent=agent),
+            CallFacts(id="", tenant=trace.tenant, agent=trace.agent),
             _Reached(SPENDING, spent, by, min(soft, hard - 1), hard),
             f"it spent {_cents(spent)} within {self._window}, and mostly spends {_cents(norm)}",
         )
@@ -295,8 +314,9 @@ class RunawayGuard:
             facts.agent,
         )
         self._tell(facts, reached.kind, Severity.HIGH, Verdict.BLOCK)
+        hold = Hold(key=key, reason=reason, since=self._tally.now(), until=until)
         with self._lock:
-            self._held.pop(key, None)
+            self._held.put(key, (hold, self._clock() + HELD_SECONDS))
 
     def _tell(self, facts: CallFacts, kind: str, severity: Severity, verdict: Verdict) -> None:
         """Keep a finding for the agent's next call: this one's trace is written by now."""
