@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from llmtrace.config import Config, load, render
 from llmtrace.config.detection import PolicyRule
 from llmtrace.config.loading import leaves, variable
-from llmtrace.config.models import CustomModel
+from llmtrace.config.prices import CustomModel
 from llmtrace.config.render import WIDTH
 
 ROOT = Path(__file__).parents[2]

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from llmtrace.config.auth import AuthConfig
 from llmtrace.config.detection import (
     PiiConfig,
     PolicyConfig,
@@ -14,6 +15,7 @@ from llmtrace.config.detection import (
     StreamingAnalysisConfig,
 )
 from llmtrace.config.limits import CostCapsConfig, RateLimitingConfig, RunawayConfig
+from llmtrace.config.prices import CostConfig
 from llmtrace.config.section import ListenAddress, Network, Section, clash
 
 KIB = 1024
@@ -185,35 +187,6 @@ class AuditConfig(Section):
     unrecorded, and counts it."""
 
 
-class CustomModel(Section):
-    """Prices of a model of one's own, in USD per million tokens."""
-
-    input_per_million: Annotated[float, Field(ge=0, le=1e6)]
-    """Input tokens."""
-
-    output_per_million: Annotated[float, Field(ge=0, le=1e6)]
-    """Output tokens."""
-
-    cache_read_per_million: Annotated[float, Field(ge=0, le=1e6)] | None = None
-    """Input tokens read from a cache. Default: as input."""
-
-    cache_write_per_million: Annotated[float, Field(ge=0, le=1e6)] | None = None
-    """Input tokens written to a cache. Default: as input."""
-
-
-class CostConfig(Section):
-    """What calls cost (``cost_estimation``)."""
-
-    enabled: bool = True
-    """Whether calls are priced."""
-
-    pricing_file: Path | None = None
-    """YAML or JSON: model → prices as in ``custom_models``. Read again on SIGHUP."""
-
-    custom_models: dict[str, CustomModel] = {}
-    """Prices that replace or add to the shipped ones, by model name."""
-
-
 class LoggingConfig(Section):
     """What the gateway says of itself (``logging``). Never a prompt, never a key."""
 
@@ -265,6 +238,7 @@ class Config(Section):
     reverse: ReverseConfig = ReverseConfig()
     api: ApiConfig = ApiConfig()
     identity: IdentityConfig = IdentityConfig()
+    auth: AuthConfig = AuthConfig()
     policy: PolicyConfig = PolicyConfig()
     security_analysis: SecurityAnalysisConfig = SecurityAnalysisConfig()
     pii: PiiConfig = PiiConfig()
