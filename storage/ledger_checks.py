@@ -10,6 +10,7 @@ LARGEST: Final = 2**53 - 1
 
 MAX_KEY: Final = 300
 MAX_TENANT: Final = 200
+MAX_REASON: Final = 500
 MAX_SECONDS: Final = 366 * 86_400
 
 
@@ -66,3 +67,8 @@ def check_seconds(seconds: float) -> None:
     """Refuse what is no time to wait or to count in: 0, NaN, years. Raises: ValueError."""
     if not 0 < seconds <= MAX_SECONDS:
         raise ValueError(f"{seconds!r} seconds, expected more than 0 and at most {MAX_SECONDS}")
+
+
+def kept_reason(reason: str) -> str:
+    """Return as much of a text as is kept, as any store can hold it."""
+    return reason[:MAX_REASON].encode(errors="replace").decode()

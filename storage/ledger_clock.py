@@ -52,3 +52,31 @@ class SteadyClock:
                 self._seen = max(self._seen, seen)
             return seen
         return now
+
+
+class ServerClock:
+    """The clock of a server, as told with each of its answers; the system's until the first."""
+
+    def __init__(self, clock: Clock = system_clock) -> None:
+        self._clock = clock
+        self._behind: int | None = None
+        self.seen = 0
+        """The latest that the server has told."""
+
+    @property
+    def told(self) -> bool:
+        """Whether the server has answered yet."""
+        return self._behind is not None
+
+    def observe(self, told: int) -> None:
+        """Take the time from an answer that has just come."""
+        self._behind = told - _steady()
+        self.seen = told
+
+    def __call__(self) -> int:
+        """Return microseconds since 1970, UTC."""
+        return self._clock() if self._behind is None else _steady() + self._behind
+
+
+def _steady() -> int:
+    return time.monotonic_ns() // 1000

@@ -12,6 +12,7 @@ from llmtrace.storage.ledger import (
     Pace,
     PaceState,
     SettlementKind,
+    Standing,
     State,
 )
 
@@ -37,6 +38,22 @@ def denial(
 def pace_states(paces: Sequence[Pace], held: Sequence[int]) -> tuple[PaceState, ...]:
     """Return what is left of paces that are empty in so many nanoseconds."""
     return tuple(map(_pace_state, paces, held))
+
+
+def standings_of(asked: Admission, sums: Sequence[tuple[int, int]]) -> tuple[Standing, ...]:
+    """Return how the nodes of a call stand with so much spent and reserved."""
+    return tuple(
+        Standing(
+            key=node.key,
+            tenant=asked.tenant,
+            unit=node.unit,
+            spent=spent,
+            reserved=reserved,
+            limit=node.limit,
+            ends=node.ends,
+        )
+        for node, (spent, reserved) in zip(asked.nodes, sums, strict=True)
+    )
 
 
 def drained(held: int, since: int, now: int) -> int:

@@ -25,7 +25,7 @@ from llmtrace.storage.ledger import (
     Settlement,
     Standing,
 )
-from llmtrace.storage.ledger_checks import check_amount, check_key, check_seconds
+from llmtrace.storage.ledger_checks import check_amount, check_key, check_seconds, kept_reason
 from llmtrace.storage.ledger_clock import Clock, SteadyClock, system_clock
 from llmtrace.storage.sqlite_ledger_prune import Pruner
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
@@ -33,8 +33,6 @@ from llmtrace.storage.sqlite_values import time_in, time_out
 
 TIMEOUT_SECONDS: Final = 2.0
 """How long a call waits for other workers."""
-
-MAX_REASON: Final = 500
 
 _TICK: Final = 1_000_000
 """The time that others see is written once a second, in microseconds."""
@@ -154,9 +152,8 @@ class SqliteLedger:
     def hold(self, key: str, reason: str, *, until: datetime | None = None) -> None:
         """Stop something. Raises: LedgerFull."""
         check_key(key)
-        shown = reason[:MAX_REASON].encode(errors="replace").decode()
         with self._writing() as (db, now):
-            marks.hold(db, key, shown, until, now)
+            marks.hold(db, key, kept_reason(reason), until, now)
 
     def release(self, key: str) -> bool:
         """Let it go on; return whether it was held."""

@@ -20,10 +20,9 @@ from llmtrace.storage.ledger import (
     Node,
     Settled,
     Settlement,
-    Standing,
     State,
 )
-from llmtrace.storage.ledger_sums import charge, denial, drained, pace_states, stands
+from llmtrace.storage.ledger_sums import charge, denial, drained, pace_states, standings_of, stands
 from llmtrace.storage.sqlite_values import time_in, time_out
 
 _KEEP: Final = {
@@ -74,14 +73,11 @@ def admit(db: Connection, asked: Admission, now: int) -> Admitted | Denied:
         if denied is not None:
             return denied
         sums, held = _reserve(db, asked, sums, held, now)
-    standings = (
-        _standing(asked.tenant, node, *pair) for node, pair in zip(asked.nodes, sums, strict=True)
-    )
     return Admitted(
         id=asked.id,
         duplicate=known is not None,
         state=State.OPEN if known is None else State(known[0]),
-        standings=tuple(standings),
+        standings=standings_of(asked, sums),
         paces=pace_states(asked.paces, held),
     )
 
@@ -211,15 +207,3 @@ def _write_pace(db: Connection, tenant: str, key: str, held: int, now: int) -> N
 
 def _ends(node: Node) -> int | None:
     return None if node.ends is None else time_in(node.ends)
-
-
-def _standing(tenant: str, node: Node, spent: int, reserved: int) -> Standing:
-    return Standing(
-        key=node.key,
-        tenant=tenant,
-        unit=node.unit,
-        spent=spent,
-        reserved=reserved,
-        limit=node.limit,
-        ends=node.ends,
-    )

@@ -13,7 +13,7 @@ DELETE FROM ledger_calls WHERE (tenant, id) IN (
 _REST: Final = (
     """
     DELETE FROM ledger_nodes WHERE (tenant, key) IN (
-        SELECT tenant, key FROM ledger_nodes WHERE ends <= ? - {grace} AND reserved = 0
+        SELECT tenant, key FROM ledger_nodes WHERE ends <= ? - {grace}
         ORDER BY ends LIMIT {most}
     )
     """,

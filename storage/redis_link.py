@@ -1,0 +1,205 @@
+"""The way to Redis: short timeouts, scripts by their hash, failures that say what to do."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Final
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+
+from llmtrace.storage.base import StorageError
+from llmtrace.storage.ledger import LedgerUnavailable
+from llmtrace.storage.ledger_clock import Clock, ServerClock, SteadyClock, system_clock
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS: Final = 0.05
+"""How long a call waits for Redis: for a connection, and for an answer."""
+
+LIST_SECONDS: Final = 2.0
+"""The same for lists, which no call to a provider waits for."""
+
+_REMEDIES: Final[Sequence[tuple[type[Exception], str]]] = (
+    (AuthenticationError, "check the name and password in the URL"),
+    (BusyLoadingError, "it is still reading its file; it answers soon"),
+    (TimeoutError, "it takes too long to answer; look at its load and at the way there"),
+    (ConnectionError, "it cannot be reached; start it, or check the address"),
+    (OSError, "it cannot be reached; start it, or check the address"),
+)
+_CODES: Final[Mapping[str, str]] = {
+    "OOM": "its memory is full; raise maxmemory",
+    "READONLY": "it is a replica; set the address of the primary",
+    "MISCONF": "it cannot write its file; look at its disk",
+    "NOAUTH": "check the name and password in the URL",
+    "WRONGPASS": "check the name and password in the URL",
+    "NOPERM": "its user may not do this; allow it all commands on the keys of the prefix",
+    "LOADING": "it is still reading its file; it answers soon",
+    "CLUSTERDOWN": "its cluster is down",
+    "MOVED": "it is part of a cluster; set the address of a proxy, or of a Redis without cluster",
+    "BUSY": "a script of someone else blocks it",
+}
+
+
+class Unsuitable(StorageError):
+    """Redis may forget what was spent. The message says which setting to change."""
+
+
+class RedisLink:
+    """Runs scripts on one Redis. Safe to share between threads and with forked processes.
+
+    ``url`` is ``redis://[USER:PASSWORD@]HOST:PORT/DB``, ``rediss://…`` or ``unix://PATH``. With
+    ``clock`` the scripts go by it instead of the time of the server.
+
+    Raises:
+        ValueError: The URL is none.
+        Unsuitable: Redis answers, and evicts keys when its memory is full.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float = TIMEOUT_SECONDS, clock: Clock | None = None
+    ) -> None:
+        try:
+            self._fast = _client(url, timeout)
+            self._slow = _client(url, max(timeout, LIST_SECONDS))
+        except (ValueError, TypeError, AttributeError):
+            raise ValueError(
+                "no URL of a Redis; expected redis://[USER:PASSWORD@]HOST:PORT/DB, rediss://… or "
+                "unix://PATH"
+            ) from None
+        self.name = _name(self._fast)
+        self._timeout = timeout
+        self._given = None if clock is None else SteadyClock(clock)
+        self._server = ServerClock(system_clock)
+        self._steady = SteadyClock(self._server)
+        self._checked = False
+        self._closed = False
+        try:
+            self._check()
+        except LedgerUnavailable as error:
+            logger.warning("%s; going on without it", error)
+
+    def now(self) -> int:
+        """Return the time of the server in microseconds, without asking it."""
+        if self._given is not None:
+            return self._given.read()
+        return self._steady.read() if self._server.told else self._server()
+
+    def run(
+        self, script: str, keys: Sequence[str], *args: str | bytes | int, slow: bool = False
+    ) -> tuple[int, list[Any]]:
+        """Run a script; return its time and the rest of its answer.
+
+        Raises:
+            LedgerUnavailable: It failed, or nobody knows whether it ran.
+        """
+        if not self._checked:
+            self._check()
+        given = "" if self._given is None else str(self._given.read())
+        values = (*keys, given, self._server.seen, *args)
+        with self._translated():
+            now, *rest = _evaluate(self._slow if slow else self._fast, script, len(keys), values)
+        if self._given is None:
+            self._server.observe(int(now))
+        return int(now), rest
+
+    def ask(self, what: Callable[["Redis"], Any]) -> Any:
+        """Ask for something that no call to a provider waits for. Raises: LedgerUnavailable."""
+        if not self._checked:
+            self._check()
+        with self._translated():
+            return what(self._slow)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._closed = True
+        self._fast.close()
+        self._slow.close()
+
+    def _check(self) -> None:
+        """Refuse a Redis that evicts: that would set budgets back to nothing."""
+        with self._translated():
+            info = self._slow.info()
+            seconds, microseconds = self._slow.time()
+        policy = info.get("maxmemory_policy", "unknown")
+        if policy != "noeviction":
+            raise Unsuitable(
+                f"{self.name}: maxmemory-policy is {policy!r}, expected 'noeviction', or it may "
+                "forget what was spent; set it in redis.conf or by CONFIG SET"
+            )
+        if not info.get("aof_enabled"):
+            logger.warning(
+                "%s: appendonly is off: after a restart spending is known from the traces only",
+                self.name,
+            )
+        if self._given is None:
+            self._server.observe(int(seconds) * 1_000_000 + int(microseconds))
+        self._checked = True
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        if self._closed:
+            raise LedgerUnavailable(f"{self.name}: the ledger is closed")
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            self._checked = False  # it may be another server, or have other settings, next time
+            raise LedgerUnavailable(f"{self.name}: {_remedy(error)}") from None
+
+
+def _client(url: str, timeout: float) -> "Redis":
+    client = Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        decode_responses=True,
+        protocol=2,
+        # a connection that went stale since the last call is made anew once; no waiting
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+    )
+    pool = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)  # refuses options it does not know
+    return client
+
+
+def _name(client: "Redis") -> str:
+    known = client.connection_pool.connection_kwargs
+    place = known.get("path") or f"{known.get('host', 'localhost')}:{known.get('port', 6379)}"
+    return f"redis at {place}, database {known.get('db', 0)}"
+
+
+def _evaluate(client: "Redis", script: str, keys: int, values: Sequence[str | bytes | int]) -> Any:
+    try:
+        return client.evalsha(_sha(script), keys, *values)
+    except NoScriptError:
+        return client.eval(script, keys, *values)  # which also keeps it for the next time
+
+
+@cache
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def _remedy(error: Exception) -> str:
+    """Return what failed and what to do; never the text of the error, which may quote a key."""
+    if isinstance(error, ResponseError):
+        code = str(error).partition(" ")[0]
+        if code in _CODES:
+            return f"{_CODES[code]} ({code})"
+    kind = type(error).__name__
+    for known, remedy in _REMEDIES:
+        if isinstance(error, known):
+            return f"{remedy} ({kind})"
+    return f"the script failed ({kind}); expected Redis 6 or later"
