@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 5.0
 """How often a file of prices is looked at."""
 
+LAST_GOOD: Final = "pricing_file.last_good"
+"""The name of the copy in the home folder."""
+
 type _Stamp = tuple[int, int, int]
 
 

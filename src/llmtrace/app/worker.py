@@ -32,7 +32,7 @@ from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
 from llmtrace.app.enforcement import enforcement_of
 from llmtrace.app.limits import admissions_of, desk_of, is_limited, ledger_of, owner_of
-from llmtrace.app.prices import price_book
+from llmtrace.app.prices import LAST_GOOD, price_book, watch_prices
 from llmtrace.app.settings import Settings
 from llmtrace.config.section import parse_address
 from llmtrace.environment.tlsfailures import TlsFailure, read_failures
@@ -281,7 +281,8 @@ def master_of(
 
 async def serve(settings: Settings, ports: Ports, name: str) -> None:
     """Serve until SIGTERM or SIGINT, then let calls end."""
-    counters, prices = Counters(), price_book(settings.config)
+    last_good = settings.home.path / LAST_GOOD
+    counters, prices = Counters(), price_book(settings.config, last_good=last_good)
     journal = journal_of(settings, name)
     desk = admissions = None
     if is_limited(settings):
@@ -309,6 +310,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     sys.stdout.write(json.dumps({"ready": [f"{b.host}:{b.port}" for b in bound]}) + "\n")
     sys.stdout.flush()
     telling = asyncio.create_task(_tell(counters, policy.ledger))
+    watching = asyncio.create_task(watch_prices(settings.config, prices, last_good=last_good))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
@@ -316,6 +318,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
         logger.info("drained" if clean else "cut what did not end in time")
     stopping.cancel()
     telling.cancel()
+    watching.cancel()
     await running
     if desk is not None and not await desk.close():
         logger.warning("budgets: the rest is settled by the recorder")
