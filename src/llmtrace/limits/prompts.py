@@ -73,7 +73,8 @@ _HOSTED: Final[Mapping[str, str]] = {
 their names among ``rates.TOOLS``; empty where there is no fee."""
 _SEARCHING: Final = ("web_search_options", "search_parameters", "plugins", "web_search")
 """Members of a chat that let it search."""
-_ALWAYS_SEARCHING: Final = frozenset({"perplexity"})
+_ALWAYS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {"perplexity": (("web_search", 1),)}
+"""Providers that search in every call, and how often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,7 @@ def hosted_tools(body: Json, provider: str) -> Hosted:
     fields = as_dict(body)
     kinds: list[str] = []
     uses = 0
-    for kind, most in _offered(fields):
+    for kind, most in (*_offered(fields), *_ALWAYS.get(provider, ())):
         kinds.append(kind)
         uses += most
     if not kinds:
