@@ -40,6 +40,8 @@ LARGEST: Final = 2**53 - 1
 FREE: Final = Ceiling(input=0, output=0)
 ROUNDINGS: Final = 16
 """Classes of usage that a call is priced by; each is rounded up by less than a nano-USD."""
+PUT_BYTES: Final = 64
+"""What a limit that is put in adds to a body, at most."""
 MS_PER_BYTE: Final = 2
 """Sound has 500 bytes a second at least: 4 kbit/s, less than any codec for speech."""
 _WRAPPERS: Final = ("request", "generateContentRequest", "generate_content_request")
@@ -133,24 +135,24 @@ class Bounder:
             return Bound()
         strict = self.strict and hold == "hard"
         prefix, body = _inner(call)
-        hosted = hosted_tools(body, call.route.provider)
-        window = context_window(call.route.provider, call.named)
-        prompt = measure(
-            call.view,
-            body,
-            size=call.size,
-            provider=call.route.provider,
-            dialect=call.route.dialect,
-            window=window or LARGEST_INPUT,
-            hosted=hosted,
-            stored_tokens=call.stored_tokens,
-        )
         cap = cap or TokenCap()
         asked = _asked(call, prefix, body)
         if isinstance(asked, Refused):
             if hold != "none" or cap != TokenCap():
                 return asked
             asked = None
+        hosted = hosted_tools(body, call.route.provider)
+        window = context_window(call.route.provider, call.named)
+        prompt = measure(
+            call.view,
+            body,
+            size=call.size + (0 if asked and asked.limit is not None else PUT_BYTES),
+            provider=call.route.provider,
+            dialect=call.route.dialect,
+            window=window or LARGEST_INPUT,
+            hosted=hosted,
+            stored_tokens=call.stored_tokens,
+        )
         output = decide(asked, prompt, self._writer(call, window, strict), cap)
         if isinstance(output, Refused):
             return output

@@ -1,0 +1,345 @@
+"""What calls may cost: never less than they do, in strict mode, and never nothing."""
+
+import json
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmtrace.config import Config
+from llmtrace.config.limits import TokenCap
+from llmtrace.domain.usage import Usage
+from llmtrace.limits.bounds import LARGEST, Bound, Bounder, Hold, Outgoing
+from llmtrace.limits.refusals import Refused
+from llmtrace.providers.base import Route
+from llmtrace.providers.ceilings import dearest
+from llmtrace.providers.editing import put_member
+from llmtrace.providers.pricing import PriceBook
+from llmtrace.providers.registry import DIALECTS, GENERIC
+
+AT = datetime(2026, 11, 21, tzinfo=UTC)
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+@cache
+def book() -> PriceBook:
+    return PriceBook(custom_models={"plain": {"input_per_million": 1, "output_per_million": 10}})
+
+
+@cache
+def bounder(mode: str, default_price: bool = False) -> Bounder:
+    caps: dict[str, Any] = {"mode": mode}
+    if default_price:
+        caps["default_price"] = {"input_per_million": 2, "output_per_million": 3}
+    return Bounder(Config.model_validate({"cost_caps": caps}).cost_caps, book())
+
+
+def call(
+    body: Any,
+    dialect: str = "openai.chat",
+    provider: str = "openai",
+    operation: str = "chat",
+    model: str = "",
+    billable: bool = True,
+    **given: Any,
+) -> Outgoing:
+    route = Route(
+        provider=provider, dialect=dialect, operation=operation, model=model, billable=billable
+    )
+    reads = DIALECTS[dialect] if dialect else GENERIC
+    return Outgoing(
+        route=route,
+        view=reads.request(body, route),
+        body=body,
+        size=len(json.dumps(body).encode()),
+        at=AT,
+        **given,
+    )
+
+
+def bound(outgoing: Outgoing, mode: str = "strict", **given: Any) -> Bound:
+    found = bounder(mode).bound(outgoing, **given)
+    assert isinstance(found, Bound), found
+    return found
+
+
+def refusal(outgoing: Outgoing, mode: str = "strict", **given: Any) -> Refused:
+    found = bounder(mode).bound(outgoing, **given)
+    assert isinstance(found, Refused), found
+    return found
+
+
+def chat(**fields: Any) -> dict[str, Any]:
+    return {"model": "plain", "messages": HELLO, **fields}
+
+
+def test_strict_counts_bytes_and_all_that_may_be_written() -> None:
+    body = chat(max_tokens=100)
+    found = bound(call(body))
+    assert found.input_tokens == len(json.dumps(body)) + 1024
+    assert found.usd == found.input_tokens * 1_000 + 100 * 10_000 + 16
+    assert (found.output_tokens, found.put) == (100, None)
+
+
+def test_an_estimate_counts_what_is_likely() -> None:
+    found = bound(call(chat(max_tokens=100, messages=[{"content": "x" * 4000}])), "estimate")
+    assert found.input_tokens == 1100
+    assert found.usd == 1100 * 1_000 + 100 * 10_000 + 16
+    assert found.tokens == 1200
+
+
+def test_all_answers_count() -> None:
+    assert bound(call(chat(max_tokens=100, n=128))).output_tokens == 12_800
+    huge = bound(call(chat(max_tokens=2**53 - 1, n=2**20)))
+    assert huge.usd <= LARGEST
+    assert huge.tokens <= LARGEST
+
+
+def test_a_call_without_a_limit_is_given_one_that_its_provider_keeps_to() -> None:
+    body: Any = {"model": "gpt-4o", "messages": HELLO}
+    found = bound(call(body))
+    assert found.put == (("max_completion_tokens",), 16_384)
+    edited = json.loads(put_member(json.dumps(body).encode(), body, *found.put))
+    again = bound(call(edited))
+    assert (again.put, again.output_tokens) == (None, found.output_tokens)
+
+
+def test_a_wrapped_request_is_given_it_inside() -> None:
+    body = {"model": "gemini-2.5-flash", "request": {"contents": [{"parts": [{"text": "hi"}]}]}}
+    found = bound(call(body, "gemini.generate", "gemini"))
+    assert found.put == (("request", "generationConfig", "maxOutputTokens"), 65_535)
+
+
+@pytest.mark.parametrize(
+    "value", [-1, 1e308, "10", True, 2**63, float("nan"), [10]], ids=lambda value: repr(value)[:20]
+)
+@pytest.mark.parametrize("mode", ["strict", "estimate"])
+@pytest.mark.parametrize("hold", ["hard", "soft"])
+def test_no_number_of_tokens_is_free(mode: str, hold: Hold, value: Any) -> None:
+    found = refusal(call(chat(max_tokens=value)), mode, hold=hold)
+    assert (found.status, found.code) == (400, "bad_token_cap")
+
+
+def test_without_any_limit_the_provider_answers_for_its_numbers() -> None:
+    assert bound(call(chat(max_tokens="10")), hold="none").usd == 0
+    cap = TokenCap(max_completion_tokens=5)
+    assert refusal(call(chat(max_tokens="10")), cap=cap, hold="none").code == "bad_token_cap"
+
+
+def test_a_model_without_a_price_is_refused_where_the_bound_must_hold() -> None:
+    found = refusal(call(chat(model="nobody-knows", max_tokens=10)))
+    assert (found.status, found.code) == (403, "model_not_priced")
+    assert "no price is known of 'nobody-knows'" in found.message
+    assert "names no model" in refusal(call({"messages": HELLO})).message
+
+
+def test_a_model_without_a_price_is_not_free_in_an_estimate() -> None:
+    unpriced = call(chat(model="nobody-knows", max_tokens=1_000_000))
+    dear = bound(unpriced, "estimate")
+    assert dear.usd >= dearest().output
+    assert dear.price_version == dearest().version
+    own = bounder("estimate", default_price=True).bound(unpriced)
+    assert isinstance(own, Bound)
+    assert own.usd >= 3 * 10**9
+
+
+def test_a_soft_limit_needs_no_price_and_changes_nothing() -> None:
+    found = bound(call(chat(model="nobody-knows")), hold="soft")
+    assert found.usd > 0
+    assert found.put is None
+
+
+def test_a_rate_alone_needs_no_price() -> None:
+    found = bound(call(chat(model="nobody-knows", max_tokens=100)), hold="none")
+    assert (found.usd, found.output_tokens) == (0, 100)
+    assert found.tokens >= 100
+
+
+def test_what_is_free_is_free() -> None:
+    tokens = call(
+        {"messages": HELLO}, "anthropic.messages", "anthropic", "count_tokens", billable=False
+    )
+    assert bound(tokens) == Bound()
+    assert bound(call({"generate": False, "input": "x"}, "openai.responses")) == Bound()
+
+
+def test_a_token_cap_is_put_in_where_nothing_else_holds_the_call() -> None:
+    cap = TokenCap(max_completion_tokens=50)
+    found = bound(call(chat()), cap=cap, hold="none")
+    assert found.put == (("max_completion_tokens",), 50)
+    assert refusal(call(chat(max_tokens=51)), cap=cap).code == "token_cap_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("operation", "body"),
+    [
+        ("embeddings", {"model": "text-embedding-3-small", "input": ["hello", "world"]}),
+        ("embeddings", {"model": "text-embedding-3-small", "input": [[1, 2, 3]]}),
+    ],
+)
+def test_embeddings_cost_what_they_read(operation: str, body: Any) -> None:
+    found = bound(call(body, "openai.embeddings", operation=operation))
+    assert found.output_tokens == 0
+    assert found.usd > 0
+
+
+def test_pictures_have_a_price_where_they_have_tokens() -> None:
+    body = {"model": "gpt-image-1", "prompt": "a cat", "n": 3}
+    found = bound(call(body, "", operation="images", model="gpt-image-1"))
+    assert found.output_tokens == 3 * 16_384
+    assert found.usd > 3 * 16_384 * 40_000
+    unpriced = call({"model": "dall-e-3"}, "", operation="images", model="dall-e-3")
+    assert refusal(unpriced).code == "model_not_priced"
+
+
+def test_sound_has_a_price_by_its_length() -> None:
+    spoken = Outgoing(
+        route=Route(provider="openai", dialect="", operation="audio", model="whisper-1"),
+        view=GENERIC.request(None, Route(provider="openai", dialect="", operation="audio")),
+        body=None,
+        size=1_000_000,
+        at=AT,
+        model="whisper-1",
+    )
+    hour = 360_000_000  # nano-USD
+    assert bound(spoken).usd >= hour * 2000 // 3600  # at 4 kbit/s
+
+
+@pytest.mark.parametrize("operation", ["realtime", "batch", "other", "files"])
+def test_what_has_no_bound_is_refused_or_held_to_its_model_s_price(operation: str) -> None:
+    outgoing = call({"model": "gpt-4o"}, "", operation=operation, model="gpt-4o")
+    found = refusal(outgoing)
+    assert found.code == "model_not_priced"
+    assert operation in found.message
+    assert bound(outgoing, "estimate").usd > 0
+
+
+def test_a_write_to_a_cache_costs_more() -> None:
+    def sent(**mark: Any) -> int:
+        content = [{"type": "text", "text": "x" * 9000, **mark}]
+        body = {
+            "model": "claude-sonnet-4-5",
+            "max_tokens": 1,
+            "messages": [{"role": "user", "content": content}],
+        }
+        return bound(call(body, "anthropic.messages", "anthropic")).usd
+
+    plain = sent()
+    short = sent(cache_control={"type": "ephemeral"})
+    long = sent(cache_control={"type": "ephemeral", "ttl": "1h"})
+    assert plain < short < long
+
+
+def test_any_model_of_a_list_may_answer() -> None:
+    body = chat(model="openai/gpt-4o-mini", models=["openai/o1-pro"], max_tokens=1000)
+    one = chat(model="openai/gpt-4o-mini", max_tokens=1000)
+    assert (
+        bound(call(body, provider="openrouter")).usd > bound(call(one, provider="openrouter")).usd
+    )
+
+
+def test_a_signed_call_is_not_changed() -> None:
+    body = {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}
+    model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+    signed = call(body, "bedrock.converse", "bedrock", model=model, editable=False)
+    found = bound(signed)
+    assert (found.put, found.output_tokens) == (None, 64_000)
+
+
+def test_sound_and_pictures_that_come_out_are_dearer() -> None:
+    def written(**fields: Any) -> int:
+        return bound(call(chat(model="gpt-4o-audio-preview", max_tokens=10, **fields))).output_rate
+
+    assert written() == written(modalities=["text", "audio"]) > 10 * 10**9
+
+
+@pytest.mark.parametrize("tier", ["priority", {"type": "priority"}])
+def test_a_dearer_tier_is_reserved_for(tier: Any) -> None:
+    usual = bound(call(chat(model="gpt-5.6-sol", max_tokens=10)))
+    dearer = bound(call(chat(model="gpt-5.6-sol", max_tokens=10, service_tier=tier)))
+    assert dearer.output_rate == 2 * usual.output_rate
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    room=st.integers(-(10**9), 10**12),
+    choices=st.integers(1, 100),
+    price=st.sampled_from(["plain", "gpt-4o", "o1-pro"]),
+)
+def test_as_many_tokens_as_fit_do_fit(room: int, choices: int, price: str) -> None:
+    found = bound(call(chat(model=price, n=choices)))
+    fits = found.fitting_output(room)
+    assert fits is not None
+    smaller = bound(call(chat(model=price, n=choices, max_tokens=max(fits, 1))))
+    assert not fits or smaller.usd <= room
+
+
+SPOKEN = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    dialect=st.sampled_from(
+        [
+            ("openai.chat", "openai", "gpt-5.6-sol"),
+            ("openai.responses", "openai", "gpt-4o"),
+            ("anthropic.messages", "anthropic", "claude-opus-4-6"),
+            ("gemini.generate", "gemini", "gemini-2.5-pro"),
+            ("bedrock.converse", "bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+            ("cohere.chat", "cohere", "command-a"),
+        ]
+    ),
+    texts=st.lists(SPOKEN, min_size=1, max_size=4),
+    limit=st.none() | st.integers(1, 100_000),
+    share=st.floats(0, 1),
+    cached=st.floats(0, 1),
+    marked=st.booleans(),
+)
+def test_no_call_costs_more_than_its_strict_bound(
+    dialect: tuple[str, str, str],
+    texts: list[str],
+    limit: int | None,
+    share: float,
+    cached: float,
+    marked: bool,
+) -> None:
+    name, provider, model = dialect
+    body = _request(name, model, texts, limit, marked)
+    found = bound(call(body, name, provider, model=model))
+    tokens = sum(len(text.encode()) + 10 for text in texts)  # one a byte, and what is around
+    written = int(found.output_tokens * share)
+    usage = Usage(
+        input_tokens=tokens,
+        output_tokens=written,
+        cache_read_tokens=0 if marked else int(tokens * cached),
+        cache_write_5m_tokens=int(tokens * cached) if marked else 0,
+        reasoning_tokens=written // 2,
+    )
+    cost = book().price(provider, model, usage, at=AT)
+    assert cost is not None
+    assert cost.nano_usd <= found.usd
+
+
+def _request(dialect: str, model: str, texts: list[str], limit: int | None, marked: bool) -> Any:
+    if dialect == "gemini.generate":
+        config = {} if limit is None else {"generationConfig": {"maxOutputTokens": limit}}
+        return {"contents": [{"role": "user", "parts": [{"text": t}]} for t in texts], **config}
+    if dialect == "bedrock.converse":
+        config = {} if limit is None else {"inferenceConfig": {"maxTokens": limit}}
+        mark = [{"cachePoint": {"type": "default"}}] if marked else []
+        content: list[Any] = [[{"text": text}, *mark] for text in texts]
+        return {"messages": [{"role": "user", "content": blocks} for blocks in content], **config}
+    if dialect == "openai.responses":
+        field = {} if limit is None else {"max_output_tokens": limit}
+        return {"model": model, "input": [{"role": "user", "content": t} for t in texts], **field}
+    field = {} if limit is None else {"max_tokens": limit}
+    control = {"cache_control": {"type": "ephemeral"}} if marked else {}
+    blocks = [{"type": "text", "text": text, **control} for text in texts]
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": [block]} for block in blocks],
+        **field,
+    }
