@@ -1,19 +1,26 @@
 """Agents that are stopped: under which key a ledger has them, and what their clients are told."""
 
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from llmtrace.limits.loops import digest_of
 from llmtrace.limits.refusals import NO_RETRY, Refused, instant, whole_seconds
 from llmtrace.storage.ledger import Hold
+from llmtrace.storage.ledger_checks import MAX_KEY
 
 ON_HOLD: Final = "agent_on_hold"
 
 
 def hold_key(tenant: str, agent: str) -> str:
     """Return the key under which an agent is held in a ledger."""
-    key = f"agent|{quote(tenant[:200], safe=':._/-')}|{quote(agent[:200], safe=':._/-')}"
-    return key if len(key) <= 300 else f"agent||{digest_of([tenant, agent])}"
+    key = f"agent|{_escaped(tenant)}|{_escaped(agent)}"
+    if len(key) > MAX_KEY or not key.isprintable():
+        return f"agent||{digest_of([tenant, agent])}"
+    return key
+
+
+def _escaped(name: str) -> str:
+    return name.replace("%", "%25").replace("|", "%7C")
 
 
 def held_agent(key: str) -> tuple[str, str] | None:

@@ -14,6 +14,20 @@ _HALF: Final = 8_192
 """Letters at the beginning and at the end of each."""
 _UNSPOKEN: Final = frozenset({Role.SYSTEM, Role.TOOL_DESCRIPTION})
 """Not compared: clients put the time and counters of their own there."""
+_ABOUT: Final = frozenset(
+    {
+        "client_metadata",
+        "labels",
+        "metadata",
+        "project",
+        "prompt_cache_key",
+        "safety_identifier",
+        "session_id",
+        "user",
+        "user_prompt_id",
+    }
+)
+"""Members that tell of the caller and the session, not of what is asked."""
 _UNCOUNTED: Final = frozenset({"embeddings", "retrieve"})
 """Operations of which the same again is ordinary work."""
 
@@ -66,7 +80,11 @@ def _request_digest(view: RequestView) -> str:
 
     Long ones are told by their number of parts and letters, their beginning and their end.
     """
-    spoken = [part.text for part in view.parts if part.role not in _UNSPOKEN]
+    spoken = [
+        part.text
+        for part in view.parts
+        if part.role not in _UNSPOKEN and _ABOUT.isdisjoint(part.path[:2])
+    ]
     pieces = [view.model, f"{len(spoken)} {sum(map(len, spoken))}"]
     for text in (*spoken[:_FIRST], *spoken[-_LAST:]):
         pieces += (text[:_HALF], text[-_HALF:]) if len(text) > 2 * _HALF else (text,)

@@ -116,7 +116,7 @@ class RunawayGuard:
         later: Callable[[Work], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._tally = tally
         self._on_event = on_event
         self._later = later or (lambda work: work())
@@ -151,7 +151,7 @@ class RunawayGuard:
 
     def held(self, tenant: str, agent: str) -> Hold | None:
         """Return why an agent is stopped, None if it is not, as known for a second at most."""
-        if not self._settings.stops:
+        if not self.settings.stops:
             return None
         key = hold_key(tenant, agent)
         with self._lock:
@@ -182,7 +182,8 @@ class RunawayGuard:
         with self._lock:
             call = self._calls.pop(trace.trace_id, None)
         if call is not None and _answered(trace):
-            self._later(lambda: self._guarded(lambda: self._count(call, trace)))
+            new = self._is_round(call)
+            self._later(lambda: self._guarded(lambda: self._count(call, trace, new)))
         if trace.cost_nano_usd:
             self._later(lambda: self._guarded(lambda: self._spend(trace)))
 
@@ -195,12 +196,12 @@ class RunawayGuard:
             logger.error("runaway: %s", error)
             self._on_event("runaway", "full")
 
-    def _count(self, call: _Call, trace: Trace) -> None:
+    def _count(self, call: _Call, trace: Trace, new: bool) -> None:
         chained = self._chains.follow(call.facts, trace)
         tokens = trace.usage.total_tokens
         if trace.cost_nano_usd is not None and 0 < tokens < LEAST_TOKENS:
             return
-        if self._is_round(call):
+        if new:
             self._same(call.facts)
         loop = chained if call.facts.previous else call.facts.loop
         if loop.times >= 2:
@@ -216,7 +217,7 @@ class RunawayGuard:
         return follows
 
     def _same(self, facts: CallFacts) -> None:
-        settings = self._settings
+        settings = self.settings
         count, by = self._repeated(f"same|{_key(facts)}|{facts.request}")
         self._weigh(
             facts,
@@ -225,7 +226,7 @@ class RunawayGuard:
         )
 
     def _loop(self, facts: CallFacts, loop: Loop) -> None:
-        hard = self._settings.loop_hard
+        hard = self.settings.loop_hard
         step = digest_of([facts.conversation, loop.step])
         count = self._bump(f"loop|{_key(facts)}|{step}", 1)
         rounds = count // loop.period + 1  # the first one came before there was anything to see
@@ -248,7 +249,7 @@ class RunawayGuard:
         A mark that this worker has not met is kept to itself until it comes again: nearly all
         never do, and cost no trip to the ledger.
         """
-        window = int(self._tally.now().timestamp()) // self._settings.window_seconds
+        window = int(self._tally.now().timestamp()) // self.settings.window_seconds
         with self._lock:
             before, told = self._seen.get(key, (-1, False))
             known = before == window
@@ -259,12 +260,12 @@ class RunawayGuard:
         return self._bump(key, by), by
 
     def _bump(self, key: str, by: int) -> int:
-        window = self._settings.window_seconds
+        window = self.settings.window_seconds
         return self._tally.bump(f"runaway|{_short(key)}", by=by, window_seconds=window)
 
     def _spend(self, trace: Trace) -> None:
         """Add to what an agent spends, and weigh it against what it mostly does."""
-        settings, now = self._settings, self._clock()
+        settings, now = self.settings, self._clock()
         key = hold_key(trace.tenant, trace.agent)
         with self._lock:
             spending = self._spending.get(key) or _Spending(since=now - FLUSH_SECONDS)
@@ -293,15 +294,15 @@ class RunawayGuard:
 
     def _weigh(self, facts: CallFacts, reached: "_Reached", said: str) -> None:
         """Warn or stop where a count has just reached a limit."""
-        if reached.is_hard and self._settings.stops:
+        if reached.is_hard and self.settings.stops:
             self._stop(facts, reached, said)
-        elif reached.is_soft or (reached.is_hard and not self._settings.stops):
+        elif reached.is_soft or (reached.is_hard and not self.settings.stops):
             self._on_event("runaway", reached.kind)
             logger.warning("agent %r of %r: %s", facts.agent, facts.tenant, said)
             self._tell(facts, reached.kind, Severity.MEDIUM, Verdict.FLAG)
 
     def _stop(self, facts: CallFacts, reached: "_Reached", reason: str) -> None:
-        seconds = self._settings.hold_seconds
+        seconds = self.settings.hold_seconds
         until = self._tally.now() + timedelta(seconds=seconds) if seconds else None
         key = hold_key(facts.tenant, facts.agent)
         self._tally.hold(key, reason, until=until)
@@ -338,7 +339,7 @@ class RunawayGuard:
 
     @property
     def _window(self) -> str:
-        minutes = self._settings.window_seconds / 60
+        minutes = self.settings.window_seconds / 60
         return f"{minutes:g} minutes"
 
 
