@@ -326,6 +326,15 @@ class Ledger(Protocol):
         """
         ...
 
+    def exchange(
+        self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
+    ) -> Sequence[Admitted | Denied]:
+        """Settle, then admit in the order asked, in as few trips as the store needs.
+
+        After LedgerUnavailable some of it may be done.
+        """
+        ...
+
     def extend(self, ids: Sequence[tuple[str, str]], *, lease_seconds: float) -> None:
         """Let the leases of open calls, (tenant, id) each, end no sooner than in so long."""
         ...

@@ -139,6 +139,14 @@ class RedisLedger:
                 settled.update(zip(part, answers, strict=True))
         return [settled[index] for index in range(len(settlements))]
 
+    def exchange(
+        self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
+    ) -> Sequence[Admitted | Denied]:
+        """Settle, then admit: a trip for each tenant's settlements, and one for each call."""
+        if settlements:
+            self.settle(settlements)
+        return [self.admit(admission) for admission in admissions]
+
     def extend(self, ids: Sequence[tuple[str, str]], *, lease_seconds: float) -> None:
         """Let leases of open calls end no sooner than in so long."""
         check_seconds(lease_seconds)

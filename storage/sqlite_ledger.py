@@ -90,8 +90,22 @@ class SqliteLedger:
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
         """End reservations, in one transaction."""
         with self._writing() as (db, now):
-            settled = [calls.settle(db, settlement, now) for settlement in settlements]
-            self._pruner.prune(db, now, settled=len(settled))
+            return self._settle(db, settlements, now)
+
+    def exchange(
+        self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
+    ) -> Sequence[Admitted | Denied]:
+        """Settle, then admit, in one transaction."""
+        with self._writing() as (db, now):
+            if settlements:
+                self._settle(db, settlements, now)
+            return [calls.admit(db, admission, now) for admission in admissions]
+
+    def _settle(
+        self, db: Connection, settlements: Sequence[Settlement], now: int
+    ) -> Sequence[Settled]:
+        settled = [calls.settle(db, settlement, now) for settlement in settlements]
+        self._pruner.prune(db, now, settled=len(settled))
         return settled
 
     def extend(self, ids: Sequence[tuple[str, str]], *, lease_seconds: float) -> None:

@@ -614,3 +614,13 @@ def test_a_closed_ledger_is_not_healthy(ledger: Ledger) -> None:
     assert ledger.healthy()
     ledger.close()
     assert not ledger.healthy()
+
+
+def test_what_is_settled_in_an_exchange_makes_room_for_what_is_admitted(ledger: Ledger) -> None:
+    ledger.admit(call("first", 900, DAY))
+    settlement = Settlement(id="first", tenant="acme", kind="settle", amounts={"usd": 100})
+    answers = ledger.exchange([settlement], [call("second", 800, DAY), call("third", 200, DAY)])
+    assert [type(answer) for answer in answers] == [Admitted, Denied]
+    assert ledger.exchange([], []) == []
+    (standing,) = ledger.standings("acme", [DAY.key]).values()
+    assert (standing.spent, standing.reserved) == (100, 800)
