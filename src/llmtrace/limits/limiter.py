@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from llmtrace.limits.bounds import Bound, Bounder, Outgoing
-from llmtrace.limits.budgets import Budget, Budgets, Payer
+from llmtrace.limits.budgets import Budget, Budgets, Payer, hold_of
 from llmtrace.limits.denials import over_budget
 from llmtrace.limits.rates import Limit, Rates, bounded_tokens, too_fast
 from llmtrace.limits.refusals import Refused
@@ -80,7 +80,8 @@ class Limiter:
             cap = self._budgets.token_cap(who.payer, provider=provider, model=model)
             if self._counts_plans or not who.plan:
                 budgets = self._budgets.budgets(who.payer, provider=provider, model=model, at=now)
-        bound = self._bounder.bound(call, cap)
+        hold = hold_of(budgets)
+        bound = self._bounder.bound(call, cap, hold=hold)
         if isinstance(bound, Refused):
             return bound
         limits: tuple[Limit, ...] = ()
@@ -94,7 +95,7 @@ class Limiter:
             nodes=tuple(budget.node for budget in budgets),
             paces=tuple(limit.pace for limit in limits),
             lease_seconds=self._lease,
-            strict=self._bounder.strict,
+            strict=self._bounder.strict and hold == "hard",
             owner=self._owner,
         )
         return Prepared(admission=admission, bound=bound, budgets=budgets, limits=limits)
