@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmtrace.addons.master import GatewayMaster
-from llmtrace.app.limits import admissions_of, desk_of, is_limited, ledger_of
+from llmtrace.app.limits import worker_limits
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
 from llmtrace.app.worker import Ports, master_of
@@ -119,6 +119,7 @@ async def running_worker(
         overrides={
             "upstreams": dict.fromkeys(MIRRORED, provider.url),
             "upstream_ca": str(provider.write_ca(folder)),
+            "security_analysis.ml_model": None,  # what it makes of a text is tested by itself
             **{key.replace("__", "."): value for key, value in overrides.items()},
         },
     )
@@ -126,18 +127,15 @@ async def running_worker(
     settings.prepare()
     authority, _ = CertificateAuthority.ensure(settings.home.ca, settings.permitted_names())
     counters, journal = Counters(), RememberingJournal()
-    prices, owner = price_book(config), f"test:{folder.name}"
-    desk = admissions = None
-    if is_limited(settings):
-        desk = desk_of(settings, ledger or ledger_of(settings), counters, owner)
-        admissions = admissions_of(settings, desk, counters, owner=owner, prices=prices)
+    prices = price_book(config)
+    held_to = worker_limits(settings, counters, prices=prices, ledger=ledger)
     master, _policy = master_of(
         settings,
         Ports(forward=0, reverse=0, api=1),
         journal=journal,
         counters=counters,
         prices=prices,
-        admissions=admissions,
+        held_to=held_to,
     )
     task = asyncio.create_task(master.run())
     bound = {b.mode.partition(":")[0]: b.port for b in await asyncio.wait_for(master.ready(), 10)}
@@ -155,5 +153,4 @@ async def running_worker(
     finally:
         master.should_exit.set()
         await asyncio.wait_for(task, 10)
-        if desk is not None:
-            await desk.close(1.0)
+        await held_to.close(1.0)

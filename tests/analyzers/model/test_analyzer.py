@@ -71,8 +71,11 @@ def test_odd_texts_are_judged_without_a_fault(text: str) -> None:
     assert 0 <= model().inspect(text, USER).attack <= 1
 
 
-def test_a_text_with_too_many_windows_is_not_called_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_WINDOWS", 2)
+@pytest.mark.parametrize(("bound", "most"), [("MOST_WINDOWS", 2), ("MOST_CHARS", 900)])
+def test_a_text_that_is_too_long_is_not_called_whole(
+    monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    monkeypatch.setattr(module, bound, most)
     made = model().inspect(FILLER * 80, USER)
     assert [(one.detector, one.reason) for one in made.skipped] == [("model", "over_limit")]
 
