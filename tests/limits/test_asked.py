@@ -84,7 +84,7 @@ def test_every_dialect_says_it_its_own_way(
         ("openai.chat", {"max_tokens": None, "n": None}),
         ("openai.chat", {"max_output_tokens": 1}),  # another dialect's word: it limits nothing
         ("openai.responses", {"max_tokens": 1}),
-        ("gemini.generate", {"generationConfig": "none"}),
+        ("gemini.generate", {"generationConfig": None}),
         ("bedrock.converse", {"inferenceConfig": {}}),
         ("ollama.chat", {"options": {"num_predict": -1}}),
         ("ollama.chat", {"options": {"num_predict": -2}}),
@@ -143,6 +143,20 @@ def test_no_number_of_tokens_is_refused(dialect: str, path: tuple[str, ...], val
 @pytest.mark.parametrize("value", [value for value in BAD if value not in (-1,)])
 def test_ollama_reads_small_numbers_as_none_but_nothing_else(value: Any) -> None:
     assert refused("ollama.chat", {"options": {"num_predict": value}}).code == "bad_token_cap"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "param"),
+    [
+        ("gemini.generate", {"generationConfig": "none"}, "generationConfig"),
+        ("bedrock.converse", {"inferenceConfig": [1]}, "inferenceConfig"),
+        ("ollama.chat", {"options": 5}, "options"),
+    ],
+)
+def test_what_leaves_no_place_for_a_limit_is_refused(dialect: str, body: Any, param: str) -> None:
+    found = refused(dialect, body)
+    assert (found.code, found.details["param"]) == ("bad_token_cap", param)
+    assert "expected an object" in found.message
 
 
 def test_a_refusal_does_not_quote_texts() -> None:

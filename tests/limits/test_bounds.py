@@ -277,6 +277,66 @@ def test_as_many_tokens_as_fit_do_fit(room: int, choices: int, price: str) -> No
     assert not fits or smaller.usd <= room
 
 
+FIELDS = st.sampled_from(
+    [
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "maxOutputTokens",
+        "maxTokens",
+        "num_predict",
+        "n",
+        "generationConfig",
+        "generation_config",
+        "inferenceConfig",
+        "options",
+        "request",
+        "contents",
+        "messages",
+        "tools",
+        "system",
+        "service_tier",
+        "modalities",
+        "previous_response_id",
+        "max_uses",
+        "type",
+        "cache_control",
+    ]
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 100) | st.floats(-2, 2) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    dialect=st.sampled_from(sorted(set(DIALECTS) - {"openai.realtime"})),
+    fields=st.dictionaries(FIELDS, ANYTHING, max_size=6),
+    mode=st.sampled_from(["strict", "estimate"]),
+    capped=st.booleans(),
+)
+def test_any_body_is_bounded_or_refused_and_holds_what_is_put_in(
+    dialect: str, fields: dict[str, Any], mode: str, capped: bool
+) -> None:
+    body: Any = {"model": "plain", **fields}
+    cap = TokenCap(max_completion_tokens=20) if capped else None
+    found = bounder(mode).bound(call(body, dialect, "vllm", model="plain"), cap)
+    if isinstance(found, Refused):
+        assert found.status in (400, 403)
+        return
+    assert 0 < found.usd <= LARGEST
+    assert cap is None or found.output_tokens <= 20
+    if found.put is None:
+        return
+    edited = json.loads(put_member(json.dumps(body).encode(), body, *found.put))
+    again = bounder(mode).bound(call(edited, dialect, "vllm", model="plain"), cap)
+    assert isinstance(again, Bound)
+    assert (again.put, again.output_tokens) == (None, found.output_tokens)
+    assert again.usd <= found.usd
+
+
 SPOKEN = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200)
 
 

@@ -76,8 +76,8 @@ def test_each_refusal_says_what_to_do() -> None:
     assert "Set max_tokens to 10 or less" in cap.message
     assert cap.details == {"kind": "completion", "limit_tokens": 10, "requested_tokens": 20}
     assert "Send less" in token_cap_exceeded(kind="prompt", limit=1, asked=2).message
-    bad = bad_token_cap("max_tokens", "a text", least=1)
-    assert "max_tokens is a text; expected a whole number from 1" in bad.message
+    bad = bad_token_cap("max_tokens", "a text", expected="a number")
+    assert "max_tokens is a text; expected a number" in bad.message
     unpriced = not_priced(provider="p", model="m" * 999, operation="chat", reason="it is new")
     assert (unpriced.status, unpriced.code) == (403, "model_not_priced")
     assert "cost_estimation.custom_models" in unpriced.message

@@ -179,6 +179,9 @@ def read_asked(
         prefix: Where that object stands in the body.
         prompts: How many prompts it has; each has its choices.
     """
+    if (blocked := _in_the_way(how.own, body)) is not None:
+        place, value = blocked
+        return bad_token_cap(location(prefix + place), _shown(value), expected="an object")
     limits: list[int] = []
     endless = False
     for place, value in _given(how.limits, body):
@@ -186,20 +189,37 @@ def read_asked(
         if limit is not None and how.endless_below is not None and limit < how.endless_below:
             endless = True
         elif limit is None or limit < how.least:
-            return bad_token_cap(location(prefix + place), _shown(value), least=how.least)
+            return bad_token_cap(
+                location(prefix + place),
+                _shown(value),
+                expected=f"a whole number from {how.least} to 2^53 - 1",
+            )
         else:
             limits.append(limit)
     choices = 1
     for place, value in _given(how.choices, body):
         count = _count(value)
         if count is None or not 1 <= count <= MAX_CHOICES:
-            return bad_token_cap(location(prefix + place), _shown(value), least=1, most=MAX_CHOICES)
+            return bad_token_cap(
+                location(prefix + place),
+                _shown(value),
+                expected=f"a whole number from 1 to {MAX_CHOICES}",
+            )
         choices = max(choices, count)
     return Asked(
         limit=None if endless or not limits else max(limits),
         choices=choices * prompts,
         own=prefix + how.own,
     )
+
+
+def _in_the_way(place: Place, body: Json) -> tuple[Place, Json] | None:
+    """Return what stands where an object is to hold a limit, None where nothing is in the way."""
+    for depth, step in enumerate(place[:-1], 1):
+        body = body.get(step) if isinstance(body, dict) else None
+        if body is not None and not isinstance(body, dict):
+            return place[:depth], body
+    return None
 
 
 def _given(places: Sequence[Place], body: Json) -> Iterator[tuple[Place, Json]]:

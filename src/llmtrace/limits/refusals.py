@@ -61,14 +61,14 @@ def waiting(seconds: int | None, *, retry: bool) -> dict[str, str]:
     return headers if retry else {**headers, **NO_RETRY}
 
 
-def bad_token_cap(where: str, found: str, *, least: int, most: int = 2**53 - 1) -> Refused:
+def bad_token_cap(where: str, found: str, *, expected: str) -> Refused:
     """Refuse a number of tokens or answers that is none."""
     return Refused(
         status=400,
         code="bad_token_cap",
         message=(
-            f"LLMTrace refused this call: {where} is {found}; expected a whole number from {least} "
-            f"to {most}. What cannot be read cannot be held to a budget."
+            f"LLMTrace refused this call: {where} is {found}; expected {expected}. "
+            "What cannot be read cannot be held to a budget."
         ),
         details={"param": where},
         headers=NO_RETRY,
