@@ -13,6 +13,7 @@ from llmtrace.domain.answers import (
     Stopped,
     TextDelta,
     ToolCallOpened,
+    Unread,
     UsageSeen,
 )
 from llmtrace.domain.parts import ORIGIN_OF, Part, Role
@@ -27,6 +28,7 @@ from llmtrace.pipeline.deferred import Deferred
 from llmtrace.providers.base import RequestView, Route
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.registry import dialect
+from llmtrace.providers.usage_shapes import BATCH
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 TEXT, TOOL = Channel(0, ChannelKind.TEXT), Channel(0, ChannelKind.TOOL_CALL)
@@ -199,3 +201,61 @@ def test_an_answer_that_is_polled_is_charged_once(prices: PriceBook) -> None:
         fetch.route = replace(fetch.route, operation="retrieve", billable=False)
         costs.append(settled(fetch, prices, deferred=deferred).trace.cost_nano_usd)
     assert costs == [100 * 2500 + 10 * 10_000, None, None]
+
+
+def batch_call(method: str, path: str, events: list[AnswerEvent]) -> Call:
+    made = call(events, stream=False)
+    made.head = replace(made.head, method=method, path=path)
+    made.route = Route(provider="openai", dialect="generic", operation="batch", generic=True)
+    made.view = RequestView()
+    return made
+
+
+BATCH_USED: list[AnswerEvent] = [
+    Identified(response_id="batch_1"),
+    UsageSeen(raw={BATCH: [{"model": "gpt-5", "largest": 900, "input_tokens": 1_000_000}]}),
+    Ended(),
+]
+
+
+def test_a_batch_is_charged_once_when_its_usage_is_told(prices: PriceBook) -> None:
+    deferred = Deferred()
+    begun = batch_call("POST", "/v1/batches", [Identified(response_id="batch_1"), Ended()])
+    polls = [batch_call("GET", "/v1/batches/batch_1", BATCH_USED) for _ in range(2)]
+    traces = [settled(made, prices, deferred=deferred).trace for made in (begun, *polls)]
+    assert [trace.cost_nano_usd for trace in traces] == [None, 625_000_000, None]
+    assert traces[1].price_version.endswith("@2026-11-21")
+    assert {traces[0].price_version, traces[2].price_version} == {"+unpriced:batch"}
+
+
+@pytest.mark.parametrize(
+    ("created", "fetched"),
+    [
+        ("batches/abc", "/v1beta/batches/abc"),
+        ("abc", "/v1/messages/batches/abc/results"),
+        ("abc", "/openai/v1/batches/abc?api-version=1"),
+    ],
+)
+def test_a_batch_is_known_by_its_path(prices: PriceBook, created: str, fetched: str) -> None:
+    deferred = Deferred()
+    begun = batch_call("POST", "/x:batchGenerateContent", [Identified(response_id=created)])
+    settled(begun, prices, deferred=deferred)
+    results = batch_call("GET", fetched, BATCH_USED[1:])
+    assert settled(results, prices, deferred=deferred).trace.cost_nano_usd == 625_000_000
+
+
+def test_a_batch_that_is_cancelled_is_no_new_one(prices: PriceBook) -> None:
+    deferred = Deferred()
+    cancelled = batch_call("POST", "/v1/batches/batch_1/cancel", BATCH_USED)
+    trace = settled(cancelled, prices, deferred=deferred).trace
+    assert (trace.cost_nano_usd, trace.price_version) == (None, "+unpriced:batch")
+    assert not deferred.charge("batch_1")
+
+
+def test_results_that_were_not_read_to_their_end_are_partly_priced(prices: PriceBook) -> None:
+    deferred = Deferred()
+    deferred.begin("batch_1")
+    results = batch_call("GET", "/v1/batches/batch_1", [*BATCH_USED, Unread(reason="x", size=1)])
+    trace = settled(results, prices, deferred=deferred).trace
+    assert trace.cost_nano_usd == 625_000_000
+    assert trace.price_version.endswith("+unpriced:unread")

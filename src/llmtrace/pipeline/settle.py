@@ -1,6 +1,7 @@
 """Makes the END record of a call: what it said, used and cost, and what was not read."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -26,16 +27,31 @@ from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.gated import GatedTap
 from llmtrace.pipeline.streaming import Blocked
 from llmtrace.pipeline.streaming.stops import BROKEN_OFF
-from llmtrace.providers.pricing import PriceBook, reported_cost
+from llmtrace.providers.pricing import UNPRICED, PriceBook, partial
 from llmtrace.providers.usage import estimate_tokens, read_usage
 
 MAX_ARGUMENT_CHARS: Final = 4096
 MAX_SEARCH_CHARS: Final = 256 * 1024
 MAX_ERROR_CHARS: Final = 500
 MAX_ACTIONS: Final = 256
+_BATCH_ID: Final = re.compile(r"/batches/([^/?#:]+)", re.IGNORECASE)
 SPEECH: Final = frozenset({ChannelKind.TEXT, ChannelKind.REFUSAL, ChannelKind.TRANSCRIPT})
 BILLED: Final = frozenset({*SPEECH, ChannelKind.REASONING})
 ASSISTANT: Final = frozenset({Role.ASSISTANT, Role.TOOL_CALL})
+GARBLED: Final = frozenset(
+    {
+        "answer_over_limit",
+        "bad_frame",
+        "bad_json",
+        "broken_coding",
+        "cut_coding",
+        "cut_frame",
+        "frame_too_large",
+        "unknown_coding",
+    }
+)
+"""Reasons for which text of an answer was not read."""
+BYTES_PER_TOKEN: Final = 4
 CONTEXT: Final = frozenset({Role.SYSTEM, Role.TOOL_DESCRIPTION})
 
 
@@ -57,8 +73,8 @@ def record(
     if enforcement is not None and call.tap is not None:
         enforcement.answer(call, answer)
     ending, code, message = _ending(call, answer, outcome, code, message)
-    if _comes_later(call, answer):
-        deferred.begin(answer.response_id)
+    if _comes_later(call, answer) or _is_new_batch(call, answer):
+        deferred.begin(_later_id(call, answer))
     usage, source = _usage(call, answer, _sent(call, ending))
     call.know(
         usage=usage,
@@ -80,6 +96,8 @@ def record(
     )
     if prices is not None and _charged(call, answer, source, deferred):
         _price(call, prices, answer, usage)
+    elif call.route.operation == "batch":
+        call.know(price_version=f"{UNPRICED}batch")
     return Record(
         trace=call.trace,
         request=None if call.recorded else call.request_body,
@@ -159,10 +177,24 @@ def _comes_later(call: Call, answer: Answer) -> bool:
     return begun and not call.known.get("stream") and call.route.billable and answer.error is None
 
 
+def _is_new_batch(call: Call, answer: Answer) -> bool:
+    """Whether this call has begun a batch, whose answers will be fetched."""
+    new = call.route.operation == "batch" and call.head.method == "POST"
+    return new and bool(answer.response_id) and not _BATCH_ID.search(call.head.path)
+
+
+def _later_id(call: Call, answer: Answer) -> str:
+    """Return what an answer that comes later is known by when it begins and when it is there."""
+    if call.route.operation != "batch":
+        return answer.response_id
+    named = _BATCH_ID.search(call.head.path)
+    return named[1] if named else answer.response_id.rpartition("/")[2]
+
+
 def _charged(call: Call, answer: Answer, source: UsageSource, deferred: Deferred) -> bool:
     """Whether this call is where its tokens are paid for."""
-    if call.route.operation == "retrieve":
-        return source is UsageSource.PROVIDER and deferred.charge(answer.response_id)
+    if call.route.operation in ("retrieve", "batch"):
+        return source is UsageSource.PROVIDER and deferred.charge(_later_id(call, answer))
     billable = call.route.billable and call.view.billable
     return billable and source is not UsageSource.NONE
 
@@ -177,9 +209,15 @@ def _usage(call: Call, answer: Answer, sent: bool) -> tuple[Usage, UsageSource]:
         return (told, UsageSource.PROVIDER) if told else (Usage(), UsageSource.NONE)
     guessed = Usage(
         input_tokens=sum(estimate_tokens(part.text) for part in call.view.parts),
-        output_tokens=sum(map(estimate_tokens, _written(answer))),
+        output_tokens=sum(map(estimate_tokens, _written(answer))) + _unread_tokens(call),
     )
     return _at_least(told, guessed) if told else (guessed, UsageSource.ESTIMATED)
+
+
+def _unread_tokens(call: Call) -> int:
+    """Guess how many tokens stand in what of an answer could not be read."""
+    gaps = call.tap.gaps if call.tap else ()
+    return sum(gap.size for gap in gaps if gap.reason in GARBLED) // BYTES_PER_TOKEN
 
 
 def _is_partial(call: Call, answer: Answer) -> bool:
@@ -208,24 +246,18 @@ def _written(answer: Answer) -> Iterator[str]:
 
 
 def _price(call: Call, prices: PriceBook, answer: Answer, usage: Usage) -> None:
-    provider, raw = call.route.provider, answer.usage
-    cost = reported_cost(provider, raw) if raw else None
-    for model in filter(None, (answer.model, call.known.get("model", ""))):
-        cost = cost or prices.price(
-            provider,
-            model,
-            usage,
-            at=call.head.started_at,
-            service_tier=answer.service_tier or _said(raw, "trafficType"),
-            speed=_said(raw, "speed"),
-        )
+    cost = prices.price_answer(
+        call.route.provider,
+        (answer.model, str(call.known.get("model", ""))),
+        usage,
+        answer.usage,
+        at=call.head.started_at,
+        service_tier=answer.service_tier,
+    )
     if cost is not None:
-        call.know(cost_nano_usd=cost.nano_usd, price_version=cost.price_version)
-
-
-def _said(raw: Mapping[str, object] | None, key: str) -> str:
-    value = raw.get(key) if raw else None
-    return value if isinstance(value, str) else ""
+        unread = call.route.operation == "batch" and call.tap is not None and call.tap.gaps
+        version = partial(cost.price_version, ["unread"]) if unread else cost.price_version
+        call.know(cost_nano_usd=cost.nano_usd, price_version=version)
 
 
 def _conversation(call: Call, answer: Answer, conversations: Conversations) -> str:

@@ -3,6 +3,7 @@
 from llmtrace.domain.answers import AnswerEvent, Ended
 from llmtrace.providers.answering import Channels, failure, identified, parse, usage
 from llmtrace.providers.base import Frame, Json, RequestView, Route
+from llmtrace.providers.batches import BatchResults
 from llmtrace.providers.leaves import strings
 from llmtrace.providers.openai_errors import DONE, OpenAIErrors
 from llmtrace.providers.reading import UNKNOWN, Reading, as_dict, as_str, streams
@@ -39,7 +40,7 @@ class GenericDialect(OpenAIErrors):
     def answer(self, body: Json) -> list[AnswerEvent]:
         """Read every string of the body, each on its own channel of kind OTHER."""
         channels = Channels()
-        return [*_read(channels, body), *channels.close_all(), Ended()]
+        return [*_read(channels, body, BatchResults()), *channels.close_all(), Ended()]
 
     def reader(self) -> "GenericReader":
         """Return a reader for SSE, NDJSON or a streamed array."""
@@ -51,22 +52,26 @@ class GenericReader:
 
     def __init__(self) -> None:
         self._channels = Channels()
+        self._batch = BatchResults()
 
     def receive(self, frame: Frame) -> list[AnswerEvent]:
         """Read one frame."""
         if frame.data.strip() == DONE:
             return [*self._channels.close_all(), Ended()]
         body, problems = parse(frame.data)
-        return problems or _read(self._channels, body, frame.event)
+        return problems or _read(self._channels, body, self._batch, frame.event)
 
     def close(self) -> list[AnswerEvent]:
         """Close what is open. Nothing says whether this was the end: no ``Ended``."""
         return self._channels.close_all()
 
 
-def _read(channels: Channels, body: Json, event: str = "") -> list[AnswerEvent]:
+def _read(
+    channels: Channels, body: Json, batch: BatchResults, event: str = ""
+) -> list[AnswerEvent]:
     fields = as_dict(body)
-    events = identified(fields) + usage(fields.get("usage")) + pictures(fields)
+    told = fields.get("usage") if fields.get("object") != "batch" else None
+    events = identified(fields) + usage(told) + pictures(fields) + batch.read(fields)
     if fields.get("error"):
         events.append(failure(fields["error"]))
     return events + channels.other(body, (), event=event)

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from genai_prices import types
 
 from llmtrace.domain.usage import Cost, Usage
+from llmtrace.providers.batch_parts import Part, parts_of
 from llmtrace.providers.custom_prices import EMPTY, PriceList, custom_prices
 from llmtrace.providers.money import as_number, nano_usd
 from llmtrace.providers.rates import Rates, charge
@@ -28,6 +29,9 @@ from llmtrace.providers.shipped_prices import (
 
 UNPRICED: Final = "+unpriced:"
 """What stands in a ``price_version`` before the names of what the cost leaves out."""
+
+BATCH_TIER: Final = "batch"
+"""The service tier of what a batch has answered."""
 
 REPORTED_VERSION: Final = "provider"
 
@@ -117,10 +121,59 @@ class PriceBook:
         rates = self.rates(provider, model, at=at, service_tier=service_tier, speed=speed)
         if rates is None or (cost := charge(rates, usage)) is None:
             return None
-        version = rates.version
-        if cost.unpriced:
-            version += UNPRICED + ",".join(cost.unpriced)
-        return Cost(nano_usd=cost.nano_usd, price_version=version)
+        return Cost(nano_usd=cost.nano_usd, price_version=partial(rates.version, cost.unpriced))
+
+    def price_answer(
+        self,
+        provider: str,
+        models: Sequence[str],
+        usage: Usage,
+        raw: Mapping[str, object] | None,
+        *,
+        at: datetime,
+        service_tier: str = "",
+        speed: str = "",
+    ) -> Cost | None:
+        """Return what a call cost by what its answer says, None where that is not known.
+
+        Args:
+            provider: Our name of it.
+            models: Who may have answered, likeliest first: the first that has a price counts.
+            usage: What ``read_usage`` made of ``raw``, or an estimate.
+            raw: The answer's usage object. Where the provider says in it what it charges, that
+                is the cost; where it is a batch's, each model has its own price.
+            at: As for ``price``; so are ``service_tier`` and ``speed``.
+        """
+        if raw and (reported := reported_cost(provider, raw)) is not None:
+            return reported
+        if raw and (parts := parts_of(raw)):
+            return self._price_batch(provider, models, parts, at)
+        tier = service_tier or _said(raw, "trafficType")
+        for model in filter(None, models):
+            cost = self.price(
+                provider, model, usage, at=at, service_tier=tier, speed=speed or _said(raw, "speed")
+            )
+            if cost is not None:
+                return cost
+        return None
+
+    def _price_batch(
+        self, provider: str, models: Sequence[str], parts: Sequence[Part], at: datetime
+    ) -> Cost | None:
+        """Add up what the answers of a batch cost; models without a price are said to be so."""
+        total, version, unpriced = 0, "", set[str]()
+        for part in parts:
+            for model in filter(None, (part.model, *models)):
+                rates = self.rates(provider, model, at=at, service_tier=BATCH_TIER)
+                if rates and (cost := charge(rates, part.usage, largest=part.largest)):
+                    total, version = total + cost.nano_usd, version or rates.version
+                    unpriced.update(cost.unpriced)
+                    break
+            else:
+                unpriced.add("model")
+        if not version:
+            return None
+        return Cost(nano_usd=total, price_version=partial(version, sorted(unpriced)))
 
     def rates(
         self,
@@ -204,6 +257,17 @@ class _Edition:
         return None
 
 
+def partial(version: str, unpriced: Sequence[str]) -> str:
+    """Return a price version that names what its cost leaves out, if anything."""
+    begins = "," if UNPRICED in version else UNPRICED
+    return version + begins + ",".join(unpriced) if unpriced else version
+
+
+def _said(raw: Mapping[str, object] | None, key: str) -> str:
+    value = raw.get(key) if raw else None
+    return value if isinstance(value, str) else ""
+
+
 def reported_cost(provider: str, raw: Mapping[str, object] | None) -> Cost | None:
     """Return what the provider itself says that a call cost, in its usage object.
 
@@ -251,7 +315,7 @@ def _own_names(name: str) -> Iterator[str]:
 
 def _context(tier: str, speed: str) -> dict[str, str]:
     context = {"speed": speed} if speed else {}
-    if tier == "batch":
+    if tier == BATCH_TIER:
         return context | {"processing": "batch"}
     return context | ({"service_tier": _TIERS.get(tier, tier)} if tier else {})
 

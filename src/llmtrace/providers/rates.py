@@ -146,10 +146,11 @@ class Charge(NamedTuple):
     unpriced: tuple[str, ...] = ()
 
 
-def charge(rates: Rates, usage: Usage) -> Charge | None:
+def charge(rates: Rates, usage: Usage, *, largest: int | None = None) -> Charge | None:
     """Return what was used costs, None where there are tokens of a class without any rate.
 
-    None too where nothing that was used has a rate.
+    None too where nothing that was used has a rate. ``largest``: it was used by many calls, and
+    the longest had so many input tokens.
     """
     size, read, short, long, written, thought = _COMMON(usage)
     rare = any(_RARE(usage))
@@ -159,7 +160,9 @@ def charge(rates: Rates, usage: Usage) -> Charge | None:
         else (size - read - short - long, read, short, long, written - thought, thought)
     )
     total = -(-rates.request.base // MILLION)
-    for count, rate in zip(counts, rates.numbers(size), strict=False):
+    for count, rate in zip(
+        counts, rates.numbers(size if largest is None else largest), strict=False
+    ):
         if count > 0:
             if rate is None:
                 return None

@@ -10,13 +10,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from decimal import ROUND_CEILING
+from functools import reduce
 from operator import attrgetter
 from typing import Final
 
 from llmtrace.domain.usage import Usage
+from llmtrace.providers.batch_parts import added, parts_of
 from llmtrace.providers.money import as_number
 from llmtrace.providers.rates import TOOLS
-from llmtrace.providers.usage_shapes import ANY, SHAPES, USES, Item, Place, Shape
+from llmtrace.providers.usage_shapes import ANY, BATCH, SHAPES, USES, Item, Place, Shape
 
 MAX_COUNT: Final = 1 << 40
 """No call has more tokens of a class; a larger count is a lie."""
@@ -48,6 +50,9 @@ def read_usage(
     """
     if not raw:
         return None
+    if BATCH in raw:
+        parts = parts_of(raw)
+        return reduce(added, (part.usage for part in parts)) if parts else None
     for shape in _candidates(dialect, model):
         if _fits(shape, raw):
             return _read(shape, provider, raw, model, on_invalid)

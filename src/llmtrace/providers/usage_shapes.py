@@ -8,6 +8,9 @@ USES: Final = "llmtrace_uses"
 """Under this key stands what an answer shows of tools and pictures, by the names of
 ``rates.TOOLS``: what no usage object tells, and the dialects count themselves."""
 
+BATCH: Final = "llmtrace_batch"
+"""Under this key stands what a batch has used, as ``batch_parts`` has it."""
+
 PICTURES: Final = "pictures"
 """The name there of pictures that an answer is all about, and tells no tokens of."""
 

@@ -34,6 +34,7 @@ FRAMINGS: Final[Mapping[str, Factory]] = {
     "application/x-ndjson": _ndjson,
     "application/ndjson": _ndjson,
     "application/jsonl": _ndjson,
+    "application/x-jsonl": _ndjson,
     "application/x-jsonlines": _ndjson,
     "application/stream+json": _ndjson,
     "application/vnd.amazon.eventstream": _event_stream,
