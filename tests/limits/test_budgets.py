@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from llmtrace.config import Config
 from llmtrace.limits.budgets import Budget, Budgets, Payer, hold_of, key_part, node_key, pattern
 from llmtrace.limits.windows import Period
-from llmtrace.providers.ceilings import canonical
 
 AT = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
 PAYER = Payer(tenant="acme", agent="scout", key_id="a1b2c3")
@@ -91,7 +90,7 @@ def test_budgets_of_all_scopes_hold_together() -> None:
 )
 def test_all_names_of_a_model_pay_into_one_budget(model: str, provider: str) -> None:
     caps = {"models": [{"model": "gpt-4o-mini", "budget_caps": [DAILY]}]}
-    assert found(caps, model=model, provider=provider, canonical=canonical) == [
+    assert found(caps, model=model, provider=provider) == [
         ("model", "gpt-4o-mini", "daily", 20 * 10**9)
     ]
 

@@ -28,7 +28,7 @@ def limits(
 ) -> tuple[Limit, ...]:
     config = Config.model_validate({"rate_limiting": section}).rate_limiting
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Rates(config).limits(payer, model=model, headers=named)
+    return Rates(config).limits(payer, provider="openai", model=model, headers=named)
 
 
 def keys(found: tuple[Limit, ...]) -> list[str]:
@@ -93,6 +93,13 @@ def test_models_and_headers_have_rates_too() -> None:
     ]
     assert keys(limits(section, model="o1", x_team="sales")) == []
     assert keys(limits(section, model="o1")) == []
+
+
+def test_all_names_of_a_model_share_its_pace() -> None:
+    section = {**NONE, "models": {"gpt-4o-mini": {"requests_per_second": 2}}}
+    for name in ("gpt-4o-mini", "GPT-4o-mini", "gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini"):
+        assert keys(limits(section, model=name)) == ["rate|model|gpt-4o-mini|calls"]
+    assert keys(limits(section, model="gpt-4o")) == []
 
 
 def test_a_long_header_makes_a_short_key() -> None:

@@ -20,6 +20,7 @@ from llmtrace.config.limits import BudgetCap, CostCapsConfig, OwnCaps, TokenCap
 from llmtrace.limits.bounds import Hold
 from llmtrace.limits.refusals import instant
 from llmtrace.limits.windows import Period, period
+from llmtrace.providers.ceilings import canonical
 from llmtrace.providers.money import nano_usd
 from llmtrace.storage.ledger import Node
 
@@ -61,7 +62,7 @@ class Budgets:
     """Knows the caps of everybody. Safe to share between threads."""
 
     def __init__(
-        self, config: CostCapsConfig, canonical: Callable[[str, str], str] = lambda _, name: name
+        self, config: CostCapsConfig, canonical: Callable[[str, str], str] = canonical
     ) -> None:
         """Take the caps.
 
@@ -137,7 +138,7 @@ class Budgets:
         if not self._models and self._default_scope != "model":
             return model, None
         listed = self._canonical(provider, model)
-        names = {name for each in (model, listed) for name in _spellings(provider, each)}
+        names = {name for each in (model, listed) for name in spellings(provider, each)}
         for pattern, name, entry in self._models:
             if any(map(pattern.fullmatch, names)):
                 return name, entry
@@ -203,7 +204,8 @@ def pattern(glob: str) -> re.Pattern[str]:
     return re.compile(fnmatch.translate(literal))
 
 
-def _spellings(provider: str, model: str) -> Iterator[str]:
+def spellings(provider: str, model: str) -> Iterator[str]:
+    """Go through what a configuration may call a model, in lower case."""
     name = model[:512].lower()
     yield from (name, f"{provider}/{name}", name.rpartition("/")[2])
 

@@ -86,7 +86,9 @@ class Limiter:
             return bound
         limits: tuple[Limit, ...] = ()
         if self._rates is not None:
-            limits = self._rates.limits(who.payer, model=model, headers=who.headers)
+            limits = self._rates.limits(
+                who.payer, provider=provider, model=model, headers=who.headers
+            )
         tokens = bounded_tokens(bound.tokens, limits)
         admission = Admission(
             id=id,

@@ -6,13 +6,14 @@ pace of its own in the ledger, for calls and for tokens.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from llmtrace.config.limits import Rate, RateLimitingConfig
-from llmtrace.limits.budgets import Payer, key_part, pattern
+from llmtrace.limits.budgets import Payer, key_part, pattern, spellings
 from llmtrace.limits.refusals import Detail, Refused, waiting, whole_seconds
+from llmtrace.providers.ceilings import canonical
 from llmtrace.storage.ledger import Denied, Pace, PaceState
 
 SECOND_NS: Final = 1_000_000_000
@@ -43,7 +44,16 @@ class _Header:
 class Rates:
     """Knows the rates of everybody. Safe to share between threads."""
 
-    def __init__(self, config: RateLimitingConfig) -> None:
+    def __init__(
+        self, config: RateLimitingConfig, canonical: Callable[[str, str], str] = canonical
+    ) -> None:
+        """Take the rates.
+
+        Args:
+            config: ``rate_limiting``.
+            canonical: Provider and model → the name that all names of the model share.
+        """
+        self._canonical = canonical
         self._tenants = config.tenant_overrides
         self._default = _default(config)
         self._agents = _Table(config.agents)
@@ -53,20 +63,28 @@ class Rates:
             for header in config.headers
         ]
 
-    def limits(self, payer: Payer, *, model: str, headers: Mapping[str, str]) -> tuple[Limit, ...]:
+    def limits(
+        self, payer: Payer, *, provider: str, model: str, headers: Mapping[str, str]
+    ) -> tuple[Limit, ...]:
         """Return the limits that a call falls under; all must admit it.
 
         Args:
             payer: Whose call it is.
-            model: As it names it, or as the price list does.
+            provider: Who answers.
+            model: As the call names it.
             headers: Lower-case names → values, of a trusted peer; none of any other.
         """
-        return tuple(self._limits(payer, model.lower(), headers))
+        return tuple(self._limits(payer, provider, model, headers))
 
-    def _limits(self, payer: Payer, model: str, headers: Mapping[str, str]) -> Iterator[Limit]:
+    def _limits(
+        self, payer: Payer, provider: str, model: str, headers: Mapping[str, str]
+    ) -> Iterator[Limit]:
         yield from _of("tenant", payer.tenant, self._tenants.get(payer.tenant, self._default))
         yield from _of("agent", payer.agent, self._agents.get(payer.agent))
-        yield from _of("model", model, self._models.get(model))
+        if self._models:
+            listed = self._canonical(provider, model)
+            names = dict.fromkeys((*spellings(provider, model), *spellings(provider, listed)))
+            yield from _of("model", listed, self._models.get(*names))
         for header in self._headers:
             value = headers.get(header.name, "")[:_LONGEST_VALUE]
             if value and header.fits.fullmatch(value.lower()):
@@ -80,11 +98,15 @@ class _Table:
         self._own = {name.lower(): rate for name, rate in entries.items()}
         self._globs = [(pattern(name), rate) for name, rate in entries.items() if "*" in name]
 
-    def get(self, name: str) -> Rate | None:
-        """Return the rate of a name, None where it has none."""
-        name = name.lower()
-        fitting = (rate for glob, rate in self._globs if glob.fullmatch(name))
-        return self._own.get(name) or next(fitting, None)
+    def __bool__(self) -> bool:
+        return bool(self._own)
+
+    def get(self, *names: str) -> Rate | None:
+        """Return the rate of something with these names, None where it has none."""
+        lower = [name.lower() for name in names]
+        own = next((self._own[name] for name in lower if name in self._own), None)
+        fitting = (rate for glob, rate in self._globs if any(map(glob.fullmatch, lower)))
+        return own or next(fitting, None)
 
 
 def bounded_tokens(tokens: int, limits: Iterable[Limit]) -> int:
