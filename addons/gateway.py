@@ -1,17 +1,16 @@
 """Turns mitmproxy's HTTP hooks into the stages of a call. The only class that touches a flow."""
 
-import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Final
-from weakref import WeakKeyDictionary
 
-from mitmproxy import connection, http
+from mitmproxy import http
 
 from llmtrace.addons.abort import abort_stream
 from llmtrace.addons.destination import Destination, folded
+from llmtrace.addons.door import Door
 from llmtrace.addons.errors import answer_instead, hold_last_byte, refused_below, was_sent
 from llmtrace.addons.guard import guarded, guarded_stream, report
+from llmtrace.addons.heads import head_of, strip_own
 from llmtrace.addons.replies import (
     BREAKAGES,
     TRACE_HEADER,
@@ -24,24 +23,22 @@ from llmtrace.addons.replies import (
     replace_body,
     send_on,
     usage_filter,
+    without_empty_chunks,
 )
 from llmtrace.addons.uploads import is_upload_path, upload_size
 from llmtrace.domain.traces import NOT_SENT, Outcome
-from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
+from llmtrace.pipeline import Call, Pipeline, Refusal
 from llmtrace.pipeline.answer import AnswerTap
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.enforcement import FAULTS
 from llmtrace.pipeline.gated import GatedTap
 from llmtrace.pipeline.threads import is_cancelled, off_loop
-from llmtrace.providers.clients import proxy_userinfo
 from llmtrace.providers.generic import GenericDialect
 from llmtrace.providers.registry import SESSIONS
 
 CALL: Final = "llmtrace.call"
 FAILED: Final = "llmtrace.failed"
 CANARY_PATH: Final = "/.well-known/llmtrace-canary"
-OWN_PREFIX: Final = b"x-llmtrace-"
-PROVIDER_HEADER: Final = "x-llmtrace-provider"
 INTERNAL: Final = "LLMTrace could not judge this call because of a fault of its own; it refused it."
 HOLD_SIZED_UP_TO: Final = 1 << 20
 """Sized answers that are no streams are held up to this size, and sent in one piece."""
@@ -69,18 +66,19 @@ class Gateway:
         destination: Callable[[http.HTTPFlow], Destination],
         reach: Callable[[http.HTTPFlow, Destination], None],
         counters: Counters,
+        door: Door,
         body_bytes: int,
         upload_bytes: int,
         fail_open: bool = False,
     ) -> None:
         self._pipeline = pipeline
+        self._door = door
         self._destination = destination
         self._reach = reach
         self._counters = counters
         self._body_bytes = body_bytes
         self._upload_bytes = upload_bytes
         self._fail_open = fail_open
-        self._runs: WeakKeyDictionary[connection.Client, str] = WeakKeyDictionary()
 
     def body_limit(self, request: http.Request) -> int:
         """Return how many bytes a request's body may have, from its head alone."""
@@ -96,21 +94,16 @@ class Gateway:
 
     @guarded("http_connect", _connect_failed)
     async def http_connect(self, flow: http.HTTPFlow) -> None:
-        """Remember whose tunnel it is. The credentials end here."""
-        self._take_run(flow)
-
-    def _take_run(self, flow: http.HTTPFlow) -> None:
-        header = flow.request.headers.pop("proxy-authorization", "")
-        if header:
-            self._runs[flow.client_conn] = proxy_userinfo(header)[0]
+        """Remember whose tunnel it is, or ask for a key. The credentials end here."""
+        self._door.connect(flow)
 
     # --- request ----------------------------------------------------------------------------
 
     def _request_failed(self, flow: http.HTTPFlow) -> None:
         """A fault of ours on the way to the provider: refuse, or pass unread and counted."""
         self._count_fault("request")
-        if self._fail_open:
-            _strip_own(flow)
+        if self._fail_open and self._door.may_pass(flow, known=_call(flow) is not None):
+            strip_own(flow)
             return
         flow.metadata[FAILED] = True
         refusal = _shape(flow, 503, "internal_error", INTERNAL)
@@ -121,7 +114,9 @@ class Gateway:
         """Say who calls whom, and refuse what the head alone forbids."""
         if flow.response or flow.error or not flow.live:
             return
-        self._take_run(flow)
+        shown = self._door.enter(flow)
+        if flow.response:
+            return
         where = self._destination(flow)
         if where.kind == "refused":
             self._counters.count("destination_refused", where.reason)
@@ -129,13 +124,13 @@ class Gateway:
             return
         if where.kind == "other":
             self._counters.count("unread_requests")
-            _strip_own(flow)
+            strip_own(flow)
             return
         if where.path == CANARY_PATH:
             flow.response = http.Response.make(200, b"llmtrace\n", {"content-type": "text/plain"})
             return
-        head = self._head(flow, where)
-        _strip_own(flow)
+        head = head_of(flow, where, shown)
+        strip_own(flow)
         if not flow.request.is_http2:
             flow.request.authority = ""  # the origin form of a target, whichever the client wrote
         self._reach(flow, where)
@@ -174,24 +169,6 @@ class Gateway:
         else:
             send_on(flow.request, call)
 
-    def _head(self, flow: http.HTTPFlow, where: Destination) -> RequestHead:
-        peer = flow.client_conn.peername
-        fields = flow.request.headers.fields
-        return RequestHead(
-            method=flow.request.method.upper(),
-            host=where.host,
-            port=where.port,
-            path=where.path,
-            query=where.target.partition("?")[2],
-            headers=tuple((_text(name), _text(value)) for name, value in fields),
-            peer=peer[0] if peer else "",
-            mode="reverse" if flow.client_conn.proxy_mode.type_name == "reverse" else "forward",
-            started_at=datetime.fromtimestamp(flow.request.timestamp_start, UTC),
-            started=time.monotonic() - max(0.0, time.time() - flow.request.timestamp_start),
-            run=self._runs.get(flow.client_conn, ""),
-            provider_hint=flow.request.headers.get(PROVIDER_HEADER, "") or where.provider,
-        )
-
     # --- answer -----------------------------------------------------------------------------
 
     def _answer_failed(self, flow: http.HTTPFlow) -> None:
@@ -228,7 +205,7 @@ class Gateway:
 
     def _stream(
         self, flow: http.HTTPFlow, call: Call, tap: AnswerTap, sized: int | None
-    ) -> Callable[[bytes], bytes]:
+    ) -> Callable[[bytes], bytes | Sequence[bytes]]:
         cut = usage_filter(flow, call)
 
         def pass_on(chunk: bytes) -> bytes:
@@ -246,7 +223,8 @@ class Gateway:
             abort_stream(flow)
             return call.dialect.stream_error(code="internal_error", message=INTERNAL)
 
-        return guarded_stream("stream", pass_on, rescue)
+        passing = guarded_stream("stream", pass_on, rescue)
+        return without_empty_chunks(passing) if cut else passing
 
     def _gated(
         self, flow: http.HTTPFlow, call: Call, tap: GatedTap
@@ -272,13 +250,13 @@ class Gateway:
 
         judged = guarded_stream("stream", pass_on, rescue)
 
-        def without_empty_chunks(chunk: bytes) -> Sequence[bytes]:
+        def uncut(chunk: bytes) -> bytes:
             out = judged(chunk)
             if cut:
                 out = cut.receive(out) + (cut.close() if not chunk or tap.blocked else b"")
-            return [out] if out else []  # an empty chunk is the end of a chunked answer
+            return out
 
-        return without_empty_chunks
+        return without_empty_chunks(uncut)
 
     async def _whole(self, flow: http.HTTPFlow, call: Call, tap: GatedTap) -> None:
         """Judge an answer that came whole; put in its place what may go on."""
@@ -377,18 +355,6 @@ class Gateway:
 def _call(flow: http.HTTPFlow) -> Call | None:
     call = flow.metadata.get(CALL)
     return call if isinstance(call, Call) else None
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _strip_own(flow: http.HTTPFlow) -> None:
-    """Take out what is said to LLMTrace alone, in every spelling that a server may fold."""
-    fields = flow.request.headers.fields
-    kept = tuple(f for f in fields if not f[0].lower().replace(b"_", b"-").startswith(OWN_PREFIX))
-    if len(kept) < len(fields):
-        flow.request.headers.fields = kept
 
 
 def _shape(flow: http.HTTPFlow, status: int, code: str, message: str) -> bytes:

@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.traces import AuditEvent, Body, Record, Tenant, Trace
+
+MAX_MET: Final = 10_000
+"""Most tenants that come to be by themselves. Anybody can make up a provider key."""
 
 
 class TraceNotFound(LookupError):
@@ -175,6 +178,10 @@ class MetadataRepository(Protocol):
 
     def put_tenant(self, tenant: Tenant) -> None:
         """Create the tenant or replace it."""
+        ...
+
+    def meet_tenant(self, tenant: Tenant) -> bool:
+        """Create a tenant unless it is there, or ``MAX_MET`` are; return whether it was."""
         ...
 
     def tenant(self, tenant_id: str) -> Tenant:

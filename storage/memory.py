@@ -12,6 +12,7 @@ from typing import Final
 from llmtrace.domain.traces import AuditEvent, Body, Record, Tenant, Trace
 from llmtrace.domain.usage import UsageSource
 from llmtrace.storage.base import (
+    MAX_MET,
     FindingQuery,
     Sighting,
     TenantNotFound,
@@ -168,6 +169,14 @@ class MemoryMetadataRepository:
         """Create the tenant or replace it."""
         with self._lock:
             self._tenants[tenant.id] = tenant
+
+    def meet_tenant(self, tenant: Tenant) -> bool:
+        """Create a tenant unless it is there, or ``MAX_MET`` are; return whether it was."""
+        with self._lock:
+            if tenant.id in self._tenants or len(self._tenants) >= MAX_MET:
+                return False
+            self._tenants[tenant.id] = tenant
+            return True
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Return one tenant. Raises: TenantNotFound."""

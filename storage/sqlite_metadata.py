@@ -5,17 +5,21 @@ from datetime import datetime
 from typing import Any, Final
 
 from llmtrace.domain.traces import AuditEvent, Tenant
-from llmtrace.storage.base import StorageError, TenantNotFound
+from llmtrace.storage.base import MAX_MET, StorageError, TenantNotFound
 from llmtrace.storage.codec import from_json, to_json
 from llmtrace.storage.sqlite_file import SqliteFile
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
-from llmtrace.storage.sqlite_values import text_in, text_out, time_in, time_out
+from llmtrace.storage.sqlite_values import SqlText, text_in, text_out, time_in, time_out
 
 _TENANTS: Final = "SELECT id, name, created_at, plan, config FROM tenants "
 _PUT_TENANT: Final = """
 INSERT INTO tenants (id, name, created_at, plan, config) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, created_at = excluded.created_at,
     plan = excluded.plan, config = excluded.config
+"""
+_MEET_TENANT: Final = """
+INSERT INTO tenants (id, name, created_at, plan, config) SELECT ?, ?, ?, ?, ?
+WHERE (SELECT count(*) FROM tenants) < ? ON CONFLICT (id) DO NOTHING
 """
 _PUT_EVENT: Final = """
 INSERT INTO audit_events (id, tenant, event_type, actor, resource, timestamp, data)
@@ -53,15 +57,16 @@ class SqliteMetadataRepository:
 
     def put_tenant(self, tenant: Tenant) -> None:
         """Create the tenant or replace it."""
-        values = (
-            text_in(tenant.id),
-            text_in(tenant.name),
-            time_in(tenant.created_at),
-            text_in(tenant.plan),
-            to_json(tenant.config).decode(),
-        )
         with self._file.writing() as db:
-            db.execute(_PUT_TENANT, values)
+            db.execute(_PUT_TENANT, _values(tenant))
+
+    def meet_tenant(self, tenant: Tenant) -> bool:
+        """Create a tenant unless it is there, or ``MAX_MET`` are; return whether it was."""
+        with self._file.reading() as db:  # most are there: that needs no lock
+            if db.execute("SELECT 1 FROM tenants WHERE id = ?", (text_in(tenant.id),)).fetchone():
+                return False
+        with self._file.writing() as db:
+            return bool(db.execute(_MEET_TENANT, (*_values(tenant), MAX_MET)).rowcount)
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Return one tenant. Raises: TenantNotFound."""
@@ -146,6 +151,16 @@ def adopt(shared: SharedSqliteFile, traces: SqliteFile) -> None:
 
 def _not_found(tenant_id: str) -> TenantNotFound:
     return TenantNotFound(f"there is no tenant {tenant_id!r}")
+
+
+def _values(tenant: Tenant) -> tuple[SqlText | int, ...]:
+    return (
+        text_in(tenant.id),
+        text_in(tenant.name),
+        time_in(tenant.created_at),
+        text_in(tenant.plan),
+        to_json(tenant.config).decode(),
+    )
 
 
 def _tenant(row: tuple[Any, ...]) -> Tenant:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from llmtrace.addons.gateway import Gateway
+from llmtrace.addons import gateway
 from llmtrace.domain.traces import Outcome
 from llmtrace.domain.usage import UsageSource
 from llmtrace.pipeline.answer import AnswerTap
@@ -209,7 +209,7 @@ def broken(*_args: object, **_kwargs: object) -> Any:
         (Pipeline, "inspect"),
         (Pipeline, "answer"),
         (Pipeline, "finish"),
-        (Gateway, "_head"),
+        (gateway, "head_of"),
     ],
     ids=["identify", "inspect", "answer-head", "finish", "head"],
 )
@@ -217,7 +217,7 @@ def broken(*_args: object, **_kwargs: object) -> Any:
 async def test_a_fault_of_our_own_is_refused_and_counted(
     start: StartWorker,
     monkeypatch: pytest.MonkeyPatch,
-    owner: type,
+    owner: object,
     name: str,
     stream: bool,
 ) -> None:

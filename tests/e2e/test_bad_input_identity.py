@@ -80,7 +80,7 @@ async def test_no_spelling_of_our_headers_reaches_the_provider(worker: Worker) -
         "X-LLMTrace-Tenant-ID: acme",
         "X_LLMTrace_Tenant_ID: evil",
         "x-llmtrace_tenant-id: evil",
-        "X-LLMTRACE-Token: t",
+        "X_LLMTRACE-Token: t",
         "X-LLMTrace-: t",
         "X-LLMTrace-Anything: t",
     ]

@@ -1,6 +1,7 @@
 import pytest
 
 from llmtrace.pipeline.credentials import MASK, Credentials, fingerprint
+from llmtrace.storage.keys import PREFIX
 
 SECRET = "sk-test-0123456789abcdef"
 
@@ -43,3 +44,15 @@ def test_a_fingerprint_depends_on_the_installation() -> None:
     assert fingerprint(b"one", SECRET) == fingerprint(b"one", SECRET)
     assert fingerprint(b"one", SECRET) != fingerprint(b"two", SECRET)
     assert SECRET[:6] not in fingerprint(b"one", SECRET)
+
+
+def test_an_llmtrace_key_pays_for_nothing_and_is_taken_out_everywhere() -> None:
+    own = f"{PREFIX}abcdefghijkl_{'a1B2c3D4' * 4}"
+    credentials = Credentials([("Authorization", f"Bearer {own}"), ("x-api-key", SECRET)])
+    assert credentials.principal == SECRET
+    for text in (own, own[:-5], f"HTTPS_PROXY=http://bot:{own}@127.0.0.1:8642"):
+        for scrubber in (credentials, Credentials([])):
+            assert MASK in scrubber.scrub(text)
+            assert own[-10:-5] not in scrubber.scrub(text)
+            assert own[-10:-5].encode() not in scrubber.scrub_bytes(text.encode())
+    assert credentials.scrub("llmt_theme") == "llmt_theme"

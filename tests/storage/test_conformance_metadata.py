@@ -57,6 +57,12 @@ def test_tenants_are_created_replaced_and_deleted(metadata: MetadataRepository) 
         metadata.delete_tenant("b")
 
 
+def test_a_tenant_that_is_met_changes_none_that_is_there(metadata: MetadataRepository) -> None:
+    assert metadata.meet_tenant(_tenant("a"))
+    assert not metadata.meet_tenant(_tenant("a", name="other", plan="other"))
+    assert metadata.tenants() == [_tenant("a")]
+
+
 @pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_names_come_back_as_they_were(metadata: MetadataRepository, hostile: str) -> None:
     tenant = _tenant(hostile, name=hostile, plan=hostile, config={hostile: hostile})

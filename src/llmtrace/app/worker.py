@@ -22,6 +22,7 @@ from typing import Final
 from llmtrace import logs
 from llmtrace.addons.destination import Destinations
 from llmtrace.addons.dialing import Dialer
+from llmtrace.addons.door import Door
 from llmtrace.addons.gateway import Gateway
 from llmtrace.addons.limits import Count, Limits
 from llmtrace.addons.listening import Bound, Listen
@@ -31,6 +32,7 @@ from llmtrace.addons.tunnels import HostPolicy, TunnelLedger
 from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
 from llmtrace.app.enforcement import enforcement_of
+from llmtrace.app.identity import Identity
 from llmtrace.app.limits import admissions_of, desk_of, is_limited, ledger_of, owner_of
 from llmtrace.app.prices import LAST_GOOD, price_book, watch_prices
 from llmtrace.app.settings import Settings
@@ -119,6 +121,7 @@ def pipeline_of(
     journal: Journal,
     counters: Counters,
     prices: PriceBook | None,
+    identifier: Identifier,
     admissions: Admissions | None = None,
 ) -> Pipeline:
     """Return the pipeline of one worker."""
@@ -126,7 +129,7 @@ def pipeline_of(
     limits = config.limits
     return Pipeline(
         hosts=settings.hosts(),
-        identifier=Identifier(secret=settings.secret(), trusted=config.identity.trusted_proxies),
+        identifier=identifier,
         prices=prices,
         journal=journal,
         bounds=Bounds(
@@ -244,14 +247,21 @@ def master_of(
         own_ports=lambda: ports.own,
         count=lambda reason: counters.count("policy", reason),
     )
+    identity = Identity(settings, counters)
     pipeline = pipeline_of(
-        settings, journal=journal, counters=counters, prices=prices, admissions=admissions
+        settings,
+        journal=journal,
+        counters=counters,
+        prices=prices,
+        identifier=identity.identifier,
+        admissions=admissions,
     )
     gateway = Gateway(
         pipeline=pipeline,
         destination=Destinations(hosts=hosts, bases=bases_of(settings)).of,
         reach=upstreams.reach,
         counters=counters,
+        door=Door(identity.ring),
         body_bytes=config.limits.body_bytes,
         upload_bytes=config.limits.upload_bytes,
         fail_open=fail_open,
@@ -270,7 +280,7 @@ def master_of(
             limits=data_limits(settings),
             reuse_port=True,
         ),
-        addons=[policy, gateway, websockets, upstreams, tls],
+        addons=[policy, gateway, websockets, upstreams, tls, identity],
         dial=Dialer(refuses=policy.refuses, count=limit_met),
         count=limit_met,
         body_limit=gateway.body_limit,

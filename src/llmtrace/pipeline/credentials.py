@@ -1,18 +1,26 @@
 """Keeps credentials out of everything that is recorded."""
 
 import hmac
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
 from llmtrace.domain.parts import Path
 from llmtrace.providers.clients import CREDENTIAL_HEADERS, CREDENTIAL_QUERY
+from llmtrace.storage.keys import PREFIX
 
 MASK: Final = "[credential]"
 MIN_LENGTH: Final = 8
 """Shorter values are no secrets worth hiding, and hiding them would garble bodies."""
 MOST: Final = 64
 """Credentials of one call: everything that is kept is searched for each of them."""
+
+
+_PREFIX: Final = PREFIX.encode()
+_OWN: Final = re.compile(rf"{PREFIX}[0-9A-Za-z_]{{16,}}")
+"""What looks like an LLMTrace key, cut short or mistyped ones too."""
+_OWN_BYTES: Final = re.compile(_OWN.pattern.encode())
 
 
 class TooManyCredentials(ValueError):
@@ -37,8 +45,8 @@ class Credentials:
         for name, value in parse_qsl(query, max_num_fields=None) if query else ():
             if name.lower() in CREDENTIAL_QUERY:
                 values += [value]
-        self.principal = values[0] if values else ""
-        """The first credential: who pays, as far as the provider knows."""
+        self.principal = next((v for v in values if not v.startswith(PREFIX)), "")
+        """The first credential of the provider's: who pays, as far as it knows."""
         self._values: list[str] = []
         self._raw: list[bytes] = []
         self._take(values)
@@ -62,14 +70,18 @@ class Credentials:
             self._take(text for v in value.values() if isinstance(v, str) for text in _values(v))
 
     def scrub(self, text: str) -> str:
-        """Take the credentials out of a text."""
+        """Take the credentials out of a text, and whatever looks like an LLMTrace key."""
+        if PREFIX in text:
+            text = _OWN.sub(MASK, text)
         for value in self._values:
             if value in text:
                 text = text.replace(value, MASK)
         return text
 
     def scrub_bytes(self, content: bytes) -> bytes:
-        """Take the credentials out of a body."""
+        """Take them out of a body."""
+        if _PREFIX in content:
+            content = _OWN_BYTES.sub(MASK.encode(), content)
         for value in self._raw:
             if value in content:
                 content = content.replace(value, MASK.encode())

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,9 +49,16 @@ class Identifier:
     """
 
     def __init__(
-        self, *, secret: bytes, trusted: Sequence[str], keys: KeyRing | None = None
+        self,
+        *,
+        secret: bytes,
+        trusted: Sequence[str],
+        keys: KeyRing | None = None,
+        met: Callable[[str], None] = lambda _tenant: None,
     ) -> None:
+        """Keep the arguments; ``met`` is told the tenant of each call, and must not wait."""
         self._secret = secret
+        self._met = met
         self._trusted = [ipaddress.ip_network(network) for network in trusted]
         self._keys = keys or KeyRing(None, secret=secret, counters=Counters())
         self._peers: dict[str, bool] = {}
@@ -92,6 +99,7 @@ class Identifier:
             tenant = key.tenant
         if not tenant and credentials.principal:
             tenant = f"key-{fingerprint(self._secret, credentials.principal)}"
+        self._met(tenant or DEFAULT_TENANT)
         named = "" if agent or keys or not _is_open(key) else run
         return Caller(
             tenant=tenant or DEFAULT_TENANT,

@@ -26,6 +26,7 @@ from llmtrace.pipeline.journal import Journal, JournalUnavailable
 from llmtrace.pipeline.keyring import KeyRefused
 from llmtrace.pipeline.reading import RequestReader
 from llmtrace.pipeline.requests import (
+    ASKS_FOR_KEY,
     Bounds,
     fault,
     folded,
@@ -117,7 +118,8 @@ class Pipeline:
             status, code, message = fault(error)
             self._counters.count("refused", code)
             body = dialect.refusal(status=status, code=code, message=message)
-            return Refusal(status=status, code=code, message=message, body=body)
+            headers = ASKS_FOR_KEY if status == 401 else {}
+            return Refusal(status=status, code=code, message=message, body=body, headers=headers)
         return new_call(head, caller, found, credentials)
 
     # --- inspect the request ----------------------------------------------------------------

@@ -47,6 +47,9 @@ FAULTS: Final[Mapping[type[ValueError], tuple[int, str]]] = {
 }
 """Status and code of each reason not to read a request."""
 
+ASKS_FOR_KEY: Final = {"www-authenticate": 'Bearer realm="LLMTrace"', "x-should-retry": "false"}
+"""Headers of a 401 (RFC 9110 §15.5.2)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:

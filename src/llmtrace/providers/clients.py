@@ -318,6 +318,13 @@ def proxy_userinfo(header: str) -> tuple[str, str]:
 
     The user is reduced as ``plain`` does, since it is a name; the password is a secret and
     comes as it is.
+    """
+    user, password = basic_userinfo(header)
+    return plain(user), password
+
+
+def basic_userinfo(header: str) -> tuple[str, str]:
+    """Read user and password of ``Basic`` credentials; both empty where they are none.
 
     Source: RFC 7617.
     """
@@ -329,4 +336,4 @@ def proxy_userinfo(header: str) -> tuple[str, str]:
     except (binascii.Error, ValueError):
         return "", ""
     user, colon, password = decoded.partition(":")
-    return (plain(user), password) if colon and password.isprintable() else ("", "")
+    return (user, password) if colon and password.isprintable() else ("", "")
