@@ -24,7 +24,12 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "run": Entry("llmtrace.cli.run", "Run one program behind the gateway."),
     "traces": Entry("llmtrace.cli.traces", "List, show, follow and export recorded calls."),
     "findings": Entry("llmtrace.cli.findings", "List what was found in calls, and explain it."),
+    "costs": Entry("llmtrace.cli.costs", "Tell what calls cost, and what budgets have left."),
+    "agents": Entry("llmtrace.cli.agents", "List agents that were stopped, and release them."),
     "scan": Entry("llmtrace.cli.scan", "Look for attacks, secrets and personal data in texts."),
+    "models": Entry(
+        "llmtrace.cli.models", "See and measure the model that reads beside the rules."
+    ),
     "proxy": Entry("llmtrace.cli.proxy", "Run the gateway until SIGTERM or Ctrl-C."),
     "env": Entry("llmtrace.cli.env", "Print the variables that put programs behind it."),
     "doctor": Entry("llmtrace.cli.doctor", "Find what stands in the way, and the fix."),
