@@ -13,14 +13,17 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ConnectionError,
+    MovedError,
+    NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
 )
 from redis.retry import Retry
 
-from llmtrace.storage.base import StorageError
 from llmtrace.storage.ledger import LedgerUnavailable
 from llmtrace.storage.ledger_clock import Clock, ServerClock, SteadyClock, system_clock
 
@@ -35,25 +38,22 @@ LIST_SECONDS: Final = 2.0
 _REMEDIES: Final[Sequence[tuple[type[Exception], str]]] = (
     (AuthenticationError, "check the name and password in the URL"),
     (BusyLoadingError, "it is still reading its file; it answers soon"),
+    (ReadOnlyError, "it is a replica; set the address of the primary"),
+    (OutOfMemoryError, "its memory is full; raise maxmemory"),
+    (NoPermissionError, "its user may not do this; allow it all commands on keys of the prefix"),
+    (MovedError, "it is part of a cluster; set the address of a proxy, or of a Redis by itself"),
     (TimeoutError, "it takes too long to answer; look at its load and at the way there"),
     (ConnectionError, "it cannot be reached; start it, or check the address"),
     (OSError, "it cannot be reached; start it, or check the address"),
 )
 _CODES: Final[Mapping[str, str]] = {
-    "OOM": "its memory is full; raise maxmemory",
-    "READONLY": "it is a replica; set the address of the primary",
-    "MISCONF": "it cannot write its file; look at its disk",
-    "NOAUTH": "check the name and password in the URL",
-    "WRONGPASS": "check the name and password in the URL",
-    "NOPERM": "its user may not do this; allow it all commands on the keys of the prefix",
-    "LOADING": "it is still reading its file; it answers soon",
-    "CLUSTERDOWN": "its cluster is down",
-    "MOVED": "it is part of a cluster; set the address of a proxy, or of a Redis without cluster",
     "BUSY": "a script of someone else blocks it",
+    "CLUSTERDOWN": "its cluster is down",
+    "MISCONF": "it cannot write its file; look at its disk",
 }
 
 
-class Unsuitable(StorageError):
+class Unsuitable(LedgerUnavailable):
     """Redis may forget what was spent. The message says which setting to change."""
 
 
@@ -88,8 +88,11 @@ class RedisLink:
         self._closed = False
         try:
             self._check()
+        except Unsuitable:
+            self.close()
+            raise
         except LedgerUnavailable as error:
-            logger.warning("%s; going on without it", error)
+            logger.warning("%s; it is asked again with each call", error)
 
     def now(self) -> int:
         """Return the time of the server in microseconds, without asking it."""
@@ -194,12 +197,10 @@ def _sha(script: str) -> str:
 
 def _remedy(error: Exception) -> str:
     """Return what failed and what to do; never the text of the error, which may quote a key."""
-    if isinstance(error, ResponseError):
-        code = str(error).partition(" ")[0]
-        if code in _CODES:
-            return f"{_CODES[code]} ({code})"
-    kind = type(error).__name__
     for known, remedy in _REMEDIES:
         if isinstance(error, known):
-            return f"{remedy} ({kind})"
-    return f"the script failed ({kind}); expected Redis 6 or later"
+            return f"{remedy} ({type(error).__name__})"
+    code = str(error).partition(" ")[0]
+    if isinstance(error, ResponseError) and code in _CODES:
+        return f"{_CODES[code]} ({code})"
+    return f"the script failed ({type(error).__name__}); expected Redis 6 or later"

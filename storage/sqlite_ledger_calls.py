@@ -34,9 +34,9 @@ _KEEP: Final = {
 _SUMS: Final = "SELECT spent, reserved FROM ledger_nodes WHERE tenant = ? AND key = ?"
 _HELD: Final = "SELECT held, at FROM ledger_paces WHERE tenant = ? AND key = ?"
 _CALL: Final = """
-SELECT state, amounts, charged, nodes, paces FROM ledger_calls WHERE tenant = ? AND id = ?
+SELECT state, amounts, charged, nodes, paces FROM ledger_calls
+WHERE tenant = ? AND id = ? AND (state = 'open' OR ends > ?)
 """
-_STATE: Final = "SELECT state FROM ledger_calls WHERE tenant = ? AND id = ?"
 _RESERVE: Final = """
 INSERT INTO ledger_nodes (tenant, key, unit, reserved, upper, ends) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (tenant, key) DO UPDATE SET unit = excluded.unit, upper = excluded.upper,
@@ -54,7 +54,7 @@ ON CONFLICT (tenant, key) DO UPDATE
 SET held = excluded.held, at = excluded.at, empty = excluded.empty
 """
 _OPEN: Final = """
-INSERT INTO ledger_calls
+INSERT OR REPLACE INTO ledger_calls
     (tenant, id, state, owner, strict, ends, amounts, charged, nodes, paces)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
@@ -65,7 +65,7 @@ UPDATE ledger_calls SET state = ?, charged = ?, ends = ? WHERE tenant = ? AND id
 
 def admit(db: Connection, asked: Admission, now: int) -> Admitted | Denied:
     """Reserve all that is asked, or nothing."""
-    known = db.execute(_STATE, (asked.tenant, asked.id)).fetchone()
+    known = db.execute(_CALL, (asked.tenant, asked.id, now)).fetchone()
     sums = [sums_of(db, asked.tenant, node.key) for node in asked.nodes]
     held = [_held(db, asked.tenant, pace.key, now) for pace in asked.paces]
     if known is None:
@@ -84,7 +84,7 @@ def admit(db: Connection, asked: Admission, now: int) -> Admitted | Denied:
 
 def settle(db: Connection, settlement: Settlement, now: int) -> Settled:
     """End one reservation."""
-    row = db.execute(_CALL, (settlement.tenant, settlement.id)).fetchone()
+    row = db.execute(_CALL, (settlement.tenant, settlement.id, now)).fetchone()
     if row is None:
         return _unknown(db, settlement, now)
     state, (amounts, charged, nodes, paces) = State(row[0]), map(orjson.loads, row[1:])

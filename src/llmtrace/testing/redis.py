@@ -39,7 +39,12 @@ class RedisServer:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="llmtrace-redis-"))
         self._cluster = cluster
-        self._options = {"save": "", "appendonly": "no", "cluster-enabled": "no"} | (options or {})
+        self._options = {
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "no",
+            "cluster-enabled": "no",
+        } | (options or {})
         if cluster:
             self._options |= {"cluster-enabled": "yes", "cluster-port": str(free_port())}
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,6 +87,7 @@ class RedisServer:
         return Redis(
             host=LOOPBACK,
             port=self.port,
+            password=self._options.get("requirepass"),
             decode_responses=True,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
@@ -125,9 +131,13 @@ class RedisServer:
         return True
 
 
-@cache
 def shared_server(*, cluster: bool = False) -> RedisServer:
     """Return a server for all tests of this process, which ends with it."""
+    return _shared(cluster)
+
+
+@cache
+def _shared(cluster: bool) -> RedisServer:
     server = RedisServer(cluster=cluster)
     atexit.register(server.stop)
     server.start()
