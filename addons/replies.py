@@ -1,5 +1,6 @@
 """Answers that the gateway gives itself, bodies that it changes, and how a call broke off."""
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mitmproxy import connection, http
@@ -94,6 +95,19 @@ def usage_filter(flow: http.HTTPFlow, call: Call) -> UsageChunkFilter | None:
         return None
     leave_size_open(flow)
     return UsageChunkFilter()
+
+
+def without_empty_chunks(stream: Callable[[bytes], bytes]) -> Callable[[bytes], Sequence[bytes]]:
+    """Let a stream callable that has nothing to say say nothing.
+
+    An empty chunk is the end of a chunked answer.
+    """
+
+    def run(chunk: bytes) -> Sequence[bytes]:
+        out = stream(chunk)
+        return [out] if out else []
+
+    return run
 
 
 def _has_left(client: connection.Client) -> bool:

@@ -298,7 +298,10 @@ def _close(
 def _withhold(flow: http.HTTPFlow, message: websocket.WebSocketMessage, refusal: Refusal) -> None:
     """Answer a client's message with the error of its call; the connection stays."""
     message.drop()
-    say_to_client(flow, message_error(refusal.code, refusal.message, status=refusal.status))
+    error = message_error(
+        refusal.code, refusal.message, status=refusal.status, details=refusal.details
+    )
+    say_to_client(flow, error)
 
 
 def _data(message: websocket.WebSocketMessage) -> str | bytes:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from llmtrace.domain.traces import NOT_SENT, Outcome, Trace
+from llmtrace.domain.traces import NOT_SENT, Coverage, Outcome, Trace
 from llmtrace.domain.usage import Usage, UsageSource
 from llmtrace.limits.charging import Charge, charge_of
 from llmtrace.storage.ledger import LARGEST
 
+SOME = Coverage(answer_bytes=100)
 RESERVED = {"usd": 1000, "tokens": 50, "calls": 1}
 PROVIDER, ESTIMATED, NONE = UsageSource.PROVIDER, UsageSource.ESTIMATED, UsageSource.NONE
 
@@ -78,7 +79,7 @@ def settled(usd: int, tokens: int = 10, *, overrun: bool = False) -> Charge:
             id="nothing-is-more-than-a-ledger-counts",
         ),
         pytest.param(
-            trace(Outcome.CLIENT_LEFT, ESTIMATED, status=200, cost_nano_usd=20),
+            trace(Outcome.CLIENT_LEFT, ESTIMATED, status=200, cost_nano_usd=20, coverage=SOME),
             settled(20),
             settled(20),
             id="client-left-in-the-middle",
@@ -122,7 +123,7 @@ def settled(usd: int, tokens: int = 10, *, overrun: bool = False) -> Charge:
             id="client-left-before-it-was-sent",
         ),
         pytest.param(
-            trace(Outcome.TIMEOUT, ESTIMATED, cost_nano_usd=5, output=0),
+            trace(Outcome.TIMEOUT, ESTIMATED, status=504, cost_nano_usd=5, output=0),
             WHOLE,
             settled(5, 7),
             id="sent-and-no-answer",

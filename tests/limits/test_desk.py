@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from llmtrace.limits.desk import LedgerDesk, NotAsked
+from llmtrace.limits.desk import LedgerDesk
+from llmtrace.limits.waiting import NotAsked
 from llmtrace.storage.ledger import (
     Admission,
     Admitted,
@@ -57,6 +58,12 @@ class FakeLedger:
         self._try()
         self.done += [(one.kind, one.id) for one in settlements]
         return [Settled(id=one.id, state=State.SETTLED, first=True) for one in settlements]
+
+    def exchange(
+        self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
+    ) -> Sequence[Admitted | Denied]:
+        self.settle(settlements)
+        return [self.admit(asked) for asked in admissions]
 
     def extend(self, ids: Sequence[tuple[str, str]], *, lease_seconds: float) -> None:
         self._try()
@@ -157,7 +164,7 @@ async def test_a_ledger_that_is_back_is_asked_again(ledger: FakeLedger) -> None:
 
 async def test_a_settlement_that_fails_is_tried_until_it_succeeds(ledger: FakeLedger) -> None:
     events: list[str] = []
-    async with at_desk(ledger, on_event=events.append) as desk:
+    async with at_desk(ledger, on_event=lambda name, _label: events.append(name)) as desk:
         ledger.down = True
         desk.settle(settlement("a"))
         desk.settle(settlement("b"))

@@ -1,14 +1,17 @@
 """Wires budgets, rates and the ledger that keeps them."""
 
+import logging
 import os
 import secrets
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from llmtrace.app.settings import Settings
 from llmtrace.config import Config
+from llmtrace.config.limits import RunawayConfig
 from llmtrace.limits.bounds import Bounder
 from llmtrace.limits.budgets import Budgets
 from llmtrace.limits.desk import LedgerDesk
@@ -16,12 +19,18 @@ from llmtrace.limits.limiter import Limiter
 from llmtrace.limits.rates import Rates
 from llmtrace.limits.recovery import Recovery
 from llmtrace.limits.replay import SUFFIX, ReplayFile
+from llmtrace.limits.runaway import GuardSettings, RunawayGuard
+from llmtrace.limits.tally import MemoryTally
 from llmtrace.pipeline.admission import Admissions
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.watching import Watch
 from llmtrace.providers.ceilings import canonical
+from llmtrace.providers.money import nano_usd
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.storage.ledger import Ledger
 from llmtrace.storage.sqlite_ledger import SqliteLedger
+
+logger = logging.getLogger(__name__)
 
 LEASE_SECONDS: Final = 900.0
 """How long a reservation counts without a sign of life."""
@@ -29,10 +38,13 @@ UNBOOKED: Final = "unbooked"
 """Folder of the installation in which workers note what no ledger knows yet."""
 
 
-def is_limited(settings: Settings) -> bool:
+def is_limited(config: Config) -> bool:
     """Whether calls are held to anything that needs a ledger."""
-    config = settings.config
-    return config.cost_caps.enabled or config.rate_limiting.enabled or config.runaway.enabled
+    return config.cost_caps.enabled or config.rate_limiting.enabled or _stops(config.runaway)
+
+
+def _stops(runaway: RunawayConfig) -> bool:
+    return runaway.enabled and runaway.action == "stop"
 
 
 def ledger_of(settings: Settings) -> Ledger:
@@ -40,21 +52,87 @@ def ledger_of(settings: Settings) -> Ledger:
     return SqliteLedger.at(settings.shared_database)
 
 
-def admissions_of(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLimits:
+    """What holds a worker's calls to their limits, as far as they have any."""
+
+    desk: LedgerDesk | None = None
+    admissions: Admissions | None = None
+    watch: Watch | None = None
+
+    async def close(self, seconds: float = 5.0) -> None:
+        """Settle what is left, for so long at most: then it is the recorder's."""
+        if self.desk is not None and not await self.desk.close(seconds):
+            logger.warning("budgets: what is not settled yet, the recorder settles")
+
+
+UNLIMITED: Final = WorkerLimits()
+
+
+def worker_limits(
     settings: Settings,
-    desk: LedgerDesk,
     counters: Counters,
     *,
-    owner: str,
     prices: PriceBook | None,
-) -> Admissions:
-    """Return what holds a worker's calls to their limits."""
-    return Admissions(
-        limiter_of(settings.config, owner=owner, prices=prices),
-        desk,
-        counters,
-        asks_for_usage=settings.config.cost_caps.include_usage,
+    spool: Path | None = None,
+    trusts: Callable[[str], bool] = lambda _peer: False,
+    ledger: Ledger | None = None,
+) -> WorkerLimits:
+    """Return what holds a worker's calls to their limits.
+
+    Args:
+        settings: What the limits are.
+        counters: Where is counted what becomes of calls.
+        prices: What calls cost.
+        spool: The worker's own directory in the spool.
+        trusts: Whether a peer's headers are believed.
+        ledger: Stands in the place of its own.
+
+    Raises:
+        LedgerUnavailable: The ledger cannot be opened.
+    """
+    config = settings.config
+    if not is_limited(config):
+        return WorkerLimits(watch=watch_of(config, counters))
+    ledger = ledger or ledger_of(settings)
+    desk = desk_of(settings, ledger, counters)
+    admissions = None
+    if config.cost_caps.enabled or config.rate_limiting.enabled:
+        admissions = Admissions(
+            limiter_of(config, owner=owner_of(spool), prices=prices),
+            desk,
+            counters,
+            trusts=trusts,
+            asks_for_usage=config.cost_caps.enabled and config.cost_caps.include_usage,
+        )
+    return WorkerLimits(
+        desk=desk, admissions=admissions, watch=watch_of(config, counters, desk, ledger)
     )
+
+
+def watch_of(
+    config: Config,
+    counters: Counters,
+    desk: LedgerDesk | None = None,
+    ledger: Ledger | None = None,
+) -> Watch | None:
+    """Return what watches for agents that run in circles; None where nobody is to be watched."""
+    runaway = config.runaway
+    if not runaway.enabled:
+        return None
+    settings = GuardSettings(
+        stops=_stops(runaway),
+        repeats_soft=runaway.repeats_soft,
+        repeats_hard=runaway.repeats_hard,
+        loop_hard=runaway.tool_loop_hard,
+        velocity_factor=runaway.velocity_factor,
+        velocity_least=nano_usd(runaway.velocity_least_usd),
+        window_seconds=runaway.window_minutes * 60,
+        hold_seconds=runaway.hold_minutes * 60,
+    )
+    if desk is None or ledger is None:
+        return Watch(RunawayGuard(settings, MemoryTally(), on_event=counters.count), None)
+    return Watch(RunawayGuard(settings, ledger, on_event=desk.count), desk, now=desk.now)
 
 
 def limiter_of(config: Config, *, owner: str = "", prices: PriceBook | None = None) -> Limiter:
@@ -73,7 +151,7 @@ def limiter_of(config: Config, *, owner: str = "", prices: PriceBook | None = No
     )
 
 
-def desk_of(settings: Settings, ledger: Ledger, counters: Counters, owner: str) -> LedgerDesk:
+def desk_of(settings: Settings, ledger: Ledger, counters: Counters) -> LedgerDesk:
     """Return where a worker's event loop brings what the ledger is to do."""
     replay = None
     if settings.config.storage.profile != "memory":

@@ -38,7 +38,7 @@ class Recoveries:
 
     def __call__(self, storage: Storage) -> None:
         """Settle what can be settled now; a ledger that cannot be opened is tried again."""
-        if not is_limited(self._settings):
+        if not is_limited(self._settings.config):
             return
         try:
             if self._recovery is None:

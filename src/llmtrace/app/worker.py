@@ -33,13 +33,12 @@ from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
 from llmtrace.app.enforcement import enforcement_of
 from llmtrace.app.identity import Identity
-from llmtrace.app.limits import admissions_of, desk_of, is_limited, ledger_of, owner_of
+from llmtrace.app.limits import UNLIMITED, WorkerLimits, worker_limits
 from llmtrace.app.prices import LAST_GOOD, price_book, watch_prices
 from llmtrace.app.settings import Settings
 from llmtrace.config.section import parse_address
 from llmtrace.environment.tlsfailures import TlsFailure, read_failures
 from llmtrace.pipeline import Bounds, Pipeline
-from llmtrace.pipeline.admission import Admissions
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
 from llmtrace.pipeline.journal import DirectJournal, Journal, SpoolJournal
@@ -122,7 +121,7 @@ def pipeline_of(
     counters: Counters,
     prices: PriceBook | None,
     identifier: Identifier,
-    admissions: Admissions | None = None,
+    held_to: WorkerLimits = UNLIMITED,
 ) -> Pipeline:
     """Return the pipeline of one worker."""
     config = settings.config
@@ -146,7 +145,8 @@ def pipeline_of(
         ),
         counters=counters,
         enforcement=enforcement_of(settings, counters),
-        admissions=admissions,
+        admissions=held_to.admissions,
+        watch=held_to.watch,
         refuse_unrecorded=config.audit.mode == "block",
         keep_bodies=config.storage.bodies,
     )
@@ -227,7 +227,7 @@ def master_of(
     journal: Journal,
     counters: Counters,
     prices: PriceBook | None,
-    admissions: Admissions | None = None,
+    held_to: WorkerLimits = UNLIMITED,
 ) -> tuple[GatewayMaster, HostPolicy]:
     """Wire one worker. To be called inside the running event loop."""
     config = settings.config
@@ -254,7 +254,7 @@ def master_of(
         counters=counters,
         prices=prices,
         identifier=identity.identifier,
-        admissions=admissions,
+        held_to=held_to,
     )
     gateway = Gateway(
         pipeline=pipeline,
@@ -294,18 +294,14 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     last_good = settings.home.path / LAST_GOOD
     counters, prices = Counters(), price_book(settings.config, last_good=last_good)
     journal = journal_of(settings, name)
-    desk = admissions = None
-    if is_limited(settings):
-        owner = owner_of(journal.directory)
-        desk = desk_of(settings, ledger_of(settings), counters, owner)
-        admissions = admissions_of(settings, desk, counters, owner=owner, prices=prices)
+    held_to = worker_limits(settings, counters, prices=prices, spool=journal.directory)
     master, policy = master_of(
         settings,
         ports,
         journal=journal,
         counters=counters,
         prices=prices,
-        admissions=admissions,
+        held_to=held_to,
     )
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -330,8 +326,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     telling.cancel()
     watching.cancel()
     await running
-    if desk is not None and not await desk.close():
-        logger.warning("budgets: the rest is settled by the recorder")
+    await held_to.close()
     journal.close()
 
 

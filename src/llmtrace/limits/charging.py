@@ -15,6 +15,7 @@ from llmtrace.storage.ledger import LARGEST, Admission, Settlement, SettlementKi
 CHARGED: Final = "charged_nano_usd"
 """Attribute of a trace that was charged another sum than its cost."""
 
+BROKEN_OFF: Final = frozenset({Outcome.BROKEN, Outcome.TIMEOUT, Outcome.CLIENT_LEFT})
 NEVER_SENT: Final = frozenset({Outcome.REFUSED, Outcome.CONNECT_FAILED})
 
 
@@ -69,7 +70,7 @@ def charge_of(trace: Trace, reserved: Mapping[str, int], *, strict: bool) -> Cha
         return _unknown(reserved, strict)
     if _comes_later(trace):
         return replace(_unknown(reserved, strict), told_later=True)
-    if strict and trace.status is None and trace.usage_source is not UsageSource.PROVIDER:
+    if strict and _unanswered(trace):
         return _unknown(reserved, strict)
     return _told(trace, reserved, strict)
 
@@ -102,6 +103,11 @@ def _unbilled(trace: Trace) -> bool:
         return True
     told = trace.usage_source is UsageSource.PROVIDER
     return not told and not trace.usage.output_tokens
+
+
+def _unanswered(trace: Trace) -> bool:
+    """Whether it was sent, and no word of an answer came: nobody knows what the provider did."""
+    return trace.outcome in BROKEN_OFF and not trace.coverage.answer_bytes
 
 
 def _comes_later(trace: Trace) -> bool:

@@ -9,12 +9,12 @@ import itertools
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
+from llmtrace.limits.replay import Replay
+from llmtrace.limits.waiting import Asked, DeskStatus, Errand, Later, NotAsked, Queues, unlimited
 from llmtrace.storage.ledger import (
     Admission,
     Admitted,
@@ -38,71 +38,20 @@ MOST_UNSETTLED: Final = 10_000
 MOST_WAITING: Final = 10_000
 """Admissions that wait; those beyond are answered as if the ledger could not be reached."""
 BATCH: Final = 256
+AT_ONCE: Final = 16
+"""Calls that are admitted in one trip."""
+LINGER_SECONDS: Final = 0.01
+"""How long settlements wait for a call that is to be admitted, and go with it."""
+BUSY_SECONDS: Final = 1.0
+"""For how long after the last call the desk looks again by itself."""
 FAULTS: Final = (Exception,)
 """What a ledger may raise, whatever it promises."""
 
-type OnEvent = Callable[[str], None]
-"""Told in the event loop of what is to be counted."""
+MOST_ERRANDS: Final = 1_000
 
-
-class NotAsked(LedgerUnavailable):
-    """The ledger was not even asked: it could not be reached a moment ago, or too many wait."""
-
-
-class Replay(Protocol):
-    """Remembers, beyond this process, what was admitted while no ledger could be reached."""
-
-    def admitted(self, admission: Admission) -> bool:
-        """Note a call that went on unbooked. False if it cannot be noted."""
-        ...
-
-    def settled(self, settlement: Settlement) -> None:
-        """Note what such a call came to."""
-        ...
-
-    def booked(self, id: str) -> None:
-        """Forget a call: the ledger has it."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what it holds."""
-        ...
-
-
-@dataclass(slots=True)
-class _Asked:
-    """An admission, and where its answer is waited for."""
-
-    admission: Admission
-    loop: asyncio.AbstractEventLoop
-    answer: "asyncio.Future[Admitted | Denied]"
-
-
-@dataclass(slots=True)
-class _Later:
-    """A settlement; with ``admission`` it is of a call that the ledger has yet to hear of."""
-
-    settlement: Settlement
-    admission: Admission | None = None
-
-
-@dataclass(slots=True)
-class DeskStatus:
-    """How the desk fares."""
-
-    unsettled: int = 0
-    lost: int = 0
-    """Settlements that were too many to be kept; the recovery finds them by their traces."""
-    failures: int = 0
-    """Calls on the ledger that failed."""
-
-
-@dataclass(slots=True)
-class _Queues:
-    asked: deque[_Asked] = field(default_factory=deque)
-    later: deque[_Later] = field(default_factory=deque)
-    open: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Calls that hold a reservation: id → tenant, and when its lease was extended last."""
+type Outcome = Admitted | Denied | Exception
+type OnEvent = Callable[[str, str], None]
+"""Told in the event loop of what is to be counted: a name and a label."""
 
 
 class LedgerDesk:
@@ -114,7 +63,7 @@ class LedgerDesk:
         *,
         lease_seconds: float = 900.0,
         replay: Replay | None = None,
-        on_event: OnEvent = lambda _name: None,
+        on_event: OnEvent = lambda _name, _label: None,
         clock: Callable[[], float] = time.monotonic,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
@@ -131,11 +80,13 @@ class LedgerDesk:
         self._patience = patience_seconds
         self._pause = pause_seconds
         self._most_unsettled = most_unsettled
-        self._queues = _Queues()
+        self._queues = Queues()
         self._wake = threading.Condition()
         self._resting_until = float("-inf")
         self._next_beat = clock() + heartbeat_seconds
         self._closing: float | None = None
+        self._worked_at = float("-inf")
+        self._sleeps = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -152,7 +103,7 @@ class LedgerDesk:
         loop = self._started()
         if self._clock() < self._resting_until or len(self._queues.asked) >= MOST_WAITING:
             raise NotAsked("the ledger could not be reached a moment ago")
-        asked = _Asked(admission, loop, loop.create_future())
+        asked = Asked(admission, loop, loop.create_future())
         with self._wake:
             self._queues.asked.append(asked)
             self._wake.notify()
@@ -169,7 +120,7 @@ class LedgerDesk:
 
     def settle(self, settlement: Settlement) -> None:
         """Have a reservation settled, soon and once."""
-        self._later(_Later(settlement))
+        self._later(Later(settlement))
 
     def admit_unbooked(self, admission: Admission) -> bool:
         """Note a call that goes on although the ledger cannot be reached. False if it must not."""
@@ -182,7 +133,27 @@ class LedgerDesk:
         """Have a call booked that went on without the ledger, whatever the limits say."""
         if self._replay is not None:
             self._replay.settled(settlement)
-        self._later(_Later(settlement, unlimited(admission)))
+        self._later(Later(settlement, unlimited(admission)))
+
+    def soon[T](
+        self, errand: Callable[[Ledger], T], told: Callable[[T], None] = lambda _: None
+    ) -> None:
+        """Have something done with the ledger, beside the event loop, after all that waits.
+
+        ``told`` is called in the event loop with what came of it. It may fail, and is not
+        repeated. Errands beyond ``MOST_ERRANDS`` are not done.
+        """
+        self._started()
+        with self._wake:
+            if len(self._queues.errands) >= MOST_ERRANDS:
+                self.count("ledger_errands_dropped")
+                return
+            self._queues.errands.append(Errand(errand, told))
+            self._wake.notify()
+
+    def count(self, name: str, label: str = "") -> None:
+        """Have something counted in the event loop. May be called in any thread."""
+        self._call_in_loop(lambda: self._on_event(name, label))
 
     def now(self) -> datetime:
         """Return the ledger's time."""
@@ -201,16 +172,17 @@ class LedgerDesk:
         self._ledger.close()
         return not self._queues.later
 
-    def _later(self, later: _Later) -> None:
+    def _later(self, later: Later) -> None:
         self._started()
         with self._wake:
             self._queues.open.pop(later.settlement.id, None)
             if len(self._queues.later) >= self._most_unsettled:
                 self.status.lost += 1
-                self._on_event("settlements_lost")
+                self.count("settlements_lost")
                 return
             self._queues.later.append(later)
-            self._wake.notify()
+            if self._sleeps:
+                self._wake.notify()
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._thread is None:
@@ -221,15 +193,6 @@ class LedgerDesk:
             raise RuntimeError("the desk has no event loop")
         return self._loop
 
-    @staticmethod
-    def _answered(asked: _Asked, outcome: Admitted | Denied | BaseException) -> None:
-        if asked.answer.done():
-            return  # it was given up, and whoever did so has seen to it
-        if isinstance(outcome, BaseException):
-            asked.answer.set_exception(outcome)
-        else:
-            asked.answer.set_result(outcome)
-
     # --- in the thread ----------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -238,106 +201,127 @@ class LedgerDesk:
                 while not self._has_work():
                     if self._closing is not None and self._is_done():
                         return
-                    self._wake.wait(self._until_next())
-                asked = list(self._queues.asked)
+                    self._wait()
+                asked = [each for each in self._queues.asked if not each.answer.cancelled()]
                 self._queues.asked.clear()
             self._work(asked)
+            self._worked_at = self._clock()
+
+    def _wait(self) -> None:
+        """Wait for calls, or until something is due. Where much goes on, for a moment only."""
+        self._sleeps = self._clock() - self._worked_at > BUSY_SECONDS
+        most = max(self._next_beat - self._clock(), 0.001) if self._sleeps else LINGER_SECONDS
+        self._wake.wait(min(most, LINGER_SECONDS) if self._has_backlog() else most)
+        self._sleeps = False
+
+    def _has_backlog(self) -> bool:
+        return bool(self._queues.later or self._queues.errands or self._closing is not None)
 
     def _has_work(self) -> bool:
-        queues = self._queues
-        resting = self._clock() < self._resting_until
-        return bool(queues.asked) or (bool(queues.later) and not resting) or self._beat_is_due()
+        now, queues = self._clock(), self._queues
+        if queues.asked or now >= self._next_beat:
+            return True
+        due = self._closing is not None or now - self._worked_at >= LINGER_SECONDS
+        return bool(queues.later or queues.errands) and due and now >= self._resting_until
 
     def _is_done(self) -> bool:
         late = self._closing is not None and self._clock() >= self._closing
-        return late or not self._queues.later
+        return late or not (self._queues.later or self._queues.errands)
 
-    def _until_next(self) -> float:
-        now = self._clock()
-        ends = [self._next_beat - now]
-        if self._queues.later:
-            ends.append(self._resting_until - now)
-        if self._closing is not None:
-            ends.append(min(self._closing - now, 0.05))
-        return max(0.001, min(ends))
-
-    def _beat_is_due(self) -> bool:
-        return self._clock() >= self._next_beat
-
-    def _work(self, asked: Sequence[_Asked]) -> None:
-        self._settle_all()
-        for number, each in enumerate(asked):
-            self._admit(each)
-            if number % 8 == 7:
-                self._settle_all()
-        if self._beat_is_due():
+    def _work(self, asked: Sequence[Asked]) -> None:
+        for group in itertools.batched(asked, AT_ONCE):
+            self._trip(group)
+        while self._queues.later and not self._is_resting():
+            self._trip(())
+        if self._clock() >= self._next_beat:
             self._next_beat = self._clock() + self._heartbeat
             self._extend()
+        self._run_errands()
 
-    def _settle_all(self) -> None:
-        """Settle what waits; what fails stays, first in its line."""
-        later = self._queues.later
-        while later and self._clock() >= self._resting_until:
-            batch = list(itertools.islice(later, BATCH))
+    def _is_resting(self) -> bool:
+        return self._clock() < self._resting_until
+
+    def _run_errands(self) -> None:
+        errands = self._queues.errands
+        while errands and not self._queues.asked and self._clock() >= self._resting_until:
+            errand = errands.popleft()
             try:
-                self._book(batch)
+                self._done(errand, errand.run(self._ledger))
             except LedgerUnavailable as error:
                 self._failed(error)
-                return
-            except FAULTS as error:  # one bad settlement must not hold up the others
-                self._isolate(batch, error)
-            for each in batch:
-                later.popleft()
-                if each.admission is not None and self._replay is not None:
-                    self._replay.booked(each.settlement.id)
-        self.status.unsettled = len(later)
+            except FAULTS as error:  # whatever it does, calls are to be admitted
+                logger.error("an errand to the ledger failed: %s", type(error).__name__)
 
-    def _book(self, batch: Sequence[_Later]) -> None:
+    def _done(self, errand: Errand, result: object) -> None:
+        self._call_in_loop(lambda: errand.told(result))
+
+    def _trip(self, asked: Sequence[Asked]) -> None:
+        """Settle what waits, then admit; what cannot be settled stays, first in its line."""
+        batch = [] if self._is_resting() else list(itertools.islice(self._queues.later, BATCH))
+        outcomes: Sequence[Outcome]
+        try:
+            outcomes = self._exchange(batch, asked)
+        except LedgerUnavailable as error:
+            self._failed(error)
+            outcomes = [error] * len(asked)
+        except FAULTS as error:  # one that is bad must not hold up the others
+            self._isolate(batch, error)
+            self._settled(batch)
+            outcomes = [self._admit(each) for each in asked]
+        else:
+            self._settled(batch)
+        self._tell(asked, outcomes)
+
+    def _exchange(self, batch: Sequence[Later], asked: Sequence[Asked]) -> Sequence[Outcome]:
+        if self._is_resting():
+            return [NotAsked("the ledger could not be reached a moment ago")] * len(asked)
         for each in batch:
             if each.admission is not None:
                 self._ledger.admit(each.admission)
-        self._ledger.settle([each.settlement for each in batch])
+        return self._ledger.exchange(
+            [each.settlement for each in batch], [each.admission for each in asked]
+        )
 
-    def _lost(self, each: _Later, error: Exception) -> None:
-        self.status.lost += 1
-        self._tell("settle_failed")
-        logger.error("call %s: not settled: %s", each.settlement.id, type(error).__name__)
+    def _settled(self, batch: Sequence[Later]) -> None:
+        for each in batch:
+            self._queues.later.popleft()
+            if each.admission is not None and self._replay is not None:
+                self._replay.booked(each.settlement.id)
+        self.status.unsettled = len(self._queues.later)
 
-    def _isolate(self, batch: Sequence[_Later], error: Exception) -> None:
+    def _isolate(self, batch: Sequence[Later], error: Exception) -> None:
         """Settle one by one; what cannot be settled is left to the recovery."""
         for each in batch:
+            fault = error
             try:
-                self._book([each])
-            except LedgerUnavailable:
-                self._lost(each, error)
-            except FAULTS as one:  # as above
-                self._lost(each, one)
+                self._exchange([each], ())
+                continue
+            except FAULTS as one:
+                fault = one
+            self.status.lost += 1
+            self.count("settle_failed")
+            logger.error("call %s: not settled: %s", each.settlement.id, type(fault).__name__)
 
-    def _admit(self, asked: _Asked) -> None:
-        outcome: Admitted | Denied | BaseException
-        if asked.answer.cancelled():
-            return
-        if self._clock() < self._resting_until:
-            outcome = NotAsked("the ledger could not be reached a moment ago")
-        else:
-            outcome = self._asked(asked.admission)
-        if isinstance(outcome, Admitted):
-            with self._wake:
-                self._queues.open[asked.admission.id] = (asked.admission.tenant, self._clock())
-        self._call_in_loop(lambda: self._answered(asked, outcome))
-
-    def _asked(self, admission: Admission) -> Admitted | Denied | BaseException:
+    def _admit(self, asked: Asked) -> Outcome:
         try:
-            return self._ledger.admit(admission)
-        except LedgerUnavailable as error:
-            self._failed(error)
-            return error
-        except BadAmount as error:
+            return self._exchange((), [asked])[0]
+        except (LedgerUnavailable, BadAmount) as error:
             return error
         except FAULTS as error:
             logger.error("the ledger failed inside: %s", type(error).__name__)
-            self._tell("ledger_failed")
+            self.count("ledger_failed")
             return LedgerUnavailable(f"the ledger failed inside: {type(error).__name__}")
+
+    def _tell(self, asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> None:
+        if not asked:
+            return
+        answered = list(zip(asked, outcomes, strict=True))
+        now = self._clock()
+        with self._wake:
+            for each, outcome in answered:
+                if isinstance(outcome, Admitted):
+                    self._queues.open[each.admission.id] = (each.admission.tenant, now)
+        self._call_in_loop(lambda: _answer(answered))
 
     def _extend(self) -> None:
         """Extend the leases of calls that have been open for a while."""
@@ -357,13 +341,10 @@ class LedgerDesk:
         if self._clock() >= self._resting_until + self._pause:
             logger.warning("budgets: %s; trying again", error)
         self._rest()
-        self._tell("ledger_unavailable")
+        self.count("ledger_unavailable")
 
     def _rest(self) -> None:
         self._resting_until = self._clock() + self._pause
-
-    def _tell(self, event: str) -> None:
-        self._call_in_loop(lambda: self._on_event(event))
 
     def _call_in_loop(self, call: Callable[[], None]) -> None:
         if self._loop is None or self._loop.is_closed():
@@ -374,7 +355,11 @@ class LedgerDesk:
             logger.debug("the event loop has ended")
 
 
-def unlimited(admission: Admission) -> Admission:
-    """Return an admission that no limit denies: of a call that has gone on already."""
-    nodes = tuple(replace(node, limit=None) for node in admission.nodes)
-    return replace(admission, nodes=nodes, paces=())
+def _answer(answered: Sequence[tuple[Asked, Outcome]]) -> None:
+    for asked, outcome in answered:
+        if asked.answer.done():
+            continue  # it was given up, and whoever did so has seen to it
+        if isinstance(outcome, BaseException):
+            asked.answer.set_exception(outcome)
+        else:
+            asked.answer.set_result(outcome)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -23,6 +23,26 @@ logger = logging.getLogger(__name__)
 SUFFIX: Final = ".unbooked"
 MOST_BYTES: Final = 64 << 20
 """Size of a file from which on no call is let through without the ledger."""
+
+
+class Replay(Protocol):
+    """Remembers, beyond this process, what was admitted while no ledger could be reached."""
+
+    def admitted(self, admission: Admission) -> bool:
+        """Note a call that went on unbooked. False if it cannot be noted."""
+        ...
+
+    def settled(self, settlement: Settlement) -> None:
+        """Note what such a call came to."""
+        ...
+
+    def booked(self, id: str) -> None:
+        """Forget a call: the ledger has it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
 
 
 class ReplayFile:

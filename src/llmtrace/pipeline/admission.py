@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -13,16 +14,18 @@ from llmtrace.domain.traces import Record
 from llmtrace.limits.bounds import Outgoing
 from llmtrace.limits.budgets import Payer
 from llmtrace.limits.charging import CHARGED, Charge, Held, charge_of
-from llmtrace.limits.desk import LedgerDesk, NotAsked
+from llmtrace.limits.denials import BudgetWarning, warnings
+from llmtrace.limits.desk import LedgerDesk
 from llmtrace.limits.limiter import Limiter, Prepared, Who
 from llmtrace.limits.rates import ratelimit_headers
 from llmtrace.limits.refusals import Refused, store_unavailable
+from llmtrace.limits.waiting import NotAsked
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.enforcement import is_signed
 from llmtrace.providers.base import Json
 from llmtrace.providers.editing import EditFailed, put_member
-from llmtrace.storage.ledger import Admitted, Denied, LedgerUnavailable, Settlement
+from llmtrace.storage.ledger import Admitted, Denied, Ledger, LedgerUnavailable, Settlement
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ PUT: Final = "put_in"
 """Attribute of a trace: the members that the gateway has put into the request."""
 UNBOOKED: Final = "unbooked"
 """Attribute of a trace: no ledger could be reached, and the call went on."""
+MOST_WARNED: Final = 10_000
 USAGE: Final = ("stream_options", "include_usage")
 TELLS_USAGE: Final = frozenset(
     {"openai", "deepseek", "groq", "openrouter", "together", "vllm", "xai"}
@@ -47,8 +51,16 @@ class Admissions:
         desk: LedgerDesk,
         counters: Counters,
         *,
+        trusts: Callable[[str], bool] = lambda _peer: False,
         asks_for_usage: bool = True,
     ) -> None:
+        """Take what knows the limits, and where they are kept.
+
+        ``trusts`` says whether a peer's headers are believed; with ``asks_for_usage`` chat
+        streams are asked for what they used.
+        """
+        self._trusts = trusts
+        self._warned: OrderedDict[str, None] = OrderedDict()
         self._limiter = limiter
         self._desk = desk
         self._counters = counters
@@ -77,7 +89,8 @@ class Admissions:
             model=call.known["model"],
             editable=editable,
         )
-        prepared = self._limiter.prepare(who_of(call), outgoing, id=call.id, now=self._desk.now())
+        who = who_of(call, self._trusts)
+        prepared = self._limiter.prepare(who, outgoing, id=call.id, now=self._desk.now())
         if isinstance(prepared, Refused):
             return prepared
         refused = await self._reserve(call, prepared)
@@ -102,7 +115,25 @@ class Admissions:
 
     def _admitted(self, call: Call, prepared: Prepared, answer: Admitted) -> None:
         call.held = Held(admission=prepared.admission)
+        if due := list(warnings(prepared.budgets, answer.standings)):
+            self._warn(due)
         call.answer_headers = ratelimit_headers(answer.paces)
+
+    def _give(self, due: Sequence[BudgetWarning]) -> None:
+        """Give warnings that nobody has given in this period."""
+        for one in due:
+            self._counters.count("budget_warnings", one.kind)
+            logger.warning("%s", one.message)
+
+    def _warn(self, due: Sequence[BudgetWarning]) -> None:
+        """Give those warnings that this worker has not looked at yet, if no other has."""
+        fresh = [one for one in due if one.key not in self._warned]
+        for one in fresh:
+            self._warned[one.key] = None
+        while len(self._warned) > MOST_WARNED:
+            self._warned.popitem(last=False)
+        if fresh:
+            self._desk.soon(lambda ledger: _first(ledger, fresh), self._give)
 
     def _without_ledger(
         self, call: Call, prepared: Prepared, error: LedgerUnavailable
@@ -192,8 +223,17 @@ class Admissions:
         return charge_of(call.trace, admission.amounts, strict=admission.strict)
 
 
-def who_of(call: Call) -> Who:
-    """Return who is held to limits for a call."""
+def _first(ledger: Ledger, due: Sequence[BudgetWarning]) -> list[BudgetWarning]:
+    return [one for one in due if ledger.once(one.key, ends=one.budget.period.end)]
+
+
+def who_of(call: Call, trusts: Callable[[str], bool]) -> Who:
+    """Return who is held to limits for a call; headers only of peers that are trusted."""
     known: Mapping[str, str] = call.known
     payer = Payer(tenant=known["tenant"], agent=known["agent"], key_id=known.get("key_id", ""))
-    return Who(payer=payer, plan=known.get("plan", ""))
+    headers = {name.lower(): value for name, value in reversed(call.head.headers)}
+    return Who(
+        payer=payer,
+        plan=known.get("plan", ""),
+        headers=headers if trusts(call.head.peer) else {},
+    )

@@ -1,7 +1,7 @@
 """Reads an answer and lets it through as far as it is judged: as a stream, or whole."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,12 +18,13 @@ from llmtrace.pipeline.streaming import (
     Style,
     gate_whole,
 )
-from llmtrace.providers.base import Dialect, Frame
+from llmtrace.providers.base import Dialect, Frame, Json
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.decoding import Reason, decoder_for
 from llmtrace.providers.framing.registry import framing_for
-from llmtrace.providers.openai_errors import encode, error_object
+from llmtrace.providers.openai_errors import encode, error_object, kind_of
 
+NO_DETAILS: Final[Mapping[str, Json]] = {}
 UNREADABLE: Final = Blocked(
     code="llmtrace_blocked_unreadable",
     message="LLMTrace stopped this answer: its coding cannot be read.",
@@ -229,7 +230,7 @@ class MessageGate:
         self, dialect: Dialect, judge: AnswerJudge, bounds: GateBounds, blocks: Style = "error"
     ) -> None:
         self._judge = judge
-        self._gate = FrameGate(dialect, judge, bounds=bounds, blocks=blocks)
+        self._gate = FrameGate(dialect, judge, bounds=bounds, blocks=blocks, one_error=True)
 
     @property
     def blocked(self) -> Blocked | None:
@@ -255,7 +256,10 @@ class MessageGate:
         return self._judge.as_sent(content)
 
 
-def message_error(code: str, message: str, *, status: int = 400) -> bytes:
+def message_error(
+    code: str, message: str, *, status: int = 400, details: Mapping[str, Json] = NO_DETAILS
+) -> bytes:
     """Return a message that is the error of a call on a WebSocket, Responses and Realtime alike."""
-    error = error_object(kind="invalid_request_error", code=code, message=message)
+    kind = "invalid_request_error" if status == 400 else kind_of(status)
+    error = {**error_object(kind=kind, code=code, message=message), **details}
     return encode({"type": "error", "status": status, "code": code, "error": error})

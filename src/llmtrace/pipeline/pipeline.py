@@ -27,6 +27,8 @@ from llmtrace.pipeline.keyring import KeyRefused
 from llmtrace.pipeline.reading import RequestReader
 from llmtrace.pipeline.requests import (
     ASKS_FOR_KEY,
+    DO_NOT_RETRY,
+    NOTHING,
     Bounds,
     fault,
     folded,
@@ -37,6 +39,7 @@ from llmtrace.pipeline.requests import (
     with_details,
 )
 from llmtrace.pipeline.threads import LARGE, is_cancelled, off_loop
+from llmtrace.pipeline.watching import Watch
 from llmtrace.providers import jsongate
 from llmtrace.providers.base import Json
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody
@@ -51,9 +54,6 @@ logger = logging.getLogger(__name__)
 RECORD_ERROR: Final = (
     "LLMTrace cannot record this call now and is set to refuse what it cannot record."
 )
-NOTHING: Final[Mapping[str, Json]] = {}
-DO_NOT_RETRY: Final = {"x-should-retry": "false"}
-"""What makes SDKs stop, which else send most refusals three times."""
 
 
 class Pipeline:
@@ -73,6 +73,7 @@ class Pipeline:
         counters: Counters,
         enforcement: Enforcement | None = None,
         admissions: Admissions | None = None,
+        watch: Watch | None = None,
         refuse_unrecorded: bool = True,
         keep_bodies: bool = True,
     ) -> None:
@@ -84,6 +85,7 @@ class Pipeline:
         self._counters = counters
         self._enforcement = enforcement
         self._admissions = admissions
+        self._watch = watch
         self._refuse_unrecorded = refuse_unrecorded
         self._keep_bodies = keep_bodies
         self._conversations = Conversations()
@@ -144,16 +146,12 @@ class Pipeline:
         self, call: Call, content: bytes, body: Json, *, within: Path = (), act: bool = True
     ) -> Refusal | None:
         """Hold a request that was read and judged to its limits, and set aside what it may cost."""
-        if self._admissions is None:
+        no = await self._watch.before(call, body) if self._watch else None
+        if no is None and self._admissions is not None:
+            no = await self._admissions.admit(call, content, body, within=within, act=act)
+        if no is None:
             return None
-        turned = await self._admissions.admit(call, content, body, within=within, act=act)
-        return (
-            await self.refuse(
-                call, turned.status, turned.code, turned.message, turned.details, turned.headers
-            )
-            if turned
-            else None
-        )
+        return await self.refuse(call, no.status, no.code, no.message, no.details, no.headers)
 
     async def _judge(
         self, call: Call, content: bytes, body: Json, *, within: Path = (), act: bool = True
@@ -354,6 +352,8 @@ class Pipeline:
         finally:
             if self._admissions is not None:
                 self._admissions.settle(call)
+            if self._watch is not None:
+                self._watch.after(call.trace)
 
     async def _end(self, call: Call, outcome: Outcome | None, code: str, message: str) -> None:
         size = max(call.request_bytes, call.tap.decoded if call.tap else 0)

@@ -51,6 +51,11 @@ ASKS_FOR_KEY: Final = {"www-authenticate": 'Bearer realm="LLMTrace"', "x-should-
 """Headers of a 401 (RFC 9110 §15.5.2)."""
 
 
+NOTHING: Final[Mapping[str, Json]] = {}
+DO_NOT_RETRY: Final = {"x-should-retry": "false"}
+"""What makes SDKs stop, which else send most refusals three times."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """How much of a call is read and kept, in bytes."""

@@ -1,7 +1,7 @@
 """Makes the END record of a call: what it said, used and cost, and what was not read."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -10,6 +10,7 @@ from llmtrace.analyzers.actions import ToolUse, read_actions
 from llmtrace.domain.answers import Answer, ChannelKind, Failed
 from llmtrace.domain.parts import Part, Role
 from llmtrace.domain.traces import (
+    NOT_SENT,
     AgentAction,
     Body,
     Coverage,
@@ -167,8 +168,15 @@ def _failure(error: Failed) -> tuple[str, str]:
 
 def _sent(call: Call, ending: Outcome) -> bool:
     """Whether the provider may have worked on it, and charge for it."""
-    refused = ending in (Outcome.REFUSED, Outcome.CONNECT_FAILED)
-    return not refused and (call.status is None or call.status < 400)
+    if ending in (Outcome.REFUSED, Outcome.CONNECT_FAILED) or NOT_SENT in _attributes(call):
+        return False
+    own = call.first_byte is None or ending is Outcome.STOPPED  # the status is the gateway's
+    return own or call.status is None or call.status < 400
+
+
+def _attributes(call: Call) -> Mapping[str, str]:
+    found: Mapping[str, str] = call.known.get("attributes", {})
+    return found
 
 
 def _comes_later(call: Call, answer: Answer) -> bool:

@@ -111,3 +111,11 @@ def totals(ledger: Ledger) -> tuple[int, int]:
     """Return what is spent and reserved over all budgets of nano-USD that a ledger knows."""
     found = [one for one in ledger.current() if one.unit == "usd"]
     return sum(one.spent for one in found), sum(one.reserved for one in found)
+
+
+async def settled(ledger: Ledger, *, seconds: float = 5.0) -> int:
+    """Wait until nothing is reserved any more, and return what is spent, in nano-USD."""
+    async with asyncio.timeout(seconds):
+        while (found := totals(ledger))[1]:
+            await asyncio.sleep(0.005)
+    return found[0]
