@@ -183,6 +183,25 @@ def test_a_word_that_a_provider_does_not_know_limits_nothing() -> None:
     assert asked("openai.chat", {"max_completion_tokens": 1}, "deepseek").limit is None
 
 
+@pytest.mark.parametrize(
+    ("model", "own"),
+    [
+        ("meta.llama3-1-8b-instruct-v1:0", "max_gen_len"),
+        ("mistral.mistral-large-2402-v1:0", "max_tokens"),
+        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/x", "max_tokens"),
+    ],
+)
+def test_at_bedrock_a_model_reads_its_own_word_only(model: str, own: str) -> None:
+    native = spelling(
+        "bedrock.invoke", "bedrock", {"prompt": "", "max_completion_tokens": 1}, model
+    )
+    assert native is not None
+    assert native.own == (own,)
+    found = read_asked(native, {"prompt": "", "max_completion_tokens": 1})
+    assert isinstance(found, Asked)
+    assert found.limit is None
+
+
 def test_whole_floats_are_whole_numbers() -> None:
     assert asked("openai.chat", {"max_tokens": 10.0}).limit == 10
 

@@ -101,6 +101,7 @@ def test_all_answers_count() -> None:
 def test_a_call_without_a_limit_is_given_one_that_its_provider_keeps_to() -> None:
     body: Any = {"model": "gpt-4o", "messages": HELLO}
     found = bound(call(body))
+    assert found.put is not None
     assert found.put == (("max_completion_tokens",), 16_384)
     edited = json.loads(put_member(json.dumps(body).encode(), body, *found.put))
     again = bound(call(edited))
@@ -168,20 +169,14 @@ def test_what_is_free_is_free() -> None:
 
 def test_a_token_cap_is_put_in_where_nothing_else_holds_the_call() -> None:
     cap = TokenCap(max_completion_tokens=50)
-    found = bound(call(chat()), cap=cap, hold="none")
-    assert found.put == (("max_completion_tokens",), 50)
+    assert bound(call(chat()), cap=cap, hold="none").put == (("max_completion_tokens",), 50)
     assert refusal(call(chat(max_tokens=51)), cap=cap).code == "token_cap_exceeded"
 
 
-@pytest.mark.parametrize(
-    ("operation", "body"),
-    [
-        ("embeddings", {"model": "text-embedding-3-small", "input": ["hello", "world"]}),
-        ("embeddings", {"model": "text-embedding-3-small", "input": [[1, 2, 3]]}),
-    ],
-)
-def test_embeddings_cost_what_they_read(operation: str, body: Any) -> None:
-    found = bound(call(body, "openai.embeddings", operation=operation))
+@pytest.mark.parametrize("text", [["hello", "world"], [[1, 2, 3]]])
+def test_embeddings_cost_what_they_read(text: Any) -> None:
+    body = {"model": "text-embedding-3-small", "input": text}
+    found = bound(call(body, "openai.embeddings", operation="embeddings"))
     assert found.output_tokens == 0
     assert found.usd > 0
 
@@ -244,8 +239,7 @@ def test_any_model_of_a_list_may_answer() -> None:
 def test_a_signed_call_is_not_changed() -> None:
     body = {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}
     model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-    signed = call(body, "bedrock.converse", "bedrock", model=model, editable=False)
-    found = bound(signed)
+    found = bound(call(body, "bedrock.converse", "bedrock", model=model, editable=False))
     assert (found.put, found.output_tokens) == (None, 64_000)
 
 

@@ -139,19 +139,34 @@ _OLD: Final = frozenset({"deepseek", "mistral", "perplexity", "ollama", "tgi"})
 MAX_CHOICES: Final = 2**20
 
 
-def spelling(dialect: str, provider: str, body: Mapping[str, Json]) -> Spelling | None:
+def spelling(
+    dialect: str, provider: str, body: Mapping[str, Json], model: str = ""
+) -> Spelling | None:
     """Return how a call says how much it wants, None where nobody knows."""
     if dialect == "openai.chat":
         return _NEW_CHAT if provider in _NEW else _OLD_CHAT if provider in _OLD else _CHAT
     if dialect == "bedrock.invoke":
-        return _native(body)
+        return _native(body, model.lower())
     if dialect == "gemini.generate" and "generation_config" in body:
         return _GEMINI_SNAKE
     return _SPELLINGS.get(dialect)
 
 
-def _native(body: Mapping[str, Json]) -> Spelling:
-    """Return the spelling of a model's own format at Bedrock, told by its shape."""
+_NATIVE_OF: Final[Mapping[str, Spelling]] = {
+    "llama": _LLAMA,
+    "titan": _TITAN,
+    "nova": _CONVERSE,
+    "mistral": _OLD_CHAT,
+    "mixtral": _OLD_CHAT,
+}
+"""Formats of models at Bedrock, by what is in their names; each ignores the others' words."""
+
+
+def _native(body: Mapping[str, Json], model: str) -> Spelling:
+    """Return the spelling of a model's own format at Bedrock, told by its name or its shape."""
+    for name, native in _NATIVE_OF.items():
+        if name in model:
+            return native
     if "anthropic_version" in body:
         return _MESSAGES
     if "schemaVersion" in body or "inferenceConfig" in body:

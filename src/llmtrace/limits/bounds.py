@@ -244,7 +244,7 @@ def _asked(call: Outgoing, prefix: Place, body: Json) -> Asked | Refused | None:
     """Read what a call asks for; None where nobody knows how it would say it."""
     if call.route.operation in SILENT or not isinstance(body, dict):
         return None
-    how = spelling(call.route.dialect, call.route.provider, body)
+    how = spelling(call.route.dialect, call.route.provider, body, call.named)
     if call.route.operation == "images":
         how = PICTURES
     return read_asked(how, body, prefix, prompts=_prompts(call, body)) if how else None
