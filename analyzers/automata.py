@@ -15,13 +15,22 @@ import re2  # type: ignore[import-untyped] # Google's binding ships no types; ou
 WIDEST: Final = 8
 """Counted repetitions up to this many stay as they are."""
 _MEMORY: Final = 2 << 20
-"""Bytes that one pattern may take with its automata; over it, RE2 starts their caches anew."""
+"""Bytes that one pattern may take with its automata, and ``_MEMORY_EACH`` for each of its
+characters. Over it, RE2 first starts their caches anew, then tries all ways at once, which takes
+fifty times as long."""
 _SET_MEMORY: Final = 16 << 20
-"""Bytes that the automaton of a set may take; over it, RE2 starts its cache anew."""
+"""The same for a set; over it, RE2 starts its cache anew."""
+_MEMORY_EACH: Final = 1 << 10
 
 _PIECE: Final = re.compile(
     r"\\Q.*?(?:\\E|$)|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]|\{(\d+)(,?)(\d*)\}", re.S
 )
+
+_OPEN: Final = re.compile(
+    r"(?<!\\)(?:\.|\[\^(?:\\.|[^\]])*\]|\[(?:\\.|[^\]])*(?:\\[wWSD]|a-z)(?:\\.|[^\]])*\])(?:[*+]|\{\d+,\})"
+    r"|\\[wWSD](?:[*+]|\{\d+,\})"
+)
+"""A class of most characters, as often as there are any."""
 
 
 def weaken(pattern: str) -> str:
@@ -38,6 +47,14 @@ def _open_count(found: re.Match[str]) -> str:
 
 
 type Span = tuple[int, int]
+
+
+def is_open(pattern: str) -> bool:
+    """Whether a pattern may wait without end for what follows: ``[^\\n]*``, ``.+``, ``\\w{3,}``.
+
+    Spaces do not count: text has few in a row.
+    """
+    return _OPEN.search(pattern) is not None
 
 
 class BadPattern(ValueError):
@@ -81,7 +98,7 @@ class Together(Protocol):
         ...
 
 
-def _options(*, max_mem: int = _MEMORY, captures: bool = True) -> re2.Options:
+def _options(max_mem: int, *, captures: bool = False) -> re2.Options:
     made = re2.Options()
     made.max_mem = max_mem
     made.log_errors = False
@@ -89,15 +106,11 @@ def _options(*, max_mem: int = _MEMORY, captures: bool = True) -> re2.Options:
     return made
 
 
-_PLAIN: Final = _options(captures=False)
-_CAPTURING: Final = _options()
-_SET: Final = _options(max_mem=_SET_MEMORY, captures=False)
-
-
 def matcher(pattern: str) -> Matcher:
     """Compile a pattern. Only one with named groups captures. Raises: BadPattern."""
+    options = _options(_MEMORY + _MEMORY_EACH * len(pattern), captures="(?P<" in pattern)
     try:
-        found = re2.compile(pattern.encode(), _CAPTURING if "(?P<" in pattern else _PLAIN)
+        found = re2.compile(pattern.encode(), options)
     except re2.error as error:
         raise BadPattern(_said(error)) from error
     return cast("Matcher", found)
@@ -105,7 +118,7 @@ def matcher(pattern: str) -> Matcher:
 
 def together(patterns: Sequence[str]) -> Together:
     """Compile patterns to be matched all at once, best weakened. Raises: BadPattern."""
-    made = re2.Set.SearchSet(_SET)
+    made = re2.Set.SearchSet(_options(_SET_MEMORY + _MEMORY_EACH * sum(map(len, patterns))))
     try:
         for pattern in patterns:
             made.Add(pattern.encode())

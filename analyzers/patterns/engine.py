@@ -92,8 +92,8 @@ class PatternAnalyzer:
 
         Else that happens when a rule first could match. Meant for a thread of its own.
         """
-        for group in (*self._all.canonical, *self._all.original):
-            group.prepare()
+        self._all.canonical.prepare()
+        self._all.original.prepare()
 
     def warm(self) -> None:
         """Compile the automata and tables that every text needs."""
@@ -230,17 +230,16 @@ class _Search:
                     )
                 )
 
-    def _view(self, groups: Iterable[Group], view: Seen, scanned: Scanned, start: int) -> None:
+    def _view(self, group: Group, view: Seen, scanned: Scanned, start: int) -> None:
         further = view if isinstance(view, View | Aligned) else None
-        for group in groups:
-            for finder, regions in group.candidates(scanned, self._context):
-                if further and finder.rule.value and not further.decoded:
-                    continue
-                founds = finder.search(scanned, start, regions)
-                try:
-                    self._take(finder.rule, founds, view, further)
-                except Unfinished as error:
-                    self.skipped.add(Skipped(finder.rule.name, error.reason))
+        for finder, regions in group.candidates(scanned, self._context):
+            if further and finder.rule.value and not further.decoded:
+                continue
+            founds = finder.search(scanned, start, regions)
+            try:
+                self._take(finder.rule, founds, view, further)
+            except Unfinished as error:
+                self.skipped.add(Skipped(finder.rule.name, error.reason))
 
     def _take(
         self, rule: Rule, founds: Iterable[Found], view: Seen, further: View | Aligned | None

@@ -1,9 +1,7 @@
 """Finds the spans of one rule in one view: RE2 says where, ``regex`` and checks say whether."""
 
-import re
 import time
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -12,6 +10,7 @@ import regex
 
 from llmtrace.analyzers.automata import Match, Matcher, matcher, weaken
 from llmtrace.analyzers.normalize import fold
+from llmtrace.analyzers.patterns.beside import Words
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
@@ -102,22 +101,6 @@ class _Cursor:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Where context words begin and end, in order."""
-
-    starts: Sequence[int] = ()
-    ends: Sequence[int] = ()
-
-    def near(self, start: int, end: int | None = None) -> bool:
-        """Whether one stands within ``LEFT`` code points before ``start``.
-
-        With ``end``, before any place from ``start`` to ``end``.
-        """
-        last = bisect_right(self.ends, start if end is None else end) - 1
-        return last >= 0 and self.starts[last] >= start - LEFT
-
-
 class _Clock:
     """Counts the processor time that confirming takes; not that of compiling, done once."""
 
@@ -151,10 +134,20 @@ class _Hunt:
         self._clock = _Clock()
         self._done = start
         self._rejected = 0
-        self._words: _Words | None = None
 
     def region(self, begin: int, end: int) -> Iterator[Found]:
         """Yield what begins from byte ``begin`` to before byte ``end``."""
+        finder = self._finder
+        if not finder.rule.context_required:
+            yield from self._stretch(begin, end)
+            return
+        data, (before, after) = self._scanned.data, finder.around_words
+        if len(data) > len(self._scanned.text):
+            before, after = 4 * before, 4 * after
+        for low, high in finder.words.near(data, begin, end, before, after):
+            yield from self._stretch(low, high)
+
+    def _stretch(self, begin: int, end: int) -> Iterator[Found]:
         finder, cursor, data = self._finder, self._cursor, self._scanned.data
         limit = min(len(data), end + REACH)
         if begin > cursor.byte:
@@ -174,12 +167,9 @@ class _Hunt:
 
     def _judge(self, match: Match) -> Found | None:
         finder = self._finder
-        if self._words is None:
-            self._words = finder.context(self._scanned)
         found = finder.accepted(
             self._scanned.text,
             finder.found(match, self._cursor),
-            self._words,
             self._done,
             self._clock,
         )
@@ -259,23 +249,20 @@ class Finder:
         return "value" in self._confirm.groupindex
 
     @cached_property
-    def _words(self) -> Matcher:
+    def words(self) -> Words:
+        """The context words of the rule."""
         folded = self.rule.view == "canonical"
-        words = [fold(word).text if folded else word for word in self.rule.context]
-        words.sort(key=len, reverse=True)  # ppsn before pps, which is no word in it
-        return matcher(f"(?i)(?:{'|'.join(re.escape(word) for word in words)})")
+        return Words(fold(word).text if folded else word for word in self.rule.context)
 
-    def context(self, scanned: Scanned) -> "_Words":
-        """Find the context words of a whole view at once."""
-        if not self.rule.context:
-            return _Words()
-        cursor, places = _Cursor(scanned, 0), []
-        for match in self._words.finditer(scanned.data):
-            start, end = match.span()
-            at, to = cursor.to(start), cursor.ahead(end)
-            if not scanned.text[at - 1 : at].isalnum() and not scanned.text[to : to + 1].isalnum():
-                places.append((at, to))
-        return _Words([at for at, _ in places], [to for _, to in places])
+    @cached_property
+    def around_words(self) -> tuple[int, int]:
+        """How far before and behind the start of a context word a match can begin.
+
+        What is confirmed touches the match and can have its value further on.
+        """
+        before, after = AROUND_VALUE if self.rule.value else AROUND
+        longest = 4 * self.rule.max_length or REACH
+        return longest + after, 2 * LEFT + before  # one word may lie within another
 
     def found(self, match: Match, cursor: _Cursor) -> Found:
         """Return a match in code points; the cursor moves to where it begins."""
@@ -288,13 +275,9 @@ class Finder:
                 return Found(start, end, cursor.ahead(value_first), cursor.ahead(value_last))
         return Found(start, end, start, end)
 
-    def accepted(
-        self, text: str, found: Found, words: _Words, done: int, clock: "_Clock"
-    ) -> Found | None:
+    def accepted(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
         """Return the match if all that the rule asks for holds, perhaps narrowed."""
         rule = self.rule
-        if rule.context_required and not words.near(found.start - AROUND[0], found.end + AROUND[1]):
-            return None
         if rule.confirm:
             confirmed = self._confirmed(text, found, done, clock)
             if confirmed is None:
@@ -302,12 +285,15 @@ class Finder:
             found = confirmed
         if found.value_start == found.value_end:
             return None
-        in_context = words.near(found.value_start)
-        if rule.context_required and not in_context:
+        if rule.context_required and not self._has_word(text, found):
             return None
         if rule.validator and not rule.validator(text[found.value_start : found.value_end]):
             return None
-        return replace(found, in_context=True) if in_context else found
+        known = rule.context_required or (rule.context and self._has_word(text, found))
+        return replace(found, in_context=True) if known else found
+
+    def _has_word(self, text: str, found: Found) -> bool:
+        return self.words.before(text, found.value_start)
 
     def _confirmed(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
         """Return the leftmost match of the confirming pattern that touches ``found``."""

@@ -1,41 +1,50 @@
 """Rules that look at the same view, matched at once, to see which of them could match where."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import batched, groupby, product
+from itertools import product
 from typing import Final
 
-from llmtrace.analyzers.automata import Together, together, weaken
+from llmtrace.analyzers.automata import Together, is_open, together, weaken
 from llmtrace.analyzers.base import Context, Direction
 from llmtrace.analyzers.patterns.finding import REACH, Finder, Region, Scanned
 from llmtrace.analyzers.patterns.holds import Hold, holds_of
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 from llmtrace.domain.parts import Role
 
-AT_ONCE: Final = (40, 9_000)
+AT_ONCE: Final = (100, 24_000)
 """Rules, and characters of their patterns, of one automaton. One automaton of all rules would be
 the fastest on text like that before; but each of its states is a product of all that the rules
-wait for, and new text would meet new states for ever."""
+wait for, and new text would meet new states for ever. So those go together that wait for alike:
+``_nature``."""
 PIECE: Final = 16_384
 """Bytes after which a view is cut for the automata, so that few rules are candidates in each."""
 
 
+LONG: Final = "longer than a piece"
+_WORD: Final = re.compile("[a-z]{3}")
+
+
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """An automaton, the number of its first rule, and for whose words any of its rules is."""
+    """An automaton, the numbers of its rules, and for whose words any of them is.
 
-    first: int
+    ``whole`` says that its patterns may be longer than a piece.
+    """
+
+    numbers: Sequence[int]
     patterns: Together
     places: frozenset[tuple[Role, Direction]]
+    whole: bool
 
 
 class Group:
     """Rules that look at the same view, matched at once. Compiled when first needed."""
 
-    def __init__(self, rules: Iterable[Rule], *, whole: bool) -> None:
+    def __init__(self, rules: Iterable[Rule]) -> None:
         self._finders = [Finder(rule) for rule in rules]
-        self._whole = whole
 
     def prepare(self) -> None:
         """Compile each rule by itself."""
@@ -44,11 +53,17 @@ class Group:
 
     @cached_property
     def _sets(self) -> Sequence[_Set]:
-        patterns = [weaken(f.rule.anchor or f.rule.pattern) for f in self._finders]
-        packs = [f.rule.source for f in self._finders]
+        rules = [finder.rule for finder in self._finders]
+        patterns = [weaken(rule.anchor or rule.pattern) for rule in rules]
+        natures = list(map(_nature, rules, patterns))
         return [
-            _Set(first, together(patterns[first:end]), _places(self._finders[first:end]))
-            for first, end in shares(packs, patterns)
+            _Set(
+                share,
+                together([patterns[n] for n in share]),
+                _places(rules[n] for n in share),
+                whole=natures[share[0]] == LONG,
+            )
+            for share in shares(natures, patterns)
         ]
 
     def candidates(
@@ -57,28 +72,55 @@ class Group:
         """Yield the rules that could match and that apply to such a text, and where."""
         place = (context.role, context.direction)
         sets = [one for one in self._sets if place in one.places]
+        data = scanned.data
         found: dict[int, list[Region]] = {}
-        for region, data in _pieces(scanned.data, whole=self._whole) if sets else ():
+        for region, piece in _pieces(data) if sets else ():
             for one in sets:
-                for index in one.patterns.Match(data) or ():
-                    found.setdefault(one.first + index, []).append(region)
+                if not one.whole:
+                    for index in one.patterns.Match(piece) or ():
+                        found.setdefault(one.numbers[index], []).append(region)
+        for one in sets:
+            if one.whole:
+                found.update((one.numbers[index], []) for index in one.patterns.Match(data) or ())
         for index in sorted(found):
-            rule = self._finders[index].rule
+            finder, rule = self._finders[index], self._finders[index].rule
             if context.role in rule.roles and context.direction in rule.directions:
-                yield self._finders[index], found[index]
+                yield finder, ((0, len(data)),) if _is_long(rule) else found[index]
 
 
-def _places(finders: Iterable[Finder]) -> frozenset[tuple[Role, Direction]]:
-    return frozenset(place for f in finders for place in product(f.rule.roles, f.rule.directions))
+def _places(rules: Iterable[Rule]) -> frozenset[tuple[Role, Direction]]:
+    return frozenset(place for rule in rules for place in product(rule.roles, rule.directions))
 
 
-def _pieces(data: bytes, *, whole: bool) -> Iterator[tuple[Region, bytes]]:
+def _is_long(rule: Rule) -> bool:
+    return rule.max_length * 4 > REACH
+
+
+def _nature(rule: Rule, pattern: str) -> str:
+    """Return what a rule waits for: rules that wait for alike share their states.
+
+    Those for few texts, tool descriptions or answers, are apart, and cost the others nothing.
+    """
+    if _is_long(rule) and not rule.anchor:
+        return LONG
+    if rule.roles == {Role.TOOL_DESCRIPTION}:
+        return "tool descriptions"
+    if rule.directions == {Direction.ANSWER}:
+        return "answers"
+    if rule.context_required and _WORD.search(pattern):
+        return "words beside a value"
+    if rule.value:
+        return f"values of {rule.family}"
+    return "gaps" if is_open(pattern) else "words"
+
+
+def _pieces(data: bytes) -> Iterator[tuple[Region, bytes]]:
     """Cut a text where it is long, so that a rule that could match is searched for only there.
 
     Each piece comes with what is around it: any match that begins in it and is not longer than
-    ``REACH`` lies within.
+    ``REACH`` lies within, or the anchor of one that is.
     """
-    if whole or len(data) <= 3 * PIECE // 2:
+    if len(data) <= 3 * PIECE // 2:
         yield (0, len(data)), data
         return
     begin = 0
@@ -87,35 +129,37 @@ def _pieces(data: bytes, *, whole: bool) -> Iterator[tuple[Region, bytes]]:
         while end < len(data) and data[end] & 0xC0 == 0x80:
             end += 1  # not within a character
         end = min(end, len(data))
-        yield (begin, end), data[max(0, begin - LEFT) : end + REACH]
+        yield (begin, end), data[max(0, begin - 4 * LEFT) : end + REACH]
         begin = end
 
 
-def shares(packs: Sequence[str], patterns: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield from where to where patterns go into one automaton.
+def shares(natures: Sequence[str], patterns: Sequence[str]) -> Sequence[Sequence[int]]:
+    """Return the numbers of the patterns that go into one automaton, for each automaton.
 
-    Patterns of one pack stay together where they can: they wait for similar things, and so make
-    fewer states. Small packs are put together.
+    Patterns of other natures never meet; those of one nature are put together, the longest first,
+    as far as ``AT_ONCE`` lets them.
     """
     most, longest = AT_ONCE
-    first = end = 0
-    for _, rules in groupby(range(len(packs)), key=packs.__getitem__):
-        for part in batched(rules, most):
-            size = sum(len(pattern) for pattern in patterns[first : part[-1] + 1])
-            if first < end and (part[-1] + 1 - first > most or size > longest):
-                yield first, end
-                first = end
-            end = part[-1] + 1
-    if first < end:
-        yield first, end
+    made: dict[str, list[tuple[list[int], int]]] = {}
+    for number in sorted(range(len(patterns)), key=lambda n: -len(patterns[n])):
+        size = len(patterns[number])
+        bins = made.setdefault(natures[number], [])
+        for at, (share, filled) in enumerate(bins):
+            if len(share) < most and filled + size <= longest:
+                share.append(number)
+                bins[at] = (share, filled + size)
+                break
+        else:
+            bins.append(([number], size))
+    return [sorted(share) for bins in made.values() for share, _ in bins]
 
 
 class Groups:
-    """Some rules by the view that they look at; those that find long spans apart."""
+    """Some rules by the view that they look at."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self.canonical = self._of(rules, "canonical")
-        self.original = self._of(rules, "original")
+        self.canonical = Group(rule for rule in rules if rule.view == "canonical")
+        self.original = Group(rule for rule in rules if rule.view == "original")
         self.holds = {
             view: holds_of(
                 Hold(rule.hold, rule.max_length, rule.begin, rule.end)
@@ -124,11 +168,3 @@ class Groups:
             )
             for view in ("canonical", "original")
         }
-
-    @staticmethod
-    def _of(rules: Sequence[Rule], view: str) -> tuple[Group, ...]:
-        by_length: dict[bool, list[Rule]] = {}
-        for rule in rules:
-            if rule.view == view:
-                by_length.setdefault(rule.max_length * 4 > REACH, []).append(rule)
-        return tuple(Group(found, whole=long) for long, found in by_length.items())

@@ -1,0 +1,55 @@
+"""Words before a value that say what it is: of nine digits, a phone number or an order's."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from llmtrace.analyzers.automata import matcher
+from llmtrace.analyzers.patterns.rules import LEFT
+
+BEFORE: Final = 4 * LEFT
+"""Bytes that ``LEFT`` code points may take."""
+
+
+class Words:
+    """Some words, looked for as whole words without regard to case. Safe to share."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        ranked = sorted(words, key=len, reverse=True)  # ppsn before pps, which is no word in it
+        self._any = matcher(f"(?i)(?:{'|'.join(map(re.escape, ranked))})")
+
+    def before(self, text: str, at: int) -> bool:
+        """Whether one stands within ``LEFT`` code points before ``at``."""
+        low = max(0, at - LEFT)
+        data = text[low:at].encode("utf-8", "replace")
+        plain = len(data) == at - low
+        for match in self._any.finditer(data):
+            first, last = match.span()
+            start = low + (first if plain else len(data[:first].decode()))
+            end = low + (last if plain else len(data[:last].decode()))
+            if not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum():
+                return True
+        return False
+
+    def near(
+        self, data: bytes, begin: int, end: int, before: int, after: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yield stretches of ``begin:end``, in order and apart, around all that may be one.
+
+        Each reaches from ``before`` bytes before the start of a word to ``after`` behind it.
+        """
+        low = high = begin
+        at = max(0, begin - BEFORE)
+        while (match := self._any.search(data, at, min(len(data), end + before))) is not None:
+            start, at = match.span()
+            if start - before > high:
+                if low < high:
+                    yield low, high
+                low = start - before
+                while data[low] & 0xC0 == 0x80:
+                    low -= 1  # not within a character
+            if low >= end:
+                return
+            high = max(high, min(end, start + after))
+        if low < high:
+            yield low, high
