@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, Protocol
+from datetime import UTC, datetime, tzinfo
+from typing import Final, Literal, Protocol
 
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.traces import AuditEvent, Body, Record, Tenant, Trace
@@ -108,6 +108,34 @@ class TraceTotals:
     findings: int = 0
 
 
+type CostsBy = Literal["tenant", "agent", "model", "day", "provider", "plan"]
+"""What calls are summed up by. The model is the one that answered, else the one asked."""
+
+MAX_COSTS: Final = 1_000
+"""Rows of sums at most; what is beyond is one row more, ``OTHERS``."""
+OTHERS: Final = "(others)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Sums over the traces that have a name in common. Money is in nano-USD.
+
+    ``plan_nano_usd`` is what the ``plan_calls`` under a subscription would have cost; it is not
+    in ``cost_nano_usd``.
+    """
+
+    name: str
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cost_nano_usd: int = 0
+    plan_calls: int = 0
+    plan_nano_usd: int = 0
+    unpriced_calls: int = 0
+    """Calls that used tokens for which no price is known."""
+
+
 class TraceRepository(Protocol):
     """Keeps traces. Safe to share between threads; each call is one transaction.
 
@@ -143,6 +171,16 @@ class TraceRepository(Protocol):
 
     def totals(self, query: TraceQuery) -> TraceTotals:
         """Return the sums over all traces that match."""
+        ...
+
+    def costs(
+        self, query: TraceQuery, by: CostsBy, *, zone: tzinfo | None = UTC
+    ) -> Sequence[Costs]:
+        """Return the sums over all traces that match, by name; they add up to ``totals``.
+
+        Days are those of ``zone`` (None: the machine's), ``2026-11-21``, in their order. Else the
+        dearest comes first.
+        """
         ...
 
     def findings(self, query: FindingQuery) -> Sequence[Sighting]:

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from typing import Final
 
@@ -13,6 +13,8 @@ from llmtrace.domain.traces import AuditEvent, Body, Record, Tenant, Trace
 from llmtrace.domain.usage import UsageSource
 from llmtrace.storage.base import (
     MAX_MET,
+    Costs,
+    CostsBy,
     FindingQuery,
     Sighting,
     TenantNotFound,
@@ -20,6 +22,7 @@ from llmtrace.storage.base import (
     TraceQuery,
     TraceTotals,
 )
+from llmtrace.storage.costs import summed
 from llmtrace.storage.merge import by_id, merged, require_aware
 from llmtrace.storage.search import Phrase, found_in, phrases, wildcard
 
@@ -91,6 +94,11 @@ class MemoryTraceRepository:
             unpriced_calls=sum(map(_unpriced, traces)),
             findings=sum(len(trace.findings) for trace in traces),
         )
+
+    def costs(self, query: TraceQuery, by: CostsBy, *, zone: tzinfo | None = UTC) -> Sequence[Costs]:
+        """Return the sums over all traces that match, by name."""
+        rows = (_costs(record.trace, by, zone) for record in self._matching(query))
+        return summed(sorted(rows, key=lambda row: -row.cost_nano_usd - row.plan_nano_usd), by)
 
     def findings(self, query: FindingQuery) -> Sequence[Sighting]:
         """Return the findings that match, newest call first."""
@@ -330,6 +338,25 @@ def _sightings(trace: Trace, query: FindingQuery) -> Iterator[Sighting]:
                 agent=trace.agent,
                 finding=finding,
             )
+
+
+def _costs(trace: Trace, by: CostsBy, zone: tzinfo | None) -> Costs:
+    names = {
+        "model": trace.model_answered or trace.model,
+        "day": f"{trace.started_at.astimezone(zone):%Y-%m-%d}",
+    }
+    cost, planned = trace.cost_nano_usd or 0, bool(trace.plan)
+    return Costs(
+        name=names[by] if by in names else getattr(trace, by),
+        calls=1,
+        input_tokens=trace.usage.input_tokens,
+        output_tokens=trace.usage.output_tokens,
+        cache_read_tokens=trace.usage.cache_read_tokens,
+        cost_nano_usd=0 if planned else cost,
+        plan_calls=int(planned),
+        plan_nano_usd=cost if planned else 0,
+        unpriced_calls=int(_unpriced(trace)),
+    )
 
 
 def _unpriced(trace: Trace) -> bool:

@@ -3,11 +3,13 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from llmtrace.domain.traces import Body, Outcome, Record, Trace
 from llmtrace.storage.base import (
+    Costs,
+    CostsBy,
     FindingQuery,
     Sighting,
     StorageError,
@@ -17,6 +19,7 @@ from llmtrace.storage.base import (
 )
 from llmtrace.storage.bodies import cut_answer, cut_request
 from llmtrace.storage.merge import by_id, merged_texts, progress, require_aware
+from llmtrace.storage.sqlite_costs import read_costs
 from llmtrace.storage.sqlite_file import SqliteFile
 from llmtrace.storage.sqlite_findings import findings_sql, sightings
 from llmtrace.storage.sqlite_pieces import (
@@ -174,6 +177,11 @@ class SqliteTraceRepository:
             unpriced_calls=unpriced,
             findings=findings,
         )
+
+    def costs(self, query: TraceQuery, by: CostsBy, *, zone: tzinfo | None = UTC) -> Sequence[Costs]:
+        """Return the sums over all traces that match, by name."""
+        with self._file.reading() as db:
+            return read_costs(db, query, by, zone)
 
     def findings(self, query: FindingQuery) -> Sequence[Sighting]:
         """Return the findings that match, newest call first."""
