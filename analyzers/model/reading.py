@@ -1,6 +1,6 @@
 """Texts as the network reads them: windows of token ids, each with its place in the text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Reader:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._room = manifest.window - 2
+        self._overlap = manifest.overlap
         self._step = self._room - manifest.overlap
 
     def windows(self, text: str, *, most: int) -> tuple[list[Window], int]:
@@ -67,21 +68,4 @@ class Reader:
             return ()
         if tokens <= self._room:
             return (0,)
-        return (*range(0, tokens - self._room, self._step), tokens - self._room)
-
-
-def alike(windows: Sequence[Window], most: int) -> Iterator[Sequence[int]]:
-    """Yield the places of windows in groups of like length: padding costs as much as text."""
-    order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids))
-    at = 0
-    while at < len(order):
-        shortest = len(windows[order[at]].ids)
-        to = at + 1
-        while (
-            to < len(order)
-            and to - at < most
-            and len(windows[order[to]].ids) <= shortest * 1.25 + 8
-        ):
-            to += 1
-        yield order[at:to]
-        at = to
+        return range(0, tokens - self._overlap, self._step)

@@ -91,7 +91,7 @@ def windows(ids: Sequence[int]) -> list[Sequence[int]]:
     room = WINDOW - 2
     if len(ids) <= room:
         return [ids]
-    starts = [*range(0, len(ids) - room, room - OVERLAP), len(ids) - room]
+    starts = range(0, len(ids) - OVERLAP, room - OVERLAP)
     return [ids[start : start + room] for start in starts]
 
 

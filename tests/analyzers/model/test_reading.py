@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmtrace.analyzers.model import SHIPPED, BadModel, read_manifest
 from llmtrace.analyzers.model.manifest import TOKENIZER
-from llmtrace.analyzers.model.reading import Reader, Window, alike
+from llmtrace.analyzers.model.reading import Reader
 
 
 @cache
@@ -55,14 +55,3 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / TOKENIZER).write_text("{}")
     with pytest.raises(BadModel, match=TOKENIZER):
         Reader(dataclasses.replace(read_manifest(SHIPPED), folder=tmp_path))
-
-
-@given(st.lists(st.integers(1, 254), max_size=40), st.integers(1, 8))
-def test_groups_are_of_like_length_and_leave_nothing_out(lengths: list[int], most: int) -> None:
-    windows = [Window(range(length), [(0, 1)] * length) for length in lengths]
-    groups = list(alike(windows, most))
-    assert sorted(place for group in groups for place in group) == list(range(len(lengths)))
-    for group in groups:
-        sizes = [lengths[place] for place in group]
-        assert len(group) <= most
-        assert max(sizes) <= min(sizes) * 1.25 + 8
