@@ -232,6 +232,23 @@ def test_nothing_follows_a_stop() -> None:
     assert (running.blocked.code, running.held_bytes) == (BLOCKED, 0)
 
 
+@pytest.mark.parametrize(
+    ("code", "options", "ends"),
+    [
+        pytest.param(BLOCKED, {}, ["response.failed", "error"], id="blocked"),
+        pytest.param(BLOCKED, {"one_error": True}, ["error"], id="blocked-on-a-websocket"),
+        pytest.param(BROKEN_OFF, {}, ["error"], id="broken-off-may-be-asked-again"),
+        pytest.param("detection_failed", {}, ["error"], id="a-fault-may-be-asked-again"),
+    ],
+)
+def test_who_overlooks_an_error_does_not_ask_again(
+    code: str, options: dict[str, Any], ends: list[str]
+) -> None:
+    frames = gate("openai.responses", **options).stop(code, "why")
+    assert [json.loads(frame.data)["type"] for frame in frames] == ends
+    assert all("why" in frame.data.decode() for frame in frames)
+
+
 def test_words_before_the_stop_still_go_on() -> None:
     running = gate()
     out = feed(running, *(chunk(content=text) for text in ("one", " two", " FORB", "IDDEN", " x")))

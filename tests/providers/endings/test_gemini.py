@@ -43,6 +43,18 @@ def test_the_end_is_wrapped_as_the_chunks_are(wrapped: bool) -> None:
     assert inner["candidates"][0]["finishReason"] == "SAFETY"
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_error_ends_each_candidate_for_those_who_overlook_it(wrapped: bool) -> None:
+    ending, first = GeminiEnding(), chunk(text="a", wrapped=wrapped)
+    ending.sent(first, GeminiReader().receive(first))
+    (end,) = ending.fail(Frame(event="", data=b'{"error": {"code": 400}}'), "why")
+    told = json.loads(end.data)
+    assert told["error"] == {"code": 400}
+    (candidate,) = (told["response"] if wrapped else told)["candidates"]
+    assert candidate["content"]["parts"] == [{"text": "why"}]
+    assert candidate["finishReason"] == "SAFETY"
+
+
 PARTS = [{"text": "so"}, {"functionCall": {"name": "a"}}, {"functionCall": {"name": "b"}}]
 
 

@@ -62,6 +62,18 @@ def test_events_without_numbers_stay_without() -> None:
     assert "sequence_number" not in end
 
 
+def test_a_response_fails_before_its_error_for_those_who_overlook_that() -> None:
+    ending, error = ResponsesEnding(), Frame(event="error", data=b"{}")
+    for sent in SENT:
+        ending.sent(sent, ())
+    failed, last = ending.fail(error, "why")
+    assert last is error
+    told = json.loads(failed.data)
+    assert (failed.event, told["type"], told["sequence_number"]) == (*["response.failed"] * 2, 3)
+    assert (told["response"]["id"], told["response"]["status"]) == ("r1", "failed")
+    assert told["response"]["error"] == {"code": "invalid_prompt", "message": "why"}
+
+
 @pytest.mark.parametrize("filtered", [False, True])
 def test_a_session_has_one_word_for_the_end(filtered: bool) -> None:
     (end,) = ended(RealtimeEnding(), filtered=filtered)

@@ -37,7 +37,7 @@ from llmtrace.pipeline.streaming.texts import Stop
 from llmtrace.pipeline.streaming.tools import ToolChannel
 from llmtrace.providers.base import AnswerReader, Dialect, Frame
 from llmtrace.providers.editing import EditFailed
-from llmtrace.providers.endings.base import Ending, document
+from llmtrace.providers.endings.base import Ending, Failing, document
 from llmtrace.providers.endings.registry import CHUNK_CUTS, ENDINGS, error_frames
 from llmtrace.providers.leaves import words
 from llmtrace.providers.openai_errors import encode
@@ -56,7 +56,8 @@ class FrameGate:
     ``take`` is for frames that somebody has read already, ``receive`` reads them itself. What the
     judge raises comes out of them; ``let_go`` or ``stop`` then says how to go on. ``blocks`` says
     how an answer ends that is stopped in a text, ``refusals`` how one that is stopped at a tool
-    call. With ``drop_unread`` frames that could not be read do not go on.
+    call. With ``drop_unread`` frames that could not be read do not go on. ``one_error``: an answer
+    ends in one error, as on a WebSocket, where another one would be about the next call.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class FrameGate:
         blocks: Style = "error",
         refusals: Style = "graceful",
         drop_unread: bool = False,
+        one_error: bool = False,
         on_events: Callable[[Sequence[AnswerEvent]], None] | None = None,
     ) -> None:
         self._dialect = dialect
+        self._one_error = one_error
         self._judge = judge
         self._bounds = bounds or GateBounds()
         self._blocks: Style = blocks
@@ -257,9 +260,14 @@ class FrameGate:
         blocked = self.blocked
         if blocked is None:
             return []
-        if style == "graceful" and self._ending is not None:
-            return self._ending.end(text, filtered=not blocked.refused)
-        return error_frames(self._dialect, code=blocked.code, message=blocked.message)
+        ending = self._ending
+        if style == "graceful" and ending is not None:
+            return ending.end(text, filtered=not blocked.refused)
+        errors = error_frames(self._dialect, code=blocked.code, message=blocked.message)
+        is_final = blocked.code.startswith(BLOCKED)  # to ask again would be in vain
+        if is_final and len(errors) == 1 and isinstance(ending, Failing) and not self._one_error:
+            return ending.fail(errors[0], blocked.message)
+        return errors
 
     def _released(self) -> list[Frame]:
         """Return the frames that nothing holds any more."""

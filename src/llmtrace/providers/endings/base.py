@@ -1,7 +1,7 @@
 """What an ending promises, and what the endings share."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import orjson
 
@@ -23,6 +23,21 @@ class Ending(Protocol):
 
         The stop is that of an answer which is at its end or, if ``filtered``, of one that the
         provider's own filter has cut.
+        """
+        ...
+
+
+@runtime_checkable
+class Failing(Protocol):
+    """An ending of a stream whose error some clients overlook: it tells them in another way too.
+
+    Who takes a stopped answer for a broken one asks again, and again.
+    """
+
+    def fail(self, error: Frame, message: str) -> list[Frame]:
+        """Return what ends the answer with an error, for those who know ``error`` and for others.
+
+        ``message`` is what both are told.
         """
         ...
 

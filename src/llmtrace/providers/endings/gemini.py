@@ -48,6 +48,14 @@ class GeminiEnding:
         body |= {key: source[key] for key in _KEPT if key in source}
         return [frame({"response": body} if isinstance(inner, dict) else body)]
 
+    def fail(self, error: Frame, message: str) -> list[Frame]:
+        """Return the error within a chunk that ends each candidate.
+
+        The Gemini CLI reads no error there, and asks four times where no candidate has ended.
+        """
+        (last,) = self.end(message, filtered=True)
+        return [frame({**document(error.data), **document(last.data)})]
+
 
 def whole_gemini(body: dict[str, Json], text: str, *, choice: int, keep: int) -> None:
     """Cut a candidate at a call, and say the text there."""

@@ -53,6 +53,18 @@ class ResponsesEnding:
         events.append({"type": self.terminal[filtered], "response": response})
         return [frame(event, event=as_str(event["type"])) for event in self._numbered(events)]
 
+    def fail(self, error: Frame, message: str) -> list[Frame]:
+        """Return a response that has failed, and the error.
+
+        Codex reads no error in a stream over HTTP, and asks six times where no response has
+        ended; with this code it does not ask again. SDKs raise on the error alone.
+        """
+        first = as_dict(document(self._first.data).get("response")) if self._first else {}
+        told: Json = {"code": "invalid_prompt", "message": message}
+        response: Json = {"object": "response", **first, "status": "failed", "error": told}
+        (failed,) = self._numbered([{"type": "response.failed", "response": response}])
+        return [frame(failed, event="response.failed"), error]
+
     def _numbered(self, events: list[dict[str, Json]]) -> list[dict[str, Json]]:
         """Number the events on from the last one, where that has a number."""
         last = document(self._last.data) if self._last else {}
