@@ -5,6 +5,9 @@ import pytest
 
 from llmtrace.storage import registry
 from llmtrace.storage.base import CacheLayer, MetadataRepository, Storage, TraceRepository
+from llmtrace.storage.ledger import Ledger
+from llmtrace.testing import redis
+from llmtrace.testing.ledgers import LEDGERS, NEED_REDIS, SetClock
 from llmtrace.testing.stores import STORES
 
 
@@ -28,3 +31,17 @@ def metadata(storage: Storage) -> MetadataRepository:
 @pytest.fixture
 def cache(storage: Storage) -> CacheLayer:
     return storage.cache
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture(params=LEDGERS)
+def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock) -> Iterator[Ledger]:
+    if request.param in NEED_REDIS and not redis.installed():
+        pytest.skip(redis.MISSING)
+    opened = LEDGERS[request.param](tmp_path, clock)
+    yield opened
+    opened.close()
