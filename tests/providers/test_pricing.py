@@ -1,19 +1,22 @@
+import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import genai_prices
 import pytest
+import yaml
 from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.domain.usage import Cost, Usage
 from llmtrace.providers.custom_prices import read_pricing_file
-from llmtrace.providers.pricing import PROVIDERS, PriceBook, reported_cost
-from llmtrace.providers.shipped_prices import SHIPPED_VERSION
+from llmtrace.providers.pricing import PROVIDERS, UNPRICED, PriceBook, reported_cost
+from llmtrace.providers.usage import read_usage
 
 AT = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -33,89 +36,39 @@ def nano(cost: Cost | None) -> int:
     return cost.nano_usd
 
 
-@pytest.mark.parametrize(
-    ("provider", "model", "usage", "expected"),
-    [
-        pytest.param(
-            "openai",
-            "gpt-4o-2024-08-06",
-            Usage(input_tokens=1_000, output_tokens=500, cache_read_tokens=400),
-            usd((600, "2.50"), (400, "1.25"), (500, "10")),
-            id="openai-with-cache",
-        ),
-        pytest.param(
-            "openai",
-            "gpt-5",
-            Usage(input_tokens=1_000, output_tokens=500, reasoning_tokens=300),
-            usd((1_000, "1.25"), (500, "10")),
-            id="reasoning-costs-as-output",
-        ),
-        pytest.param(
-            "openai",
-            "gpt-realtime",
-            Usage(
-                input_tokens=1_000,
-                output_tokens=500,
-                cache_read_tokens=300,
-                cache_audio_read_tokens=100,
-                input_audio_tokens=600,
-                output_audio_tokens=400,
-            ),
-            usd((200, "4"), (200, "0.4"), (500, "32"), (100, "0.4"), (100, "16"), (400, "64")),
-            id="audio-in-every-class",
-        ),
-        pytest.param(
-            "openai", "text-embedding-3-small", Usage(input_tokens=7), usd((7, "0.02")), id="embed"
-        ),
-        pytest.param(
-            "anthropic",
-            "claude-sonnet-4-5-20250929",
-            Usage(
-                input_tokens=1_000,
-                output_tokens=500,
-                cache_read_tokens=600,
-                cache_write_5m_tokens=200,
-                cache_write_1h_tokens=100,
-                web_searches=2,
-            ),
-            usd((100, "3"), (600, "0.30"), (200, "3.75"), (100, "6"), (500, "15")) + 2 * 10_000_000,
-            id="anthropic-cache-and-searches",
-        ),
-        pytest.param(
-            "gemini",
-            "gemini-2.5-pro",
-            Usage(input_tokens=200_000, output_tokens=10),
-            usd((200_000, "1.25"), (10, "10")),
-            id="at-the-start-of-a-tier",
-        ),
-        pytest.param(
-            "gemini",
-            "models/gemini-2.5-pro",
-            Usage(input_tokens=200_001, output_tokens=10),
-            usd((200_001, "2.50"), (10, "15")),
-            id="over-the-start-of-a-tier",
-        ),
-        pytest.param(
-            "bedrock",
-            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
-            Usage(input_tokens=1_000, output_tokens=100),
-            usd((1_000, "3.3"), (100, "16.5")),
-            id="bedrock-regional-profile",
-        ),
-        pytest.param(
-            "groq",
-            "llama-3.3-70b-versatile",
-            Usage(input_tokens=1_000, output_tokens=100),
-            usd((1_000, "0.59"), (100, "0.79")),
-            id="groq",
-        ),
-    ],
-)
-def test_published_prices(
-    book: PriceBook, provider: str, model: str, usage: Usage, expected: int
-) -> None:
-    cost = book.price(provider, model, usage, at=AT)
-    assert cost == Cost(nano_usd=expected, price_version=f"{SHIPPED_VERSION}@2026-01-15")
+PUBLISHED = yaml.safe_load(Path(__file__).with_name("published_prices.yaml").read_text())
+
+
+def published(example: Mapping[str, Any]) -> int:
+    """Add up what the price page says, in nano-USD, each term rounded up."""
+    terms = [(count, Decimal(str(usd)) * 1_000) for count, usd in example.get("terms", ())]
+    terms += [(count, Decimal(str(usd)) * 10**9) for count, usd in example.get("uses", ())]
+    return sum(math.ceil(count * nano_each) for count, nano_each in terms)
+
+
+def moment(said: object) -> datetime:
+    text = str(said or "2026-11-21")
+    return datetime.fromisoformat(text if "T" in text else f"{text}T12:00").replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("example", PUBLISHED, ids=lambda example: example["id"])
+def test_published_prices(book: PriceBook, example: Mapping[str, Any]) -> None:
+    provider, model, raw = example["provider"], example["model"], example["usage"]
+    usage = read_usage(provider, example["dialect"], raw, model)
+    assert usage is not None
+    tier, at = example.get("tier", ""), moment(example.get("at"))
+    cost = book.price_answer(provider, [model], usage, raw, at=at, service_tier=tier)
+    assert cost is not None
+    assert cost.nano_usd == published(example)
+    assert type(cost.nano_usd) is int
+    assert UNPRICED not in cost.price_version
+
+
+def test_every_example_has_a_source_and_a_day() -> None:
+    assert len(PUBLISHED) >= 20
+    assert all(example["source"].startswith("https://") for example in PUBLISHED)
+    assert all(date(2025, 1, 1) < example["as_of"] <= date(2026, 11, 21) for example in PUBLISHED)
+    assert len({example["id"] for example in PUBLISHED}) == len(PUBLISHED)
 
 
 SOME = Usage(input_tokens=1_000_000, output_tokens=0)
@@ -372,3 +325,87 @@ def test_names_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         book.price("openai", f"gpt-4o-x{number}", SOME, at=AT)
     assert len(book._edition._models) <= 3
     assert len(book._edition.known) <= 3
+
+
+@pytest.mark.parametrize(
+    ("listed", "provider", "model"),
+    [
+        ("gpt-4o", "openai", "gpt-4o-2024-08-06"),
+        ("openai/gpt-4o", "openai", "GPT-4o"),
+        ("claude-sonnet-4-5", "anthropic", "claude-sonnet-4-5-20250929"),
+        ("claude-sonnet-4-5", "vertex", "claude-sonnet-4-5@20250929"),
+        ("anthropic.claude-sonnet-4-5", "bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("gemini-2.5-pro", "gemini", "models/gemini-2.5-pro"),
+        ("gpt-4o-2024-08-06", "openai", "gpt-4o-2024-08-06"),
+    ],
+)
+def test_ones_own_price_holds_for_all_names_of_a_model(
+    listed: str, provider: str, model: str
+) -> None:
+    own = PriceBook(custom_models={listed: {"input_per_million": 7, "output_per_million": 0}})
+    assert nano(own.price(provider, model, SOME, at=AT)) == 7_000_000_000
+
+
+def test_the_price_of_a_date_is_not_that_of_another() -> None:
+    prices = {"input_per_million": 7, "output_per_million": 0}
+    own = PriceBook(custom_models={"gpt-4o-2024-05-13": prices, "azure/gpt-4o": prices})
+    assert nano(own.price("openai", "gpt-4o-2024-08-06", SOME, at=AT)) == 2_500_000_000
+    assert nano(own.price("openai", "gpt-4o-mini", SOME, at=AT)) == 150_000_000
+
+
+def test_ones_own_price_out_of_its_time_gives_way() -> None:
+    own = PriceBook(
+        custom_models={
+            "gpt-4o": {
+                "input_per_million": 7,
+                "output_per_million": 0,
+                "valid_from": "2026-01-16",
+                "service_tiers": {"flex": {"input_per_million": 3}},
+            }
+        }
+    )
+    assert nano(own.price("openai", "gpt-4o", SOME, at=AT)) == 2_500_000_000
+    after = AT + timedelta(days=1)
+    assert nano(own.price("openai", "gpt-4o", SOME, at=after)) == 7_000_000_000
+    assert nano(own.price("openai", "gpt-4o", SOME, at=after, service_tier="FLEX")) == 3 * 10**9
+
+
+def test_tools_of_ones_own_model_cost_what_the_provider_takes() -> None:
+    own = PriceBook(
+        custom_models={
+            "gpt-4o": {"input_per_million": 0, "output_per_million": 0},
+            "gpt-4.1": {
+                "input_per_million": 0,
+                "output_per_million": 0,
+                "tools": {"web_search": 1},
+            },
+        }
+    )
+    used = Usage(input_tokens=1, web_searches=2, code_executions=1)
+    cost = own.price("openai", "gpt-4o", used, at=AT)
+    assert cost is not None
+    assert cost.nano_usd == 20_000_000
+    assert cost.price_version.endswith("+unpriced:code_execution")
+    assert nano(own.price("openai", "gpt-4.1", used, at=AT)) == 2_000_000_000
+
+
+def test_another_list_takes_the_place_of_the_file_before(tmp_path: Path) -> None:
+    path, book = tmp_path / "prices.yaml", PriceBook()
+    assert book.price("x", "a", SOME, at=AT) is None
+    path.write_text("a: {input_per_million: 1, output_per_million: 1}\n")
+    book.use(read_pricing_file(path))
+    assert nano(book.price("x", "a", SOME, at=AT)) == 1_000_000_000
+    assert nano(book.price("openai", "gpt-4o", SOME, at=AT)) == 2_500_000_000
+
+
+def test_the_first_model_that_has_a_price_counts(book: PriceBook) -> None:
+    cost = book.price_answer("openai", ["unheard-of", "", "gpt-4o"], SOME, {}, at=AT)
+    assert nano(cost) == 2_500_000_000
+    assert book.price_answer("openai", ["", "unheard-of"], SOME, None, at=AT) is None
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=14))])
+def test_the_day_of_a_price_is_that_of_utc(book: PriceBook, zone: timezone) -> None:
+    cost = book.price("openai", "gpt-4o", SOME, at=AT.astimezone(zone))
+    assert cost is not None
+    assert cost.price_version.endswith("@2026-01-15")
