@@ -192,6 +192,7 @@ def main() -> None:
         "overlap": OVERLAP,
         "begin": 101,
         "end": 102,
+        "layers": kept["layers"],
         "tags": list(TAGS),
         "entities": ENTITIES,
         "entity_confidence": 0.8,

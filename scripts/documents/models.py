@@ -1,0 +1,131 @@
+"""Renders docs/models/llmtrace-small.md, the card of the shipped model, from what it says itself."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+MANIFEST = Path(__file__).parents[2] / "analyzers" / "model" / "shipped" / "model.json"
+HEAD = """\
+# The shipped model: {name} {version}
+
+<!-- Rendered from analyzers/model/shipped/model.json by scripts/docs; do not edit. -->
+
+One small encoder with two heads. The first says how much a text is like an attack on the model that
+will read it; the second names people, organisations, places and addresses. Both come of one pass.
+It stands beside the rules: where both see an attack they make each other surer, and what only one
+of them sees is told as it is.
+
+- **Reads** what users say and what tools bring, in windows of {window} tokens that overlap by
+  {overlap}; what is encoded (base64, hex, ROT13, escapes, tags) is read decoded. Nothing is cut
+  off: a text that is too long (28,000 tokens) has the rest told as not looked at.
+- **Does not read** system text and descriptions of tools, which give orders by their nature, and
+  answers.
+- **Network**: the lowest {layers} layers of all-MiniLM-L6-v2 (Apache-2.0), attention and mean
+  pooling, 8-bit weights, {size:.1f} MB. English words; other languages as far as their letters go.
+- **Confidence** is how rare such a score is among harmless texts of that length in the
+  development sets: 0.5 is reached by 5 % of them, 0.7 by 1 %, 0.9 by one in a thousand. These are
+  the operating points `high_recall`, `balanced` and `high_precision`.
+- **Label**: an attack is a text that tries to change what the model was told. A harmful request
+  without that is none.
+"""
+RATES = ("recall_at_0.001", "recall_at_0.01", "recall_at_0.05")
+POINTS = ("high_recall", "balanced", "high_precision")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def percent(value: float) -> str:
+    """Write a share as people read it."""
+    return f"{value:.1%}"
+
+
+def sections(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the measured parts."""
+    measured: Mapping[str, Any] = said["measured"]
+    yield "\n## What it is worth alone\n\n"
+    yield (
+        "Without the rules, by `scripts/train/export.py` on the 8-bit network. `dev_ood` has sources\n"
+        "and templates that are not in training; `dev_indomain` has those of training, and says\n"
+        "little. Thresholds and confidence were chosen on both, so neither is a test set.\n\n"
+    )
+    yield table(
+        ["set", "harmless", "attacks", "AUC", "recall at 0.1 % FPR", "at 1 %", "at 5 %"],
+        [
+            [
+                name,
+                str(one["harmless"]),
+                str(one["attacks"]),
+                f"{one['auc']:.3f}",
+                *(percent(one[rate]) for rate in RATES),
+            ]
+            for name, one in measured.items()
+        ],
+    )
+    yield "\n"
+    yield table(
+        [
+            "operating point",
+            *(f"{name}: {what}" for name in measured for what in ("recall", "FPR")),
+        ],
+        [
+            [
+                f"`{point}` ({said['points'][point]})",
+                *(
+                    percent(one[point][what])
+                    for one in measured.values()
+                    for what in ("recall", "false_positives")
+                ),
+            ]
+            for point in POINTS
+        ],
+    )
+    yield "\n## Names\n\n"
+    yield (
+        "Whole entities, strict boundaries, uncased. `ner_dev_ewt` is the development part of UNER\n"
+        "EWT; `ner_dev_presidio` a tenth of the presidio sentences, held back.\n\n"
+    )
+    trained: Mapping[str, Any] = said["trained"]
+    yield table(
+        ["set", "precision", "recall", "F1"],
+        [
+            [name, *(percent(trained[name][what]) for what in ("precision", "recall", "f1"))]
+            for name in ("ner_dev_ewt", "ner_dev_presidio")
+        ],
+    )
+    drift = said["drift"]
+    yield "\n## How it was made\n\n"
+    yield (
+        f"- `scripts/train/run`, seed {trained['seed']}, {trained['steps']} steps on two cores "
+        f"({trained['seconds'] / 60:.0f} minutes beside other work).\n"
+        f"- 8-bit weights change a logit by {drift['mean']} on average, {drift['largest']} at most; "
+        f"AUC on dev_ood {drift['auc_8bit_ood']} instead of {drift['auc_plain_ood']} before "
+        "calibration.\n"
+        "- Trained on public data under licences that allow it; SHA-256 of the files:\n\n"
+    )
+    yield table(["file", "SHA-256"], [[n, f"`{seal[:16]}…`"] for n, seal in said["data"].items()])
+    yield "\n## What it cannot do\n\n"
+    yield (
+        "Bare orders in documents that read like the document, attacks in languages beside English,\n"
+        "and extraction phrased as a game are its weakest spots. It is one detector of several: the\n"
+        "rules, the policy and the judgement of tool calls stand beside it.\n"
+    )
+
+
+def render() -> str:
+    """Return the card."""
+    said = json.loads(MANIFEST.read_text())
+    size = (MANIFEST.parent / "model.onnx").stat().st_size / 1e6
+    head = HEAD.format(
+        name=said["name"],
+        version=said["version"],
+        window=said["window"],
+        overlap=said["overlap"],
+        layers=said["layers"],
+        size=size,
+    )
+    return head + "".join(sections(said))
