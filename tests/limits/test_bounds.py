@@ -213,19 +213,17 @@ def test_what_has_no_bound_is_refused_or_held_to_its_model_s_price(operation: st
 
 
 def test_a_write_to_a_cache_costs_more() -> None:
-    def sent(**mark: Any) -> int:
+    def rate(**mark: Any) -> float:
         content = [{"type": "text", "text": "x" * 9000, **mark}]
-        body = {
-            "model": "claude-sonnet-4-5",
-            "max_tokens": 1,
-            "messages": [{"role": "user", "content": content}],
-        }
-        return bound(call(body, "anthropic.messages", "anthropic")).usd
+        messages = [{"role": "user", "content": content}]
+        body = {"model": "claude-sonnet-4-5", "max_tokens": 1, "messages": messages}
+        found = bound(call(body, "anthropic.messages", "anthropic"))
+        return round(found.input_usd / found.input_tokens / 1000, 2)
 
-    plain = sent()
-    short = sent(cache_control={"type": "ephemeral"})
-    long = sent(cache_control={"type": "ephemeral", "ttl": "1h"})
-    assert plain < short < long
+    control = {"type": "ephemeral"}
+    assert rate() == 3.0  # USD for a million
+    assert rate(cache_control=control) == 3.75
+    assert rate(cache_control={**control, "ttl": "1h"}) == 6.0
 
 
 def test_any_model_of_a_list_may_answer() -> None:

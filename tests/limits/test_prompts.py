@@ -69,26 +69,28 @@ def test_a_picture_counts_by_its_size_and_not_by_its_bytes() -> None:
     assert with_picture.likely == 1_600
 
 
+URI = f"data:image/png;base64,{PNG}"
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("dialect", "body"),
     [
-        chat(f"data:image/png;base64,{PNG}"),
-        chat([{"type": "text", "text": f"data:image/png;base64,{PNG}"}]),
-        {
-            "messages": [
-                {
-                    "role": "assistant",
-                    "tool_calls": [
-                        {"function": {"arguments": {"url": f"data:image/png;base64,{PNG}"}}}
-                    ],
-                }
-            ]
-        },
+        ("openai.chat", chat(URI)),
+        ("openai.chat", chat([{"type": "text", "text": URI}])),
+        ("openai.chat", chat("hi", note=URI)),
+        (
+            "anthropic.messages",
+            {"messages": [{"content": [{"type": "tool_use", "input": {"data": URI}}]}]},
+        ),
+        (
+            "gemini.generate",
+            {"contents": [{"parts": [{"functionResponse": {"response": {"data": URI}}}]}]},
+        ),
     ],
-    ids=["whole text", "text block", "arguments"],
+    ids=["whole text", "text block", "unknown member", "tool call", "tool result"],
 )
-def test_a_text_that_looks_like_a_picture_counts_as_a_text(body: Any) -> None:
-    assert measured("openai.chat", body).most >= len(PNG)
+def test_a_text_that_looks_like_a_picture_counts_as_a_text(dialect: str, body: Any) -> None:
+    assert measured(dialect, body).most >= len(PNG)
 
 
 def test_a_picture_elsewhere_counts_by_the_largest() -> None:

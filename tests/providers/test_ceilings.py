@@ -18,6 +18,7 @@ from llmtrace.providers.ceilings import (
 )
 from llmtrace.providers.money import MILLION
 from llmtrace.providers.pricing import PriceBook
+from llmtrace.providers.rates import Rate, Rates
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 USD = 10**9
@@ -70,6 +71,24 @@ def test_speed_is_paid_for() -> None:
         for speed in ("", "fast")
     )
     assert fast.output > slow.output
+
+
+class OneModel(PriceBook):
+    """Knows one model, whose classes of tokens cost what is said."""
+
+    def __init__(self, rates: Rates) -> None:
+        self._only = rates
+
+    def rates(self, *_: object, **__: object) -> Rates:
+        return self._only
+
+
+@pytest.mark.parametrize(("said", "thought"), [(10, 3), (3, 10)])
+def test_the_dearer_of_words_and_thoughts_counts(said: int, thought: int) -> None:
+    rates = Rates(version="v", input=Rate(1), output=Rate(said), reasoning=Rate(thought))
+    found = ceiling(OneModel(rates), "openai", ("m",), Reach(input_tokens=1), at=AT)
+    assert found is not None
+    assert found.output == 10
 
 
 def test_sound_and_pictures_are_dearer_than_text() -> None:
