@@ -30,6 +30,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "models": Entry(
         "llmtrace.cli.models", "See and measure the model that reads beside the rules."
     ),
+    "tenants": Entry("llmtrace.cli.tenants", "List, create and delete tenants: who pays."),
+    "keys": Entry("llmtrace.cli.keys", "Make, list, revoke and rotate LLMTrace keys."),
     "proxy": Entry("llmtrace.cli.proxy", "Run the gateway until SIGTERM or Ctrl-C."),
     "env": Entry("llmtrace.cli.env", "Print the variables that put programs behind it."),
     "doctor": Entry("llmtrace.cli.doctor", "Find what stands in the way, and the fix."),

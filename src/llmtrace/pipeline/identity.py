@@ -15,7 +15,8 @@ from llmtrace.storage.keys import Key, Presented, Role
 DEFAULT_TENANT: Final = "default"
 TENANT_HEADER: Final = "x-llmtrace-tenant-id"
 AGENT_HEADER: Final = "x-llmtrace-agent-id"
-_NAME: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+NAME: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+"""A tenant, or an agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,6 @@ def _named(headers: Mapping[str, str], repeated: frozenset[str], header: str) ->
     value = headers.get(header, "")
     if header in repeated:
         raise BadIdentity(f"{header} stands twice; send it once")
-    if value and not _NAME.fullmatch(value):
+    if value and not NAME.fullmatch(value):
         raise BadIdentity(f"{header} is no name; expected 1 to 128 of A-Z a-z 0-9 . _ : -")
     return value
