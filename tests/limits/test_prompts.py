@@ -163,6 +163,7 @@ def test_what_the_provider_keeps_counts_too(dialect: str, body: Any) -> None:
             2 * HOSTED_USES,
         ),
         ({"tools": [{"type": "mcp", "server_url": "x"}]}, "openai", set(), HOSTED_USES),
+        ({"mcp_servers": [{"url": "x"}]}, "anthropic", set(), HOSTED_USES),
         ({"tools": [{"googleSearch": {}}]}, "gemini", {"web_search"}, HOSTED_USES),
         (
             {"tools": [{"google_search": {}}, {"url_context": {}}]},

@@ -20,13 +20,15 @@ from llmtrace.config.limits import BudgetCap, CostCapsConfig, OwnCaps, TokenCap
 from llmtrace.limits.bounds import Hold
 from llmtrace.limits.refusals import instant
 from llmtrace.limits.windows import Period, period
-from llmtrace.providers.ceilings import canonical
+from llmtrace.providers.ceilings import MAX_NAME, canonical
 from llmtrace.providers.money import nano_usd
 from llmtrace.storage.ledger import Node
 
 SCOPES: Final = ("agent", "key", "model", "tenant")
 """In the order in which they are asked."""
 _LONGEST_NAME: Final = 96
+_MEMORY: Final = 4096
+"""Callers whose budgets are remembered while their periods last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,7 @@ class Budgets:
             if entry.time_zone
         }
         self._canonical = canonical
+        self._known: dict[tuple[Payer, str, str], tuple[Budget, ...]] = {}
 
     def zone(self, tenant: str) -> ZoneInfo:
         """Return the time zone of a tenant's periods."""
@@ -102,12 +105,20 @@ class Budgets:
             model: As the call names it.
             at: When (aware): the ledger's time.
         """
+        key = (payer, provider, model[:MAX_NAME])
+        known = self._known.get(key)
+        if known is None or not all(at in budget.period for budget in known):
+            if len(self._known) >= _MEMORY:
+                self._known.clear()
+            known = self._known[key] = tuple(self._made(payer, provider, model, at))
+        return known
+
+    def _made(self, payer: Payer, provider: str, model: str, at: datetime) -> Iterator[Budget]:
         zone = self.zone(payer.tenant)
-        return tuple(
-            _budget(cap, payer.tenant, scope, name, period(cap.window, zone, at))
-            for scope, name, own in self._scopes(payer, provider, model)
-            for cap in self._caps(scope, own)
-        )
+        for scope, name, own in self._scopes(payer, provider, model):
+            for cap in self._caps(scope, own):
+                within = period(cap.window, zone, at)
+                yield _budget(cap, payer.tenant, scope, name, within)
 
     def token_cap(self, payer: Payer, *, provider: str, model: str) -> TokenCap:
         """Return how many tokens a call may have: the least of the caps that are its own, else
@@ -206,7 +217,7 @@ def pattern(glob: str) -> re.Pattern[str]:
 
 def spellings(provider: str, model: str) -> Iterator[str]:
     """Go through what a configuration may call a model, in lower case."""
-    name = model[:512].lower()
+    name = model[:MAX_NAME].lower()
     yield from (name, f"{provider}/{name}", name.rpartition("/")[2])
 
 

@@ -5,13 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmtrace.providers.base import Json
-from llmtrace.providers.reading import as_dict, as_list
+from llmtrace.providers.reading import as_dict
 
-_MARKS: Final = ("cache_control", "cachePoint")
-_BLOCKS: Final = ("system", "tools", "messages", "content")
-"""Members that hold what can be marked, at any of the levels below."""
-_LEVELS: Final = 4
-"""Body, message, block, block of a tool's result."""
 _SHORT: Final = "5m"
 
 
@@ -25,20 +20,28 @@ class Writes:
 
 def cache_writes(body: Json) -> Writes:
     """Return what the marks in a body of Anthropic's or Bedrock's ask for."""
-    ttls = [as_dict(mark).get("ttl") for mark in _marks(body, _LEVELS)]
-    return Writes(any=bool(ttls), long=any(ttl not in (None, _SHORT) for ttl in ttls))
+    any_mark = long = False
+    for block in _blocks(as_dict(body)):
+        mark = block.get("cache_control") or block.get("cachePoint")
+        if mark:
+            any_mark = True
+            long = long or as_dict(mark).get("ttl") not in (None, _SHORT)
+    return Writes(any=any_mark, long=long)
 
 
-def _marks(value: Json, levels: int) -> Iterator[Json]:
-    fields = as_dict(value)
-    for name in _MARKS:
-        if fields.get(name) is not None:
-            yield fields[name]
-    if not levels:
-        return
-    for name in _BLOCKS:
-        for item in as_list(fields.get(name)):
-            yield from _marks(item, levels - 1)
-    tools = as_dict(fields.get("toolConfig")).get("tools")
-    for item in as_list(tools):
-        yield from _marks(item, 0)
+def _blocks(body: dict[str, Json]) -> Iterator[dict[str, Json]]:
+    """Go through all that can be marked: body, system, tools, messages, blocks, their blocks."""
+    yield body
+    yield from _objects(body.get("system"))
+    yield from _objects(body.get("tools"))
+    yield from _objects(as_dict(body.get("toolConfig")).get("tools"))
+    for message in _objects(body.get("messages")):
+        for block in _objects(message.get("content")):
+            yield block
+            inner = block.get("content")
+            if isinstance(inner, list):
+                yield from _objects(inner)
+
+
+def _objects(items: Json) -> list[dict[str, Json]]:
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

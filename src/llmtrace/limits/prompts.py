@@ -7,6 +7,7 @@ their providers' formulas instead. What stands elsewhere (stored conversations, 
 counts as all that the model can take.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -57,6 +58,8 @@ _HOSTED: Final[Mapping[str, str]] = {
     "code_execution": "code_execution",
     "image_generation": "image",
     "x_search": "x_search",
+    "collections_search": "file_search",
+    "shell": "code_execution",
     "mcp": "",
     "mcp_toolset": "",
     "googleSearch": "web_search",
@@ -71,6 +74,7 @@ _HOSTED: Final[Mapping[str, str]] = {
 }
 """Tools that run at the provider's, by the beginning of their type (Gemini's by their key), and
 their names among ``rates.TOOLS``; empty where there is no fee."""
+_HOSTED_TYPE: Final = re.compile("|".join(sorted(map(re.escape, _HOSTED), key=len, reverse=True)))
 _SEARCHING: Final = ("web_search_options", "search_parameters", "plugins", "web_search")
 """Members of a chat that let it search."""
 _ALWAYS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {"perplexity": (("web_search", 1),)}
@@ -158,13 +162,12 @@ def _offered(fields: Mapping[str, Json]) -> Iterator[tuple[str, int]]:
                 break
     if any(fields.get(key) for key in _SEARCHING):
         yield "web_search", HOSTED_USES
+    yield from (("", HOSTED_USES) for _ in as_list(fields.get("mcp_servers")))
 
 
 def _fee(name: str) -> str | None:
-    for beginning, fee in _HOSTED.items():
-        if name.startswith(beginning):
-            return fee
-    return None
+    found = _HOSTED_TYPE.match(name)
+    return _HOSTED[found[0]] if found else None
 
 
 def _uses(value: Json) -> int | None:
