@@ -12,6 +12,7 @@ from pathlib import Path
 
 import calls
 import endurance
+import limited
 import report
 from calls import Effort, Field
 from report import Section
@@ -26,6 +27,7 @@ PARTS = {
     "memory": endurance.memory,
     "bodies": calls.bodies,
     "scaling": calls.scaling,
+    "budgets": limited.budgets,
 }
 TITLE = "Gateway"
 

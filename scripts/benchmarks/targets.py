@@ -32,6 +32,7 @@ TLS_HOST = "eu.api.openai.com"
 """Governed like the first; the configuration sends it to the provider's TLS port."""
 PATH = "/v1/chat/completions"
 WAIT_SECONDS = 20.0
+NOTHING: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,15 @@ def stock(at: Provider, folder: Path) -> Iterator[dict[str, Target]]:
 
 @dataclass
 class Ours:
-    """Our gateway with its default configuration, in a home of its own; can be started again."""
+    """Our gateway in a home of its own; can be started again.
+
+    Its configuration is the default one but for ``more``.
+    """
 
     at: Provider
     folder: Path
     workers: int
+    more: Mapping[str, object] = field(default_factory=dict)
     gateway: StartedGateway | None = field(default=None, init=False)
     supervisor: int = field(default=0, init=False)
     ready_seconds: float = field(default=0.0, init=False)
@@ -206,6 +211,7 @@ class Ours:
                     TLS_HOST: f"https://localhost:{self.at.tls}",
                 },
                 "upstream_ca": str(self.at.ca),
+                **self.more,
             },
         )
         began = time.monotonic()
@@ -272,9 +278,11 @@ class Ours:
 
 
 @contextmanager
-def ours(at: Provider, folder: Path, workers: int) -> Iterator[Ours]:
-    """Run our gateway with everything on."""
-    made = Ours(at, folder, workers)
+def ours(
+    at: Provider, folder: Path, workers: int, more: Mapping[str, object] = NOTHING
+) -> Iterator[Ours]:
+    """Run our gateway with everything on, and what the configuration says besides."""
+    made = Ours(at, folder, workers, more)
     made.start()
     try:
         yield made

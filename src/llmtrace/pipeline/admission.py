@@ -164,10 +164,10 @@ class Admissions:
         document = body if not within else orjson.loads(content)
         changed = call.forward if call.forward is not None else content
         try:
-            for place, value in members.items():
+            for number, (place, value) in enumerate(members.items()):
                 path = tuple(str(step) for step in within) + place
+                document = orjson.loads(changed) if number else document
                 changed = put_member(changed, document, path, value)
-                document = orjson.loads(changed)
         except EditFailed as error:
             self._counters.count("put_failed")
             logger.warning("a request could not be changed: %s", error)
