@@ -225,3 +225,17 @@ def test_keys_are_short_enough_for_the_ledger() -> None:
 )
 def test_only_the_star_is_a_wildcard(glob: str, name: str, fits: bool) -> None:
     assert bool(pattern(glob).fullmatch(name)) is fits
+
+
+def test_what_is_remembered_ends_with_its_period_and_comes_back_with_the_clock() -> None:
+    known = budgets({"default_budget_caps": [DAILY, {"window": "total", "hard_limit_usd": 1}]})
+
+    def starts(at: datetime) -> list[datetime | None]:
+        asked = known.budgets(PAYER, provider="openai", model="gpt-4o", at=at)
+        return [budget.period.start for budget in asked]
+
+    tomorrow = datetime(2026, 11, 22, tzinfo=UTC)
+    today = datetime(2026, 11, 21, tzinfo=UTC)
+    assert starts(AT) == starts(AT) == [today, None]
+    assert starts(tomorrow) == [tomorrow, None]
+    assert starts(AT) == [today, None]
