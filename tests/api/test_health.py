@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from llmtrace.api.health import HealthServer
+from llmtrace.api.health import HealthServer, JsonHandler, Route
 
 
 class Gateway:
@@ -65,6 +65,26 @@ async def test_head_is_answered_without_a_body(server: HealthServer) -> None:
 async def test_anything_else_is_refused(server: HealthServer, line: bytes, status: int) -> None:
     head, _ = await ask(server.port, line)
     assert int(head.split()[1]) == status
+
+
+async def test_a_further_route_is_one_line(state: Gateway) -> None:
+    class Hello(JsonHandler):
+        def initialize(self, name: str) -> None:
+            self._name = name
+
+        def get(self) -> None:
+            self.say(200, {"hello": self._name})
+
+    server = HealthServer(
+        health=state.health,
+        host="127.0.0.1",
+        port=0,
+        routes=[Route(r"/hello", Hello, {"name": "you"})],
+    )
+    head, body = await ask(server.port, b"GET /hello HTTP/1.1")
+    await server.stop()
+    assert json.loads(body) == {"hello": "you"}
+    assert b"cache-control: no-store" in head.lower()
 
 
 async def test_address_in_use_is_told(server: HealthServer, state: Gateway) -> None:

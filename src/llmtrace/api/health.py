@@ -1,9 +1,13 @@
-"""``GET /health``: 200 when the gateway serves, 503 with what is missing when it does not."""
+"""The gateway's own HTTP server, and its first route.
+
+``GET /health``: 200 when the gateway serves, 503 with what is missing when it does not.
+"""
 
 import json
 import socket
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from tornado import web
 from tornado.httpserver import HTTPServer
@@ -16,34 +20,56 @@ MAX_BODY_BYTES: Final = 1024
 IDLE_SECONDS: Final = 10.0
 
 
-class _HealthHandler(web.RequestHandler):
-    def initialize(self, health: Health) -> None:
-        self._health = health
+class JsonHandler(web.RequestHandler):
+    """Answers with JSON that nobody keeps."""
 
     def set_default_headers(self) -> None:
+        """Say no more of the server than is needed."""
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
 
-    def get(self) -> None:
-        status, said = self._health()
+    def say(self, status: int, said: Mapping[str, object]) -> None:
+        """Answer, and be done."""
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(said, sort_keys=True) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path (a regular expression for all of it), and what answers there."""
+
+    path: str
+    handler: type[JsonHandler]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What ``handler.initialize`` is given."""
+
+
+class _HealthHandler(JsonHandler):
+    def initialize(self, health: Health) -> None:
+        self._health = health
+
+    def get(self) -> None:
+        self.say(*self._health())
 
     head = get
 
 
 class HealthServer:
-    """Serves the gateway's health on the running event loop.
+    """Serves the gateway's health, and further ``routes``, on the running event loop.
 
     Raises:
         OSError: The address cannot be listened on.
     """
 
-    def __init__(self, *, health: Health, host: str, port: int) -> None:
+    def __init__(
+        self, *, health: Health, host: str, port: int, routes: Sequence[Route] = ()
+    ) -> None:
+        table = [Route(r"/health", _HealthHandler, {"health": health}), *routes]
         application = web.Application(
-            [(r"/health", _HealthHandler, {"health": health})], log_function=lambda _handler: None
+            [(route.path, route.handler, dict(route.values)) for route in table],
+            log_function=lambda _handler: None,
         )
         self._server = HTTPServer(
             application,

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from llmtrace import logs
 from llmtrace.api.health import HealthServer
+from llmtrace.app.api import routes_of
 from llmtrace.app.detection import build_analyzer, build_policy
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
@@ -95,7 +96,8 @@ class Gateway:
         wanted = [parse_address(config.listen)]
         if config.reverse.listen:
             wanted.append(parse_address(config.reverse.listen))
-        health = HealthServer(health=self.health, host=api.host, port=api.port)
+        routes = routes_of(self._settings)
+        health = HealthServer(health=self.health, host=api.host, port=api.port, routes=routes)
         try:
             ports = Ports(wanted)
         except OSError:
@@ -131,6 +133,7 @@ class Gateway:
             "listen": asdict(self._addresses),
             "pid": os.getpid(),
             "ca_fingerprint": self._fingerprint,
+            "auth": self._settings.config.auth.enabled,
             "recorder": asdict(recorder) if recorder else None,
             **_summed([status.said for status in self._supervisor.status().values()]),
         }

@@ -1,17 +1,14 @@
 """The options that say which traces are meant."""
 
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 import click
 
+from llmtrace.domain.times import moment
 from llmtrace.domain.traces import Outcome
-
-_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Moment(click.ParamType[datetime]):
@@ -25,14 +22,10 @@ class Moment(click.ParamType[datetime]):
         """Return an aware time."""
         if isinstance(value, datetime):
             return value
-        ago = _AGO.fullmatch(value)
         try:
-            if ago:
-                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-            moment = datetime.fromisoformat(value)
-            return moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither ISO 8601 nor like 30m, 2h, 7d", param, ctx)
+            return moment(value, now=datetime.now(UTC))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class OneOf[Member: StrEnum](click.Choice[str]):
