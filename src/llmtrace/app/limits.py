@@ -48,8 +48,19 @@ def _stops(runaway: RunawayConfig) -> bool:
 
 
 def ledger_of(settings: Settings) -> Ledger:
-    """Open the ledger. Raises: LedgerUnavailable."""
-    return SqliteLedger.at(settings.shared_database)
+    """Open the ledger.
+
+    Raises:
+        LedgerUnavailable: It cannot be opened now.
+        StorageError: It cannot be used: it may forget what was spent.
+        ValueError: Its URL is none.
+    """
+    url = settings.config.storage.redis_url
+    if url is None:
+        return SqliteLedger.at(settings.shared_database)
+    from llmtrace.storage.redis_ledger import RedisLedger  # takes a moment: not for others
+
+    return RedisLedger.at(url.get_secret_value())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

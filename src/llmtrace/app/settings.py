@@ -80,6 +80,8 @@ class Settings:
         values = self.config.model_dump(mode="json")
         proxy = self.config.upstream_proxy
         values["upstream_proxy"] = proxy.get_secret_value() if proxy else None
+        redis = self.config.storage.redis_url
+        values["storage"]["redis_url"] = redis.get_secret_value() if redis else None
         canaries = self.config.security_analysis.canaries
         values["security_analysis"]["canaries"] = [one.get_secret_value() for one in canaries]
         return json.dumps({"config": values, "home": str(self.home.path)})

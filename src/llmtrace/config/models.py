@@ -151,6 +151,19 @@ class StorageConfig(Section):
     bodies: bool = True
     """Whether prompts, answers and the arguments of tool calls are kept, or their numbers alone."""
 
+    redis_url: SecretStr | None = None
+    """The Redis that keeps budgets and rates for gateways on several hosts, such as
+    ``redis://:PASSWORD@redis.example.com:6379/0``; it must not evict keys. Default: a file beside
+    the traces, for the gateways of one host."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis://", "rediss://", "unix://")
+        if value is not None and not value.get_secret_value().startswith(schemes):
+            raise ValueError(f"no URL of a Redis; expected {', '.join(schemes)} and its address")
+        return value
+
 
 class SpoolConfig(Section):
     """The journal that makes an acknowledged call a recorded one (``spool``)."""
