@@ -19,6 +19,7 @@ from typing import Final
 
 from llmtrace.storage.base import SchemaMismatch, StorageError, StorageUnavailable
 from llmtrace.storage.file_lock import FileLock
+from llmtrace.storage.sqlite_checkpoint import Checkpointer
 from llmtrace.storage.sqlite_file import IDLE_READERS, make_private, translated
 from llmtrace.storage.sqlite_identity_tables import IDENTITY
 from llmtrace.storage.sqlite_ledger_tables import LEDGER
@@ -30,9 +31,9 @@ LAYOUT: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 """What makes the layout that this version reads: a name and its statements, one transaction
 each, in this order. Never edited after release."""
 
-CHECKPOINT_PAGES: Final = 4_000
-"""After so many pages of 4 KiB in the journal (two seconds at 200 calls a second) they are moved
-into the file, which takes some 10 ms."""
+MOST_PAGES: Final = 20_000
+"""A commit moves the journal into the file when it has so many pages of 4 KiB, because the thread
+that should have done so could not."""
 
 _RECORDS: Final = """
 CREATE TABLE IF NOT EXISTS layout (
@@ -58,6 +59,8 @@ class SharedSqliteFile:
         self._writer: sqlite3.Connection | None = None
         self._readers: deque[sqlite3.Connection] = deque()
         self._closed = False
+        wal = path.with_name(path.name + "-wal")
+        self._checkpointer = Checkpointer(wal, self._move_journal)
         make_private(path)
         self._lock = self._open_lock()
         try:
@@ -79,6 +82,7 @@ class SharedSqliteFile:
             if self._holders > 0 or self._closed:
                 return
             self._closed = True
+        self._checkpointer.close()
         while self._readers:
             self._readers.pop().close()
         with suppress(StorageError), self._locked():  # the journal is read at the next start
@@ -103,6 +107,7 @@ class SharedSqliteFile:
             with connection:  # commits, or rolls back and raises
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
+            self._checkpointer.committed()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -145,6 +150,11 @@ class SharedSqliteFile:
         except ValueError as error:
             raise StorageError(str(error)) from error
 
+    def _move_journal(self) -> None:
+        with self._locked():
+            if self._writer is not None:
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def _open_lock(self) -> FileLock:
         path = self.path.with_name(self.path.name + "-lock")
         try:
@@ -157,7 +167,7 @@ class SharedSqliteFile:
             self._writer = self._configured(
                 "PRAGMA journal_mode = WAL",
                 "PRAGMA synchronous = NORMAL",
-                f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",  # in a commit: under the lock
+                f"PRAGMA wal_autocheckpoint = {MOST_PAGES}",  # in a commit: under the lock
                 "PRAGMA secure_delete = FAST",  # what is deleted is overwritten where that is free
             )
         return self._writer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrace.storage import sqlite_shared
+from llmtrace.storage import sqlite_checkpoint, sqlite_shared
 from llmtrace.storage.base import SchemaMismatch, StorageCorrupt, StorageError, StorageUnavailable
 from llmtrace.storage.sqlite_file import IDLE_READERS
 from llmtrace.storage.sqlite_shared import LAYOUT, SharedSqliteFile
@@ -107,6 +107,20 @@ def test_a_foreign_program_that_holds_the_file_is_named(file: SharedSqliteFile, 
 def test_it_opens_while_another_writes(file: SharedSqliteFile, path: Path) -> None:
     with file.writing():
         SharedSqliteFile(path, timeout=0.01).close()
+
+
+def test_the_journal_is_moved_into_the_file_while_others_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_checkpoint, "AFTER_COMMITS", 10)
+    wal = path.with_name(path.name + "-wal")
+    with closing(SharedSqliteFile(path)) as file, closing(SharedSqliteFile(path)) as other:
+        sizes = set()
+        for number in range(400):
+            mark(file if number % 2 else other, f"{number}" * 500)
+            sizes.add(wal.stat().st_size)
+        assert marks(file) == 400
+        assert max(sizes) < 400 * 3 * 4096, "it begins anew"
 
 
 def test_readers_are_kept_for_the_next(file: SharedSqliteFile) -> None:
