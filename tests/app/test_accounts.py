@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrace.app.accounts import Accounts, accounts
+from llmtrace.app.accounts import RUN_KEY_LIFE, Accounts, accounts, run_key
 from llmtrace.app.settings import Settings
 from llmtrace.config import load
 from llmtrace.domain.traces import Tenant
@@ -140,3 +140,17 @@ def test_tenants_of_an_older_installation_are_there(tmp_path: Path) -> None:
         assert [tenant.id for tenant in opened.tenants()] == ["acme"]
         assert opened.create_key(tenant="acme")
     old.close()
+
+
+def test_the_key_of_a_run_ends_with_it_or_in_a_day(tmp_path: Path) -> None:
+    settings = Settings(config=load(environ={}), home=Home(tmp_path / "home"))
+    key = run_key(settings, "brave-otter")
+    with accounts(settings) as opened:
+        (made,) = opened.keys()
+        assert (made.run, made.agent, made.tenant) == ("brave-otter", "", "default")
+        assert made.expires_at is not None
+        assert timedelta() < made.expires_at - made.created_at <= RUN_KEY_LIFE
+        assert made.is_proved_by(presented(key.token, settings.secret()).digest, NOON)
+    key.revoke()
+    with accounts(settings) as opened:
+        assert opened.keys() == []

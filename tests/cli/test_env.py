@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from llmtrace.cli.env import env
+from llmtrace.environment.installation import user
 from llmtrace.environment.render import SHELLS
 
 
@@ -79,3 +80,18 @@ def test_a_ca_that_is_broken_is_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(env, [])
     assert result.exit_code == 1
     assert "llmtrace ca rotate" in result.stderr
+
+
+def test_a_key_is_sent_as_the_password_of_the_proxy() -> None:
+    result = CliRunner(env={"LLMTRACE_KEY": "llmt_x"}).invoke(
+        env, ["--shell", "json", "--run", "bot", "--no-java"]
+    )
+    assert json.loads(result.stdout)["HTTPS_PROXY"] == "http://bot:llmt_x@127.0.0.1:8642"
+    named = CliRunner(env={"LLMTRACE_KEY": "llmt_x"}).invoke(env, ["--shell", "json", "--no-java"])
+    assert f"http://{user()}:llmt_x@" in named.stdout
+
+
+def test_who_forgot_the_key_that_is_asked_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMTRACE_AUTH_ENABLED", "true")
+    result = CliRunner().invoke(env, ["--shell", "json", "--no-java"])
+    assert "llmtrace keys create" in result.stderr

@@ -1,7 +1,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from llmtrace.domain.findings import Verdict
 from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.traces import Record, Trace
 from llmtrace.domain.usage import Usage
-from llmtrace.environment.gateway import RunServices
+from llmtrace.environment.gateway import RunKey, RunServices, no_key
 from llmtrace.storage.base import Storage
 from llmtrace.storage.memory import (
     MemoryCache,
@@ -55,13 +55,13 @@ class FakeGateway:
     def environ(self) -> Mapping[str, str]:
         return dict(json.loads(self.dump.read_text()))
 
-    def services(self) -> RunServices:
+    def services(self, run_key: Callable[[Config, str], RunKey] = no_key) -> RunServices:
         def opened(_: Config) -> Storage:
             return Storage(
                 traces=self.traces, metadata=MemoryMetadataRepository(), cache=MemoryCache()
             )
 
-        return RunServices(start_gateway=self.start, open_storage=opened)
+        return RunServices(start_gateway=self.start, open_storage=opened, run_key=run_key)
 
 
 def call(name: str, verdict: Verdict = Verdict.ALLOW) -> Record:
@@ -226,6 +226,60 @@ def test_a_gateway_that_does_not_start_is_one_line(gateway: FakeGateway) -> None
     result = CliRunner().invoke(run, ("--no-java", "--", "true"), obj=services)
     assert result.exit_code == 1
     assert result.stderr.endswith("Error: port 8642 is taken\n")
+
+
+@dataclass
+class Keys:
+    """Makes keys; ``revoked`` says which are of no use any more."""
+
+    fails: bool = False
+    made: list[str] = field(default_factory=list)
+    revoked: list[str] = field(default_factory=list)
+
+    def make(self, _config: Config, run: str) -> RunKey:
+        def revoke() -> None:
+            if self.fails:
+                raise RuntimeError("locked, says the test")
+            self.revoked.append(run)
+
+        self.made.append(run)
+        return RunKey(token=f"llmt_{run}", revoke=revoke)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["revoked", "cannot-be-revoked"])
+def test_where_keys_are_asked_for_a_run_has_one_of_its_own_while_it_lasts(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setenv("LLMTRACE_AUTH_ENABLED", "true")
+    keys = Keys(fails)
+    result = CliRunner().invoke(run, dumping(gateway), obj=gateway.services(keys.make))
+    assert result.exit_code == 0
+    name = gateway.environ()["LLMTRACE_RUN_ID"]
+    assert gateway.environ()["HTTPS_PROXY"] == f"http://{name}:llmt_{name}@127.0.0.1:9999"
+    assert keys.made == [name]
+    assert keys.revoked == ([] if fails else [name])
+    assert ("could not be revoked" in result.stderr) == fails
+    assert f"llmt_{name}" not in result.output
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["open", "asks-for-keys"])
+def test_a_gateway_that_runs_says_whether_it_asks_for_keys(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    monkeypatch.setattr(module, "health", lambda _listen: {"status": "ok", "auth": asks})
+    monkeypatch.setattr("llmtrace.cli.run.time.sleep", lambda _: None)
+    keys = Keys()
+    CliRunner().invoke(run, dumping(gateway), obj=gateway.services(keys.make))
+    assert len(keys.made) == len(keys.revoked) == asks
+
+
+def test_a_printed_key_stays_good(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMTRACE_AUTH_ENABLED", "true")
+    keys = Keys()
+    words = ("--print", "--no-java")
+    result = CliRunner().invoke(run, words, obj=gateway.services(keys.make))
+    assert f":llmt_{keys.made[0]}@" in result.stdout
+    assert keys.revoked == []
 
 
 def test_print_shows_the_block_and_runs_nothing(gateway: FakeGateway) -> None:

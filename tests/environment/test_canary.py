@@ -16,6 +16,7 @@ from llmtrace.providers.hosts import default_hosts
         (1, "PKIX path building failed", "does not trust"),
         (1, "ENOTFOUND getaddrinfo ENOTFOUND llmtrace-canary", "passes the gateway by"),
         (6, "curl: (6) Could not resolve host", "passes the gateway by"),
+        (56, "curl: (56) CONNECT tunnel failed, response 407", "sends no LLMTrace key"),
         (7, "connect ECONNREFUSED 127.0.0.1", "does not reach"),
         (124, "timed out after 20 s", "does not reach"),
         (3, "line one\nsomething else", "failed: something else"),

@@ -2,11 +2,13 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from llmtrace.certs.authority import Made
 from llmtrace.config import Config
 from llmtrace.config.models import CaConfig, InterceptConfig
 from llmtrace.environment.home import Home
-from llmtrace.environment.installation import Installation, installation, new_run_id
+from llmtrace.environment.installation import Installation, installation, new_run_id, user
 
 
 def place(tmp_path: Path, config: Config | None = None) -> Installation:
@@ -61,3 +63,11 @@ def test_names_of_runs_are_short_and_differ() -> None:
     names = {new_run_id() for _ in range(50)}
     assert len(names) > 45
     assert all(re.fullmatch(r"[a-z]+-[a-z]+-[0-9a-f]{4}", name) for name in names)
+
+
+def test_a_user_whom_the_system_does_not_know_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("uid 12345")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert user() == "unknown"

@@ -1,15 +1,17 @@
 """Tenants and keys as a person manages them: each change is checked, made and put on the record."""
 
 import difflib
-import getpass
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from llmtrace.app.settings import Settings
 from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.traces import AuditEvent, Tenant
+from llmtrace.environment.gateway import RunKey
+from llmtrace.environment.installation import user
 from llmtrace.pipeline.identity import DEFAULT_TENANT, NAME
 from llmtrace.storage import keys as forms
 from llmtrace.storage.base import MetadataRepository, SchemaMismatch, TenantNotFound
@@ -19,6 +21,9 @@ from llmtrace.storage.sqlite_file import SqliteFile
 from llmtrace.storage.sqlite_keys import SqliteKeyRepository
 from llmtrace.storage.sqlite_metadata import SqliteMetadataRepository, adopt
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
+
+RUN_KEY_LIFE: Final = timedelta(hours=24)
+"""How long the key of a run is good, if nobody could revoke it."""
 
 
 class Accounts:
@@ -205,6 +210,8 @@ class Accounts:
 def accounts(settings: Settings) -> Iterator[Accounts]:
     """Open the tenants and keys of an installation, whether its gateway runs or not.
 
+    The actor is the user whom the system names.
+
     Raises:
         StorageError: The file cannot be used.
         OSError: The installation's folder cannot be made.
@@ -217,10 +224,23 @@ def accounts(settings: Settings) -> Iterator[Accounts]:
             SqliteMetadataRepository(file),
             SqliteKeyRepository(file),
             secret=settings.secret(),
-            actor=_user(),
+            actor=user(),
         )
     finally:
         file.close()
+
+
+def run_key(settings: Settings, run: str) -> RunKey:
+    """Make a key for a run, good for ``RUN_KEY_LIFE`` at most. Raises: as ``accounts``."""
+    with accounts(settings) as opened:
+        expires_at = datetime.now(UTC) + RUN_KEY_LIFE
+        key, token = opened.create_key(run=run, expires_at=expires_at)
+
+    def revoke() -> None:
+        with accounts(settings) as opened:
+            opened.revoke_key(key.id)
+
+    return RunKey(token=token, revoke=revoke)
 
 
 def _adopt(settings: Settings, shared: SharedSqliteFile) -> None:
@@ -233,13 +253,6 @@ def _adopt(settings: Settings, shared: SharedSqliteFile) -> None:
             adopt(shared, traces)
         finally:
             traces.close()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # no such user, or no such notion
-        return "unknown"
 
 
 def _check(what: str, name: str) -> None:

@@ -20,7 +20,7 @@ from llmtrace.environment.block import environment_block
 from llmtrace.environment.canary import COMMANDS, call, check_canary
 from llmtrace.environment.checks import Check, Examine, Status, fail, ok, run_checks, warn, worst
 from llmtrace.environment.clients import Found, ask, behind, examine
-from llmtrace.environment.gateway import RunServices, health, proxy_url
+from llmtrace.environment.gateway import RunKey, RunServices, health, proxy_url
 from llmtrace.environment.installation import Installation, installation
 from llmtrace.environment.machine import (
     check_ports,
@@ -35,6 +35,8 @@ LOOKED_FOR: Final = (
     *("claude", "codex", "gemini", "copilot", "opencode", "qwen", "aider"),
     *("node", "bun", "deno", "python", "java", "curl"),
 )
+DOCTOR: Final = "doctor"
+"""The run that its own calls belong to."""
 _STYLE: Final = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red bold"}
 
 
@@ -117,20 +119,37 @@ def _canary(place: Installation, services: RunServices, found: Sequence[Found]) 
     runtimes = {one.key: one for one in found if one.key in COMMANDS}
     if not runtimes:
         return
-    if health(place.config.api.listen) is not None:
-        yield from check_canary(runtimes, _environ(place, proxy_url(place.config.listen)), call)
-        return
-    handle = services.start_gateway(place.config, upstream_proxy=None)
+    running = health(place.config.api.listen)
+    asks = (
+        place.config.auth.enabled
+        if running is None
+        else running.get("auth", place.config.auth.enabled)
+    )
+    handle = (
+        None if running is not None else services.start_gateway(place.config, upstream_proxy=None)
+    )
+    url = handle.proxy_url if handle else proxy_url(place.config.listen)
+    key = services.run_key(place.config, DOCTOR) if asks else None
     try:
-        yield from check_canary(runtimes, _environ(place, handle.proxy_url), call)
+        yield from check_canary(runtimes, _environ(place, url, key), call)
     finally:
-        handle.stop()
+        if key:
+            key.revoke()
+        if handle:
+            handle.stop()
 
 
-def _environ(place: Installation, url: str) -> Mapping[str, str]:
+def _environ(place: Installation, url: str, key: RunKey | None) -> Mapping[str, str]:
     authority, _ = place.open_ca()
     trust = place.trust(authority, os.environ, java=True)
-    return {**os.environ, **environment_block(proxy_url=url, trust=trust, existing=os.environ)}
+    block = environment_block(
+        proxy_url=url,
+        trust=trust,
+        existing=os.environ,
+        run_id=DOCTOR if key else "",
+        token=key.token if key else "",
+    )
+    return {**os.environ, **block}
 
 
 def _no_report(_check: Check) -> None:

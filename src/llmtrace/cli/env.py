@@ -12,7 +12,7 @@ import click
 from llmtrace.cli.common import config_option, print_json, read_config
 from llmtrace.environment.block import environment_block
 from llmtrace.environment.gateway import proxy_url
-from llmtrace.environment.installation import installation
+from llmtrace.environment.installation import installation, user
 from llmtrace.environment.render import SHELLS, USAGE, render
 from llmtrace.environment.trust import Trust
 
@@ -26,9 +26,16 @@ _CONTAINERS: Final = ("docker", "docker-env-file")
 @click.option("--shell", type=click.Choice([*SHELLS, "json"]), help="Default: that of $SHELL.")
 @click.option("--url", help="The gateway's address, if not 'listen': http://host:port.")
 @click.option("--run", "run_id", default="", help="Attribute the calls to a run of this name.")
+@click.option("--key", envvar="LLMTRACE_KEY", help="An LLMTrace key; better as LLMTRACE_KEY.")
 @click.option("--no-java", is_flag=True, help="Leave JAVA_TOOL_OPTIONS alone (Java announces it).")
 def env(
-    config: Path | None, shell: str | None, url: str | None, run_id: str, *, no_java: bool
+    config: Path | None,
+    shell: str | None,
+    url: str | None,
+    run_id: str,
+    key: str | None,
+    *,
+    no_java: bool,
 ) -> None:
     """Print the variables that put programs behind the gateway.
 
@@ -57,9 +64,15 @@ def env(
         proxy_url=address,
         trust=trust,
         existing=existing,
-        run_id=run_id,
-        token=secrets.token_urlsafe(12),
+        run_id=run_id or (user() if key else ""),
+        token=key or secrets.token_urlsafe(12),
     )
+    if place.config.auth.enabled and not key:
+        click.echo(
+            "llmtrace: auth.enabled asks for a key: set LLMTRACE_KEY to one that "
+            "'llmtrace keys create' made, and repeat this",
+            err=True,
+        )
     if kind == "json":
         print_json(block)
         return

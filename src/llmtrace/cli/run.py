@@ -1,7 +1,6 @@
 """``llmtrace run -- CMD``: put one program behind the gateway, and say what was seen of it."""
 
 import os
-import secrets
 import shutil
 import sys
 import time
@@ -21,8 +20,10 @@ from llmtrace.environment.child import CannotStart, run_child
 from llmtrace.environment.clients import ask, behind, examine
 from llmtrace.environment.gateway import (
     GatewayHandle,
+    RunKey,
     RunServices,
     health,
+    no_key,
     proxy_url,
     reachable,
 )
@@ -70,12 +71,12 @@ def run(
     place = installation(read_config(config))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        session = Session(place, console, java=not no_java)
-        if only_print:
-            click.echo(render(session.block(proxy_url(place.config.listen)), "sh"), nl=False)
-            return
         services = services_of(context)
-        code = session.run(command, services, quiet=quiet)
+        session = Session(place, console, services, java=not no_java)
+        if only_print:
+            session.print()
+            return
+        code = session.run(command, quiet=quiet)
     except CannotStart as error:
         click.echo(f"llmtrace: {error}", err=True)
         sys.exit(error.code)
@@ -88,6 +89,7 @@ def services_of(context: click.Context) -> RunServices:
     """Return what the caller put into the context, or the real ones."""
     if isinstance(context.obj, RunServices):
         return context.obj
+    from llmtrace.app.accounts import run_key
     from llmtrace.app.gateway import start_gateway
     from llmtrace.app.recorder import open_storage
     from llmtrace.app.settings import Settings
@@ -95,15 +97,21 @@ def services_of(context: click.Context) -> RunServices:
     def opened(config: Config) -> Storage:
         return open_storage(Settings(config=config, home=Home(home())), read_only=True)
 
-    return RunServices(start_gateway=start_gateway, open_storage=opened)
+    def key(config: Config, name: str) -> RunKey:
+        return run_key(Settings(config=config, home=Home(home())), name)
+
+    return RunServices(start_gateway=start_gateway, open_storage=opened, run_key=key)
 
 
 class Session:
     """One run: its name, its files, its gateway."""
 
-    def __init__(self, place: Installation, console: Console, *, java: bool) -> None:
+    def __init__(
+        self, place: Installation, console: Console, services: RunServices, *, java: bool
+    ) -> None:
         self._place = place
         self._console = console
+        self._services = services
         self._id = new_run_id()
         authority, made = place.open_ca()
         self._fingerprint = authority.fingerprint
@@ -111,25 +119,37 @@ class Session:
         for line in (*place.advice(authority, made), *self._trust.notes):
             self._say(line)
 
-    def block(self, url: str) -> dict[str, str]:
-        """Return the variables for a gateway at ``url``."""
+    def _block(self, url: str, token: str) -> dict[str, str]:
         return environment_block(
             proxy_url=url,
             trust=self._trust,
             existing=os.environ,
             run_id=self._id,
-            token=secrets.token_urlsafe(12),
+            token=token,
         )
 
-    def run(self, command: Sequence[str], services: RunServices, *, quiet: bool) -> int:
+    def _key(self, running: Mapping[str, object] | None) -> RunKey:
+        """Return a key of this run's own, if the gateway asks for one."""
+        config = self._place.config
+        asks = config.auth.enabled if running is None else running.get("auth", config.auth.enabled)
+        return (self._services.run_key if asks else no_key)(config, self._id)
+
+    def print(self) -> None:
+        """Print the variables. A key among them is good for a day."""
+        config = self._place.config
+        key = self._key(health(config.api.listen))
+        click.echo(render(self._block(proxy_url(config.listen), key.token), "sh"), nl=False)
+
+    def run(self, command: Sequence[str], *, quiet: bool) -> int:
         """Run the command and say what was seen; return its exit code."""
-        since = datetime.now(UTC)
-        handle = self._gateway(services)
+        since, services = datetime.now(UTC), self._services
+        running = health(self._place.config.api.listen)
+        handle = self._gateway(running)
         try:
             url = handle.proxy_url if handle else proxy_url(self._place.config.listen)
             if self._console.is_terminal and not quiet:
                 self._say(f"{url}  (run {self._id})")
-            code = run_child(command, {**os.environ, **self.block(url)})
+            code = self._child(command, url, self._key(running))
         finally:
             if handle:
                 handle.stop()
@@ -150,13 +170,21 @@ class Session:
             self._nothing(command, report, since)
         return code
 
-    def _gateway(self, services: RunServices) -> GatewayHandle | None:
+    def _child(self, command: Sequence[str], url: str, key: RunKey) -> int:
+        try:
+            return run_child(command, {**os.environ, **self._block(url, key.token)})
+        finally:
+            try:
+                key.revoke()
+            except (OSError, RuntimeError, LookupError) as error:
+                self._say(f"the key of this run could not be revoked; it ends in a day: {error}")
+
+    def _gateway(self, running: Mapping[str, object] | None) -> GatewayHandle | None:
         """Start a gateway, or return None where one runs already."""
         config = self._place.config
         upstream = upstream_proxy(os.environ, listen=str(reachable(config.listen)))
-        running = health(config.api.listen)
         if running is None:
-            return services.start_gateway(config, upstream_proxy=upstream)
+            return self._services.start_gateway(config, upstream_proxy=upstream)
         theirs = running.get("ca_fingerprint")
         if theirs and theirs != self._fingerprint:
             raise RuntimeError(

@@ -19,7 +19,14 @@ ALIASES: Final[Mapping[str, Key]] = {
     "LLMTRACE_LISTEN_ADDR": ("listen",),
 }
 NOT_KEYS: Final = frozenset(
-    {"LLMTRACE_HOME", "LLMTRACE_CONFIG", "LLMTRACE_PYTHON", "LLMTRACE_RUN_ID", "LLMTRACE_URL"}
+    {
+        "LLMTRACE_HOME",
+        "LLMTRACE_CONFIG",
+        "LLMTRACE_PYTHON",
+        "LLMTRACE_RUN_ID",
+        "LLMTRACE_URL",
+        "LLMTRACE_KEY",
+    }
 )
 """Variables that are about something else than the configuration."""
 

@@ -71,6 +71,11 @@ MEANINGS: Final = (
         fix="see its entry under 'clients', or use base-URL mode (reverse.listen)",
     ),
     Meaning(
+        words=("407", "proxy auth", "authentication required"),
+        detail="sends no LLMTrace key to the proxy, which asks for one (auth.enabled)",
+        fix="use base-URL mode (reverse.listen) with the key as the API key",
+    ),
+    Meaning(
         words=("refused", "timed out", "timeout", "reset"),
         detail="does not reach the gateway",
         fix="start the gateway anew; look at its log",

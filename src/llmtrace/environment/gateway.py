@@ -2,8 +2,9 @@
 
 import http.client
 import json
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from llmtrace.config import Config
@@ -47,12 +48,28 @@ class StartGateway(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunKey:
+    """The key of a run; ``revoke`` makes it useless. Raises: as ``RunServices.open_storage``."""
+
+    token: str = field(repr=False)
+    revoke: Callable[[], object] = lambda: None
+
+
+def no_key(_config: Config, _run: str) -> RunKey:
+    """Return what stands for a key where none is asked for: proxy credentials need a password."""
+    return RunKey(token=secrets.token_urlsafe(12))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunServices:
     """What ``llmtrace run`` needs from the composition root; also the click context's ``obj``."""
 
     start_gateway: StartGateway
     open_storage: Callable[[Config], Storage]
     """Opens what is kept, for reading. Raises: OSError, ValueError, RuntimeError."""
+
+    run_key: Callable[[Config, str], RunKey] = no_key
+    """Makes an LLMTrace key for a run. Raises as ``open_storage``."""
 
 
 def reachable(text: str) -> Address:

@@ -1,5 +1,6 @@
 """One installation: its configuration, its folder and its CA, put together for a command."""
 
+import getpass
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -108,6 +109,14 @@ class Installation:
 def installation(config: Config, environ: Mapping[str, str] | None = None) -> Installation:
     """Return the installation of an environment."""
     return Installation(config=config, home=Home(home(environ)))
+
+
+def user() -> str:
+    """Return the name of whom this process belongs to."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # the system knows no such user
+        return "unknown"
 
 
 def new_run_id() -> str:
