@@ -35,18 +35,18 @@ RATES = st.integers(0, 10**12)
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
     """A usage whose classes are within their totals, as ``read_usage`` gives them."""
-    plain, read, short, long, heard, heard_read, seen, written, spoken, drawn, thought = (
-        draw(COUNTS) for _ in range(11)
-    )
+    plain, read, short, long, heard, heard_read, seen, seen_read = (draw(COUNTS) for _ in range(8))
+    written, spoken, drawn, thought = (draw(COUNTS) for _ in range(4))
     return Usage(
-        input_tokens=plain + read + heard_read + short + long + heard + seen,
+        input_tokens=plain + read + short + long + heard + heard_read + seen + seen_read,
         output_tokens=written + spoken + drawn + thought,
-        cache_read_tokens=read + heard_read,
+        cache_read_tokens=read + heard_read + seen_read,
         cache_write_5m_tokens=short,
         cache_write_1h_tokens=long,
         input_audio_tokens=heard + heard_read,
         cache_audio_read_tokens=heard_read,
-        input_image_tokens=seen,
+        input_image_tokens=seen + seen_read,
+        cache_image_read_tokens=seen_read,
         output_audio_tokens=spoken,
         output_image_tokens=drawn,
         reasoning_tokens=thought,
@@ -98,16 +98,19 @@ def test_more_never_costs_less(rates: Rates, one: Usage, more: Usage) -> None:
 @settings(max_examples=100)
 def test_each_class_is_paid_once_and_rounded_up_once(rates: Rates, usage: Usage) -> None:
     heard = usage.input_audio_tokens - usage.cache_audio_read_tokens
-    plain = usage.input_tokens - heard - usage.input_image_tokens - usage.cache_read_tokens
+    seen = usage.input_image_tokens - usage.cache_image_read_tokens
+    read = usage.cache_read_tokens - usage.cache_audio_read_tokens - usage.cache_image_read_tokens
+    plain = usage.input_tokens - heard - seen - usage.cache_read_tokens
     made = usage.output_audio_tokens + usage.output_image_tokens + usage.reasoning_tokens
     classes = [
         (plain - usage.cache_write_5m_tokens - usage.cache_write_1h_tokens, rates.input),
-        (usage.cache_read_tokens - usage.cache_audio_read_tokens, rates.cache_read),
+        (read, rates.cache_read),
         (usage.cache_write_5m_tokens, rates.cache_write),
         (usage.cache_write_1h_tokens, rates.cache_write_1h),
         (heard, rates.input_audio),
         (usage.cache_audio_read_tokens, rates.cache_audio_read),
-        (usage.input_image_tokens, rates.input_image),
+        (seen, rates.input_image),
+        (usage.cache_image_read_tokens, rates.cache_image_read),
         (usage.output_tokens - made, rates.output),
         (usage.output_audio_tokens, rates.output_audio),
         (usage.output_image_tokens, rates.output_image),
