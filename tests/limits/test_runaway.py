@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -300,16 +300,18 @@ def test_too_many_holds_are_told_of() -> None:
     assert "runaway.full" in bench.events
 
 
-def test_nothing_waits_where_a_thread_asks_the_ledger() -> None:
+def test_calls_that_are_counted_late_follow_each_other_as_they_did() -> None:
     bench = Bench()
-    later: list[Callable[[], None]] = []
-    guard = RunawayGuard(STOPS, bench.tally, later=later.append, clock=lambda: bench.seconds)
-    bench.guards = [guard]
-    for _ in range(40):
-        assert bench.call("r").hold is None
-    for work in later:
-        work()
-    assert bench.call("r").hold is not None
+    late = []
+    for n in range(40):
+        asked = CallFacts(id=f"{n}", tenant="acme", agent="builder", request="r")
+        bench.guards[0].observe(asked)
+        bench.seconds += 1
+        trace = replace(a_trace(), trace_id=f"{n}", tenant="acme", agent="builder")
+        late.append((trace, bench.guards[0].now()))
+    for trace, ended in late:
+        bench.guards[0].after(trace, ended=ended)
+    assert bench.guards[0].held("acme", "builder") is not None
 
 
 def test_threads_may_share_a_guard() -> None:

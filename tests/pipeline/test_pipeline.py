@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from llmtrace.domain.traces import Outcome
+from llmtrace.domain.traces import Outcome, PlanWindow
 from llmtrace.pipeline import Bounds, Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
@@ -151,3 +151,26 @@ async def test_a_key_in_a_body_is_in_no_record(
     kept = repr(journal.begun) + repr(journal.ended)
     assert "mcp-planted" not in kept
     assert "[credential]" in kept
+
+
+async def test_a_call_under_a_subscription_tells_how_much_of_it_is_used(
+    pipeline: Pipeline, journal: RememberingJournal
+) -> None:
+    login = ("Authorization", "Bearer sk-ant-oat01-" + "x" * 40)
+    call = begun(pipeline, head(host="api.anthropic.com", path="/v1/messages", headers=(login,)))
+    body = (
+        b'{"model":"claude-sonnet-4-5","max_tokens":9,"messages":[{"role":"user","content":"x"}]}'
+    )
+    assert await pipeline.inspect(call, body) is None
+    windows = {"anthropic-ratelimit-unified-5h-utilization": "0.36", "content-type": "text/plain"}
+    pipeline.answer(call, status=200, headers=windows)
+    await pipeline.finish(call)
+    trace = journal.ended[-1].trace
+    assert trace.plan == "claude-subscription"
+    assert trace.plan_windows == (PlanWindow(name="5h", used=0.36),)
+
+
+async def test_a_call_by_key_is_under_no_plan(pipeline: Pipeline) -> None:
+    call = begun(pipeline, head(headers=(("Authorization", "Bearer sk-proj-" + "x" * 40),)))
+    pipeline.answer(call, status=200, headers={"x-codex-primary-used-percent": "5"})
+    assert (call.trace.plan, call.trace.plan_windows) == ("", ())

@@ -50,7 +50,6 @@ MOST_FINDINGS: Final = 8
 
 type OnEvent = Callable[[str, str], None]
 """Told of what is to be counted: a name and a label. May be called in any thread."""
-type Work = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +79,6 @@ class GuardVerdict:
 
 
 NOTHING: Final = GuardVerdict()
-NOT_HELD: Final[tuple[Hold | None, float]] = (None, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +99,8 @@ class RunawayGuard:
     """Watches the agents of one worker. Safe to share between threads.
 
     ``tally`` is the ledger, so that all workers count together and a stop outlasts them, or a
-    ``MemoryTally`` where there is none. Where a ledger is out of reach nobody is stopped anew.
-
-    ``later`` runs what asks the ledger. With one that runs it in another thread neither
-    ``observe`` nor ``after`` waits, but for the first call of an agent.
+    ``MemoryTally`` where there is none. With a ledger both ``observe`` and ``after`` may wait for
+    it; where it is out of reach nobody is stopped anew.
     """
 
     def __init__(
@@ -113,13 +109,11 @@ class RunawayGuard:
         tally: Tally,
         *,
         on_event: OnEvent = lambda _name, _label: None,
-        later: Callable[[Work], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self._tally = tally
         self._on_event = on_event
-        self._later = later or (lambda work: work())
         self._clock = clock
         self._lock = threading.Lock()
         self._chains = Chains()
@@ -156,64 +150,56 @@ class RunawayGuard:
         key = hold_key(tenant, agent)
         with self._lock:
             known = self._held.get(key)
-        if known is None:
-            self._ask(key)
-        elif self._clock() >= known[1]:
-            with self._lock:
-                self._held.put(key, (known[0], self._clock() + HELD_SECONDS))
-            self._later(lambda: self._ask(key))
-        with self._lock:
-            return self._held.get(key, NOT_HELD)[0]
-
-    def _ask(self, key: str) -> None:
+        if known is not None and self._clock() < known[1]:
+            return known[0]
         try:
             hold = self._tally.held([key]).get(key)
         except LedgerUnavailable:
             self._on_event("runaway", "unavailable")
-            with self._lock:
-                hold = self._held.get(key, NOT_HELD)[0]
+            hold = known[0] if known is not None else None
         with self._lock:
             self._held.put(key, (hold, self._clock() + HELD_SECONDS))
+        return hold
 
     # --- after a call -----------------------------------------------------------------------
 
-    def after(self, trace: Trace) -> None:
-        """Count a call that has ended, by its END trace."""
+    def now(self) -> float:
+        """Return the time by which calls are told to follow each other (monotonic, seconds)."""
+        return self._clock()
+
+    def after(self, trace: Trace, *, ended: float | None = None) -> None:
+        """Count a call by its END trace; ``ended`` is when it did, if that was not just now."""
         with self._lock:
             call = self._calls.pop(trace.trace_id, None)
-        if call is not None and _answered(trace):
-            new = self._is_round(call)
-            self._later(lambda: self._guarded(lambda: self._count(call, trace, new)))
-        if trace.cost_nano_usd:
-            self._later(lambda: self._guarded(lambda: self._spend(trace)))
-
-    def _guarded(self, count: Work) -> None:
         try:
-            count()
+            if call is not None and _answered(trace):
+                self._count(call, trace, self.now() if ended is None else ended)
+            if trace.cost_nano_usd:
+                self._spend(trace)
         except LedgerUnavailable:
             self._on_event("runaway", "unavailable")
         except LedgerFull as error:
             logger.error("runaway: %s", error)
             self._on_event("runaway", "full")
 
-    def _count(self, call: _Call, trace: Trace, new: bool) -> None:
+    def _count(self, call: _Call, trace: Trace, ended: float) -> None:
         chained = self._chains.follow(call.facts, trace)
         tokens = trace.usage.total_tokens
         if trace.cost_nano_usd is not None and 0 < tokens < LEAST_TOKENS:
             return
-        if new:
+        if self._is_round(call, ended):
             self._same(call.facts)
         loop = chained if call.facts.previous else call.facts.loop
         if loop.times >= 2:
             self._loop(call.facts, loop)
 
-    def _is_round(self, call: _Call) -> bool:
+    def _is_round(self, call: _Call, ended: float) -> bool:
         """Whether the call began after the same one was answered: those side by side are one."""
         mark = f"{_key(call.facts)}|{call.facts.request}"
         with self._lock:
             follows = call.began >= self._rounds.get(mark, float("-inf"))
             if follows:
-                self._rounds.put(mark, self._clock())
+                self._rounds.put(mark, ended)
         return follows
 
     def _same(self, facts: CallFacts) -> None:

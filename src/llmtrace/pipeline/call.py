@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from llmtrace.domain.answers import AnswerEvent, TextDelta, ToolCallOpened
@@ -16,6 +16,7 @@ from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.gated import GatedTap
 from llmtrace.pipeline.identity import ANYONE, Caller
 from llmtrace.providers.base import Dialect, Json, RequestView, Route
+from llmtrace.providers.plans import plan_windows
 from llmtrace.storage.keys import Presented
 
 CONTENT: Final = (TextDelta, ToolCallOpened)
@@ -120,6 +121,13 @@ class Call:
         """Add to the trace what was learned."""
         self.known.update(values)
         self._trace = None
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """Note the head of the answer, and what it says of the plan that the call is under."""
+        self.status = status
+        self.first_byte = time.monotonic()
+        if self.known.get("plan"):
+            self.know(plan_windows=plan_windows(headers, now=datetime.now(UTC)))
 
     def said(self, events: Sequence[AnswerEvent]) -> None:
         """Note when the answer first says something."""

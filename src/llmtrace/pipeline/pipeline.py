@@ -312,8 +312,7 @@ class Pipeline:
 
         In enforcement that is a ``GatedTap``: what it returns goes on, and nothing else.
         """
-        call.status = status
-        call.first_byte = time.monotonic()
+        call.answered(status, headers)
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         reading: dict[str, Any] = {
             "media_type": media_type,

@@ -24,6 +24,7 @@ from llmtrace.providers.base import Json, Route, Target
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody
 from llmtrace.providers.jsongate import BadJson, JsonLimits
 from llmtrace.providers.openai_errors import encode
+from llmtrace.providers.plans import plan_of
 from llmtrace.providers.registry import dialect as dialect_named
 
 MAX_NAME: Final = 1024
@@ -99,6 +100,7 @@ def new_call(head: RequestHead, caller: Caller, route: Route, credentials: Crede
         host=head.host,
         path=credentials.scrub(head.path),
         model=(route.model or named_model(head.query))[:MAX_NAME],
+        plan=plan_of(head.host, head.path, {name.lower(): text for name, text in head.headers}),
     )
     return Call(
         head=head,

@@ -63,7 +63,8 @@ class Watch:
         if self._desk is None:
             guard.after(trace)
         else:
-            self._desk.soon(lambda _ledger: guard.after(trace))
+            ended = guard.now()
+            self._desk.soon(lambda _ledger: guard.after(trace, ended=ended))
 
 
 def _add(call: Call, found: Sequence[Finding]) -> None:
