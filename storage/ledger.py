@@ -303,8 +303,9 @@ class Hold:
 class Ledger(Protocol):
     """Keeps budgets, paces, holds and small counters. Safe to share between threads.
 
-    Every method but ``now`` and ``close`` is one trip, atomic, and raises LedgerUnavailable
-    where the store cannot do it; ``healthy`` answers False instead.
+    Every method but ``now`` and ``close`` raises LedgerUnavailable where the store cannot do it;
+    ``healthy`` answers False instead. Each admission and each settlement is atomic, and lists
+    are of one moment for each tenant.
     """
 
     def now(self) -> datetime:

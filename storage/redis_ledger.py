@@ -48,7 +48,7 @@ from llmtrace.storage.redis_ledger_rows import (
     settled_in,
     standing_in,
 )
-from llmtrace.storage.redis_link import TIMEOUT_SECONDS, RedisLink
+from llmtrace.storage.redis_link import TIMEOUT_SECONDS, Job, RedisLink
 from llmtrace.storage.sqlite_values import time_out
 
 PREFIX: Final = "llmtrace"
@@ -97,55 +97,32 @@ class RedisLedger:
 
     def admit(self, admission: Admission) -> Admitted | Denied:
         """Reserve in all nodes and take from all paces, or nothing."""
-        tenant, keys = admission.tenant, self._keys
-        self._register(tenant)
-        now, (verdict, state, *numbers) = self._link.run(
-            scripts.ADMIT,
-            (
-                keys.call(tenant, admission.id),
-                keys.nodes(tenant),
-                keys.paces(tenant),
-                keys.open(tenant),
-                keys.forget(tenant),
-            ),
-            admission_out(admission),
-        )
-        split = 2 * len(admission.nodes)
-        sums, held = pairs(numbers[:split]), [int(level) for level in numbers[split:]]
-        if verdict == "denied":
-            denied = denial(admission, sums, held, time_out(now))
-            if denied is None:
-                raise LedgerUnavailable(
-                    f"{self._link.name}: it denies what fits; its script is off"
-                )
-            return denied
-        return Admitted(
-            id=admission.id,
-            duplicate=verdict == "known",
-            state=State(state or State.OPEN),
-            standings=standings_of(admission, sums),
-            paces=pace_states(admission.paces, held),
-        )
+        return self.exchange([], [admission])[0]
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
-        """End reservations; those of one tenant together, up to ``BATCH``."""
-        by_tenant: dict[str, list[int]] = {}
-        for index, settlement in enumerate(settlements):
-            by_tenant.setdefault(settlement.tenant, []).append(index)
-        settled: dict[int, Settled] = {}
-        for tenant, indexes in by_tenant.items():
-            for part in batched(indexes, BATCH):
-                answers = self._settle(tenant, [settlements[index] for index in part])
-                settled.update(zip(part, answers, strict=True))
+        """End reservations; those of one tenant together, up to ``BATCH``, and all in one trip."""
+        groups = _groups(settlements)
+        answers = self._link.run_all([self._ends(settlements, group) for group in groups])
+        settled = {
+            index: settled_in(settlements[index].id, answer)
+            for group, (_, ended) in zip(groups, answers, strict=True)
+            for index, answer in zip(group, ended, strict=True)
+        }
         return [settled[index] for index in range(len(settlements))]
 
     def exchange(
         self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
     ) -> Sequence[Admitted | Denied]:
-        """Settle, then admit: a trip for each tenant's settlements, and one for each call."""
-        if settlements:
-            self.settle(settlements)
-        return [self.admit(admission) for admission in admissions]
+        """Settle, then admit, in one trip."""
+        for tenant in {admission.tenant for admission in admissions}:
+            self._register(tenant)
+        ends = [self._ends(settlements, group) for group in _groups(settlements)]
+        begins = [self._begins(admission) for admission in admissions]
+        answers = self._link.run_all([*ends, *begins])[len(ends) :]
+        return [
+            self._verdict(admission, time_out(now), answer)
+            for admission, (now, answer) in zip(admissions, answers, strict=True)
+        ]
 
     def extend(self, ids: Sequence[tuple[str, str]], *, lease_seconds: float) -> None:
         """Let leases of open calls end no sooner than in so long."""
@@ -250,27 +227,48 @@ class RedisLedger:
         """Close the connections."""
         self._link.close()
 
-    def _settle(self, tenant: str, settlements: Sequence[Settlement]) -> list[Settled]:
-        keys = self._keys
-        asked = [
-            {"id": each.id, "kind": each.kind, "amounts": each.amounts} for each in settlements
-        ]
-        _, answers = self._link.run(
-            scripts.SETTLE,
-            (
-                keys.nodes(tenant),
-                keys.paces(tenant),
-                keys.open(tenant),
-                keys.forget(tenant),
-                *(keys.call(tenant, each.id) for each in settlements),
-            ),
-            orjson.dumps(asked),
-            2 * len(asked) + 2,
-            *_KEPT,
+    def _begins(self, asked: Admission) -> Job:
+        keys, tenant = self._keys, asked.tenant
+        names = (
+            keys.call(tenant, asked.id),
+            keys.nodes(tenant),
+            keys.paces(tenant),
+            keys.open(tenant),
+            keys.forget(tenant),
         )
-        return [
-            settled_in(each.id, answer) for each, answer in zip(settlements, answers, strict=True)
-        ]
+        return scripts.ADMIT, names, [admission_out(asked)]
+
+    def _verdict(self, asked: Admission, now: datetime, answer: Sequence[str]) -> Admitted | Denied:
+        verdict, state, *numbers = answer
+        split = 2 * len(asked.nodes)
+        sums, held = pairs(numbers[:split]), [int(level) for level in numbers[split:]]
+        if verdict == "denied":
+            denied = denial(asked, sums, held, now)
+            if denied is None:
+                raise LedgerUnavailable(
+                    f"{self._link.name}: it denies what fits; its script is off"
+                )
+            return denied
+        return Admitted(
+            id=asked.id,
+            duplicate=verdict == "known",
+            state=State(state or State.OPEN),
+            standings=standings_of(asked, sums),
+            paces=pace_states(asked.paces, held),
+        )
+
+    def _ends(self, settlements: Sequence[Settlement], group: Sequence[int]) -> Job:
+        keys, tenant = self._keys, settlements[group[0]].tenant
+        ending = [settlements[index] for index in group]
+        names = (
+            keys.nodes(tenant),
+            keys.paces(tenant),
+            keys.open(tenant),
+            keys.forget(tenant),
+            *(keys.call(tenant, each.id) for each in ending),
+        )
+        told = [{"id": each.id, "kind": each.kind, "amounts": each.amounts} for each in ending]
+        return scripts.SETTLE, names, (orjson.dumps(told), 2 * len(told) + 2, *_KEPT)
 
     def _open(self, which: Literal["all", "expired"]) -> list[Open]:
         found: list[Open] = []
@@ -317,3 +315,11 @@ class RedisLedger:
             pipeline.zadd(self._keys.tenants, {tenant: now})
             pipeline.zremrangebyrank(self._keys.tenants, 0, -_MOST_TENANTS - 1)
             pipeline.execute()
+
+
+def _groups(settlements: Sequence[Settlement]) -> list[Sequence[int]]:
+    """Return the places of settlements of one tenant, in their order, up to ``BATCH`` each."""
+    by_tenant: dict[str, list[int]] = {}
+    for index, settlement in enumerate(settlements):
+        by_tenant.setdefault(settlement.tenant, []).append(index)
+    return [part for indexes in by_tenant.values() for part in batched(indexes, BATCH)]

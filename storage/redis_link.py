@@ -53,6 +53,11 @@ _CODES: Final[Mapping[str, str]] = {
 }
 
 
+type Argument = str | bytes | int
+type Job = tuple[str, Sequence[str], Sequence[Argument]]
+"""A script, its keys and its arguments."""
+
+
 class Unsuitable(LedgerUnavailable):
     """Redis may forget what was spent. The message says which setting to change."""
 
@@ -101,7 +106,7 @@ class RedisLink:
         return self._steady.read() if self._server.told else self._server()
 
     def run(
-        self, script: str, keys: Sequence[str], *args: str | bytes | int, slow: bool = False
+        self, script: str, keys: Sequence[str], *args: Argument, slow: bool = False
     ) -> tuple[int, list[Any]]:
         """Run a script; return its time and the rest of its answer.
 
@@ -110,13 +115,26 @@ class RedisLink:
         """
         if not self._checked:
             self._check()
-        given = "" if self._given is None else str(self._given.read())
-        values = (*keys, given, self._server.seen, *args)
+        client = self._slow if slow else self._fast
         with self._translated():
-            now, *rest = _evaluate(self._slow if slow else self._fast, script, len(keys), values)
-        if self._given is None:
-            self._server.observe(int(now))
-        return int(now), rest
+            answer = _evaluate(client, script, keys, (*self._times(), *args))
+        return self._told(answer)
+
+    def run_all(self, jobs: Sequence[Job]) -> list[tuple[int, list[Any]]]:
+        """Run scripts in their order, in one trip; each may be run again if Redis forgot one.
+
+        Raises:
+            LedgerUnavailable: One failed; the others may have run all the same.
+        """
+        if not self._checked:
+            self._check()
+        jobs = [(script, keys, (*self._times(), *args)) for script, keys, args in jobs]
+        with self._translated():
+            try:
+                answers = _evaluate_all(self._fast, jobs)
+            except NoScriptError:
+                answers = [_evaluate(self._fast, *job) for job in jobs]
+        return [self._told(answer) for answer in answers]
 
     def ask(self, what: Callable[["Redis"], Any]) -> Any:
         """Ask for something that no call to a provider waits for. Raises: LedgerUnavailable."""
@@ -130,6 +148,15 @@ class RedisLink:
         self._closed = True
         self._fast.close()
         self._slow.close()
+
+    def _times(self) -> tuple[str, int]:
+        return ("" if self._given is None else str(self._given.read())), self._server.seen
+
+    def _told(self, answer: Sequence[Any]) -> tuple[int, list[Any]]:
+        now, *rest = answer
+        if self._given is None:
+            self._server.observe(int(now))
+        return int(now), rest
 
     def _check(self) -> None:
         """Refuse a Redis that evicts: that would set budgets back to nothing."""
@@ -183,11 +210,22 @@ def _name(client: "Redis") -> str:
     return f"redis at {place}, database {known.get('db', 0)}"
 
 
-def _evaluate(client: "Redis", script: str, keys: int, values: Sequence[str | bytes | int]) -> Any:
+def _evaluate(client: "Redis", script: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
     try:
-        return client.evalsha(_sha(script), keys, *values)
+        return client.evalsha(_sha(script), len(keys), *keys, *args)
     except NoScriptError:
-        return client.eval(script, keys, *values)  # which also keeps it for the next time
+        return client.eval(script, len(keys), *keys, *args)  # also kept for the next time
+
+
+def _evaluate_all(client: "Redis", jobs: Sequence[Job]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipeline:
+        for script, keys, args in jobs:
+            pipeline.evalsha(_sha(script), len(keys), *keys, *args)
+        answers = pipeline.execute(raise_on_error=False)
+    failures = [answer for answer in answers if isinstance(answer, Exception)]
+    for failure in sorted(failures, key=lambda each: not isinstance(each, NoScriptError)):
+        raise failure
+    return answers
 
 
 @cache

@@ -55,7 +55,7 @@ def dying(number, at):
         left -= 1
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)
-    configured, run, ask = SharedSqliteFile._configured, RedisLink.run, RedisLink.ask
+    configured = SharedSqliteFile._configured
     def traced(self, *pragmas):
         connection = configured(self, *pragmas)
         connection.set_trace_callback(step)
@@ -68,7 +68,8 @@ def dying(number, at):
             return answer
         return stepping
     SharedSqliteFile._configured = traced
-    RedisLink.run, RedisLink.ask = both_sides(run), both_sides(ask)
+    for name in ("run", "run_all", "ask"):
+        setattr(RedisLink, name, both_sides(getattr(RedisLink, name)))
     ledger = opened(number)
     for done, act in enumerate(LIFE, 1):
         act(ledger)

@@ -45,7 +45,9 @@ def link(server: RedisServer) -> Iterator[RedisLink]:
 
 
 def write(link: RedisLink) -> object:
-    return link.run(WRITES, ["key"], "value")[1]
+    (one,) = link.run_all([(WRITES, ["key"], ["value"])])
+    assert link.run(WRITES, ["key"], "value")[1] == one[1]
+    return one[1]
 
 
 def test_a_script_runs_whether_it_is_known_or_not(link: RedisLink, server: RedisServer) -> None:
@@ -53,6 +55,24 @@ def test_a_script_runs_whether_it_is_known_or_not(link: RedisLink, server: Redis
     with server.client() as client:
         client.script_flush()
     assert write(link) == ["value"]
+
+
+def test_scripts_run_in_one_trip_and_in_their_order(link: RedisLink, server: RedisServer) -> None:
+    jobs = [(WRITES, ["key"], [value]) for value in "abc"]
+    with server.client() as client:
+        for _ in range(2):
+            assert [rest for _, rest in link.run_all(jobs)] == [["a"], ["b"], ["c"]]
+            client.script_flush()
+    assert link.run_all([]) == []
+
+
+def test_a_script_that_fails_among_others_fails_them_all(link: RedisLink) -> None:
+    bad = "return redis.call('INCRBY', KEYS[1], ARGV[3])"
+    jobs = [(WRITES, ["key"], ["a"]), (bad, ["secret-key"], ["secret-value"])]
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable, match="the script failed") as raised:
+            link.run_all(jobs)
+        assert "secret" not in str(raised.value)
 
 
 def test_the_time_is_the_servers(link: RedisLink) -> None:
