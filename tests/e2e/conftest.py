@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmtrace.testing.background import LOOPBACK
+from llmtrace.testing.planted import HOUSE
 from llmtrace.testing.processes import GatewayProcess, Way
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.relay import Relay
@@ -66,3 +67,14 @@ def gateway(
 def behind(gateway: GatewayProcess) -> Way:
     """The gateway, as clients know it."""
     return gateway.way()
+
+
+@pytest.fixture(scope="session")
+def enforcing(
+    provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """A gateway that does what its policy says; 127.0.0.1 is where its Ollama is."""
+    hosts = (*HOSTS, LOOPBACK)
+    folder = tmp_path_factory.mktemp("enforcing")
+    with GatewayProcess(folder, provider, hosts, settings=HOUSE) as running:
+        yield running

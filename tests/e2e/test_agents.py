@@ -1,12 +1,12 @@
 """The real coding agents, each for one scripted turn with a tool call."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from llmtrace.testing.agents import AGENTS, Agent
 from llmtrace.testing.processes import GatewayProcess, Program, Way
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.script import AFTER_TOOL_TEXT
@@ -15,83 +15,6 @@ from llmtrace.testing.serving import Call
 pytestmark = [pytest.mark.realclients, pytest.mark.timeout(240)]
 
 SECONDS = 90
-COMMAND = "echo tool-ran > ran.txt"
-SHELL = f'@script: tool_call=%s {{"command": "{COMMAND}", "description": "run it"}}'
-JAVASCRIPT = (
-    f"@script: tool_call=exec \"const r = await tools.exec_command({{cmd: '{COMMAND}'}}); "
-    'text(r.output)"'
-)
-CODEX = ("codex", "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access")
-OVER_HTTP = (
-    *("-c", "model_provider=plain", "-c"),
-    'model_providers.plain={name="plain", base_url="https://api.openai.com/v1", '
-    'env_key="OPENAI_API_KEY", wire_api="responses", supports_websockets=false}',
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agent:
-    """An agent's command line, and what its traces must say."""
-
-    id: str
-    command: Sequence[str]
-    keys: Mapping[str, str]
-    provider: str
-    dialect: str
-    protocol: str
-    client: str
-
-
-AGENTS = (
-    Agent(
-        id="claude-code",
-        command=("claude", "-p", SHELL % "Bash", "--allowedTools", "Bash"),
-        keys={"ANTHROPIC_API_KEY": "sk-ant-fake"},
-        provider="anthropic",
-        dialect="anthropic.messages",
-        protocol="http/1.1",
-        client="claude-code",
-    ),
-    Agent(
-        id="codex-over-websocket",
-        command=(*CODEX, JAVASCRIPT),
-        keys={"OPENAI_API_KEY": "sk-fake", "CODEX_API_KEY": "sk-fake"},
-        provider="openai",
-        dialect="openai.responses",
-        protocol="websocket",
-        client="codex",
-    ),
-    Agent(
-        id="codex-over-http",
-        command=(*CODEX, *OVER_HTTP, JAVASCRIPT),
-        keys={"OPENAI_API_KEY": "sk-fake", "CODEX_API_KEY": "sk-fake"},
-        provider="openai",
-        dialect="openai.responses",
-        protocol="h2",
-        client="codex",
-    ),
-    Agent(
-        id="gemini-cli",
-        command=(
-            *("gemini", "-p", SHELL % "run_shell_command"),
-            *("--skip-trust", "-m", "gemini-2.5-flash", "--yolo"),
-        ),
-        keys={"GEMINI_API_KEY": "fake"},
-        provider="gemini",
-        dialect="gemini.generate",
-        protocol="http/1.1",
-        client="gemini-cli",
-    ),
-    Agent(
-        id="opencode",
-        command=("opencode", "run", "-m", "anthropic/claude-sonnet-4-5", SHELL % "bash"),
-        keys={"ANTHROPIC_API_KEY": "sk-ant-fake"},
-        provider="anthropic",
-        dialect="anthropic.messages",
-        protocol="http/1.1",
-        client="opencode",
-    ),
-)
 BY_ID = [agent.id for agent in AGENTS]
 
 
@@ -112,15 +35,10 @@ def _take_turn(
     if not (binaries / agent.command[0]).exists():
         pytest.fail("the agents are missing; run 'scripts/realclients install --agents' first")
     run = f"{agent.id}-{folder.name}"
-    base = {
-        "HOME": str(folder),
-        "PATH": f"{binaries}:{os.environ['PATH']}",
-        "LANG": "C.UTF-8",
-        "TERM": "xterm-256color",
-        **agent.keys,
-    }
+    environment = way.environment(run, agent.environment(binaries, folder))
+    command = agent.asked(f"@script: {agent.runs('echo tool-ran > ran.txt')}")
     provider.clear()
-    program = Program(agent.command, way.environment(run, base), folder=folder)
+    program = Program(command, environment, folder=folder)
     said = program.rest(SECONDS)
     assert program.end(5) == 0, program.errors
     assert (folder / "ran.txt").read_text() == "tool-ran\n"
