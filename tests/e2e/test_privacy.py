@@ -1,4 +1,4 @@
-"""I7: no credential is kept. Six are planted; everything on disk is searched, decompressed too."""
+"""I7: no credential is kept. Eight are planted; everything on disk is searched, unpacked too."""
 
 import contextlib
 import ssl
@@ -11,6 +11,7 @@ import httpx2
 import pytest
 import zstandard
 
+from llmtrace.app.accounts import accounts
 from llmtrace.app.gateway import ANY_PORT, start_gateway
 from llmtrace.app.recorder import open_storage
 from llmtrace.app.settings import Settings
@@ -19,6 +20,7 @@ from llmtrace.config import load
 from llmtrace.environment.home import Home
 from llmtrace.storage.base import TraceQuery
 from llmtrace.storage.export import csv_lines, jsonl_lines
+from llmtrace.storage.keys import SECRET_LENGTH
 from llmtrace.storage.registry import close
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.script import Script
@@ -33,6 +35,8 @@ PLANTED = {
     "aws": "planted-aws-session-7c5e3a1b9d0f",
     "proxy": "planted-proxy-password-1e3c5a7b9d",
 }
+KEYS = ("LLMTrace key of the proxy", "LLMTrace key of a header")
+"""Real ones, of which the second half is searched for: their ids are no secret."""
 FRAME = b"\x28\xb5\x2f\xfd"
 """How a zstd frame begins (RFC 8878 §3.1.1)."""
 
@@ -55,7 +59,7 @@ def provider() -> Iterator[ScriptedProvider]:
         yield running
 
 
-def test_six_planted_credentials_are_nowhere(provider: ScriptedProvider, tmp_path: Path) -> None:
+def test_eight_planted_credentials_are_nowhere(provider: ScriptedProvider, tmp_path: Path) -> None:
     hosts = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
     bedrock = "bedrock-runtime.us-east-1.amazonaws.com"
     config = load(
@@ -69,6 +73,8 @@ def test_six_planted_credentials_are_nowhere(provider: ScriptedProvider, tmp_pat
         },
     )
     home = Home(tmp_path / "home")
+    with accounts(Settings(config=config, home=home)) as found:
+        keys = {kind: found.create_key()[1] for kind in KEYS}
     gateway = start_gateway(config, at=home)
     try:
         pem = CertificateAuthority.load(home.ca).export_pem()
@@ -78,13 +84,19 @@ def test_six_planted_credentials_are_nowhere(provider: ScriptedProvider, tmp_pat
             trust_env=False,
         ) as http:
             _plant(http, provider, hosts, bedrock)
+        with httpx2.Client(
+            proxy=f"http://bot:{keys[KEYS[0]]}@{gateway.addresses.forward}",
+            verify=ssl.create_default_context(cadata=pem),
+            trust_env=False,
+        ) as http:
+            _plant_keys(http, provider, hosts[0], keys)
     finally:
         gateway.stop()
     settings = Settings(config=config, home=home)
     storage = open_storage(settings)
     exported = b"".join(jsonl_lines(storage.traces.export(TraceQuery()), bodies=True))
     table = "".join(csv_lines(storage.traces.query(TraceQuery(limit=100)))).encode()
-    assert exported.count(b"\n") == 6
+    assert exported.count(b"\n") == 8
     close(storage)
     files = {
         p.relative_to(tmp_path): looked_through(p) for p in home.path.rglob("*") if p.is_file()
@@ -101,10 +113,27 @@ def test_six_planted_credentials_are_nowhere(provider: ScriptedProvider, tmp_pat
     hits = [
         (name, kind)
         for name, data in files.items()
-        for kind, v in PLANTED.items()
+        for kind, v in {**PLANTED, **{k: v[-SECRET_LENGTH:] for k, v in keys.items()}}.items()
         if v.encode() in data
     ]
     assert hits == []
+    received = repr([(call.target, call.headers) for call in provider.calls])
+    assert not [key for key in keys.values() if key[-SECRET_LENGTH:] in received]
+
+
+def _plant_keys(
+    http: httpx2.Client, provider: ScriptedProvider, host: str, keys: dict[str, str]
+) -> None:
+    """Use keys, good and bad, and let an agent tell its own in a prompt."""
+    proxys, header = (keys[kind] for kind in KEYS)
+    url = f"https://{host}/v1/chat/completions"
+    told = f"HTTPS_PROXY=http://bot:{proxys}@127.0.0.1:8642"
+    message = {"model": "gpt-4o", "messages": [{"role": "user", "content": f"All is well? {told}"}]}
+    provider.enqueue(Script(text=f"All is well with {proxys}"))
+    http.post(url, json=message)
+    http.post(f"{url}?key={header}", json=message, headers={"cookie": f"a={header}"})
+    for wrong in (header[:-1], f"{header}x", header[:-3] + "..."):
+        assert http.post(url, json=message, headers={"x-llmtrace-token": wrong}).status_code == 401
 
 
 def _plant(
