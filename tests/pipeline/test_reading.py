@@ -93,6 +93,17 @@ def test_an_unknown_route_may_be_no_json_and_says_so() -> None:
     assert [(gap.reason, gap.size) for gap in about.gaps] == [("not_json", 5)]
 
 
+def test_a_form_says_which_model_it_asks() -> None:
+    made = call(
+        ("content-type", "multipart/form-data; boundary=b"),
+        path="/v1/audio/transcriptions",
+        generic=True,
+    )
+    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
+    assert reader().read(made, form)[1] is None
+    assert made.known["model"] == "whisper-1"
+
+
 def test_an_unknown_route_that_speaks_a_known_dialect_is_read_in_it() -> None:
     about = call(path="/odd/v1/chat/completions", generic=True)
     reader().read(about, BODY)

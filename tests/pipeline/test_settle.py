@@ -23,12 +23,14 @@ from llmtrace.pipeline import settle
 from llmtrace.pipeline.answer import MessageTap
 from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.conversation import Conversations
+from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.deferred import Deferred
 from llmtrace.providers.base import RequestView, Route
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.registry import dialect
 from llmtrace.providers.usage_shapes import BATCH
+from llmtrace.testing.records import a_trace
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 TEXT, TOOL = Channel(0, ChannelKind.TEXT), Channel(0, ChannelKind.TOOL_CALL)
@@ -168,7 +170,8 @@ def test_an_unbilled_route_costs_nothing(prices: PriceBook) -> None:
 def test_an_unknown_model_has_no_cost(prices: PriceBook) -> None:
     made = call(SAID + USED + DONE)
     made.know(model="nobody-knows-this")
-    assert settled(made, prices).trace.cost_nano_usd is None
+    trace = settled(made, prices).trace
+    assert (trace.cost_nano_usd, trace.price_version) == (None, "+unpriced:model")
 
 
 def test_only_what_is_new_is_searched_and_credentials_are_out() -> None:
@@ -201,6 +204,22 @@ def test_an_answer_that_is_polled_is_charged_once(prices: PriceBook) -> None:
         fetch.route = replace(fetch.route, operation="retrieve", billable=False)
         costs.append(settled(fetch, prices, deferred=deferred).trace.cost_nano_usd)
     assert costs == [100 * 2500 + 10 * 10_000, None, None]
+
+
+@pytest.mark.parametrize(
+    ("version", "counted"),
+    [
+        ("", None),
+        ("genai-prices/1@2026-11-21", None),
+        ("+unpriced:model", "model"),
+        ("genai-prices/1@2026-11-21+unpriced:code_execution", "code_execution"),
+    ],
+)
+def test_what_has_no_price_is_counted(version: str, counted: str | None) -> None:
+    counters = Counters()
+    settle.count(replace(a_trace(), price_version=version), counters)
+    calls = {f"calls{{{a_trace().outcome}}}": 1}
+    assert counters.snapshot() == calls | ({f"unpriced{{{counted}}}": 1} if counted else {})
 
 
 def batch_call(method: str, path: str, events: list[AnswerEvent]) -> Call:

@@ -366,7 +366,7 @@ class Pipeline:
             record = settle.bare(call, outcome=outcome, code=code, now=time.monotonic())
         if self._admissions is not None:
             record = self._admissions.charged(call, record)
-        self._counters.count("calls", record.trace.outcome)
+        settle.count(record.trace, self._counters)
         try:
             await self._journal.end(record)
         except JournalUnavailable as error:

@@ -9,6 +9,7 @@ from llmtrace.providers import jsongate
 from llmtrace.providers.base import Json, RequestView, Route
 from llmtrace.providers.decoding import decode_request
 from llmtrace.providers.detect import route
+from llmtrace.providers.forms import model_of_form
 from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import BadJson, Reason
 from llmtrace.providers.media import CREDENTIAL
@@ -49,6 +50,8 @@ class RequestReader:
         parsed = self._json(call, content, media_type)
         if parsed is not None:
             self.understand(call, parsed)
+        elif model := model_of_form(content, media_type):
+            call.know(model=model[:MAX_NAME])
         return content, parsed
 
     def _json(self, call: Call, content: bytes, media_type: str) -> Json:

@@ -18,11 +18,13 @@ from llmtrace.domain.traces import (
     Record,
     Span,
     Texts,
+    Trace,
 )
 from llmtrace.domain.usage import Usage, UsageSource
 from llmtrace.pipeline.answer import MessageTap
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.conversation import Conversations
+from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.deferred import Deferred
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.gated import GatedTap
@@ -98,7 +100,7 @@ def record(
     if prices is not None and _charged(call, answer, source, deferred):
         _price(call, prices, answer, usage)
     elif call.route.operation == "batch":
-        call.know(price_version=f"{UNPRICED}batch")
+        call.know(price_version=partial("", ["batch"]))
     return Record(
         trace=call.trace,
         request=None if call.recorded else call.request_body,
@@ -119,6 +121,13 @@ def bare(call: Call, *, outcome: Outcome | None, code: str, now: float) -> Recor
     call.gap("internal_error", 1)
     call.know(coverage=Coverage(request_bytes=call.request_bytes, gaps=tuple(call.gaps)))
     return Record(trace=call.trace, request=None, answer=None, texts=Texts())
+
+
+def count(trace: Trace, counters: Counters) -> None:
+    """Count a call by how it ended, and what of it has no price by its name."""
+    counters.count("calls", trace.outcome)
+    if missing := trace.price_version.partition(UNPRICED)[2]:
+        counters.count("unpriced", missing)
 
 
 def _first_token_ms(call: Call) -> float | None:
@@ -262,10 +271,12 @@ def _price(call: Call, prices: PriceBook, answer: Answer, usage: Usage) -> None:
         at=call.head.started_at,
         service_tier=answer.service_tier,
     )
-    if cost is not None:
-        unread = call.route.operation == "batch" and call.tap is not None and call.tap.gaps
-        version = partial(cost.price_version, ["unread"]) if unread else cost.price_version
-        call.know(cost_nano_usd=cost.nano_usd, price_version=version)
+    if cost is None:
+        call.know(price_version=partial("", ["model"]))
+        return
+    unread = call.route.operation == "batch" and call.tap is not None and call.tap.gaps
+    version = partial(cost.price_version, ["unread"]) if unread else cost.price_version
+    call.know(cost_nano_usd=cost.nano_usd, price_version=version)
 
 
 def _conversation(call: Call, answer: Answer, conversations: Conversations) -> str:
