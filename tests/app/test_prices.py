@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrace.app.prices import PricingFile, price_book, watch_prices
+from llmtrace.app.prices import PricingFile, check_prices, price_book, watch_prices
 from llmtrace.config import Config, load
 from llmtrace.domain.usage import Usage
 from llmtrace.providers.custom_prices import PriceList
@@ -59,6 +59,17 @@ def test_a_bad_price_file_is_named(tmp_path: Path) -> None:
     file.write_text("mine: {input_per_million: -1}\n")
     with pytest.raises(ValueError, match=r"prices\.yaml"):
         price_book(config_with(file))
+
+
+def test_prices_are_checked_without_loading_any_list(tmp_path: Path) -> None:
+    check_prices(load(environ={}))
+    tiers = [{"input_tokens_above": 5}, {"input_tokens_above": 5}]
+    model = {"input_per_million": 1, "output_per_million": 1, "tiers": tiers}
+    twice = load(environ={}, overrides={"cost_estimation.custom_models": {"m": model}})
+    with pytest.raises(ValueError, match=r"custom_models\['m'\].tiers\[1\].*5 stands there twice"):
+        check_prices(twice)
+    with pytest.raises(OSError, match="prices"):
+        check_prices(config_with(tmp_path / "prices.yaml"))
 
 
 def test_without_cost_estimation_there_are_no_prices() -> None:

@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel
 
 from llmtrace.config import ConfigError, load
-from llmtrace.config.prices import CustomModel, ModelPrices, PriceTier, ServicePrices
+from llmtrace.config.prices import CustomModel, ModelPrices, PricePeriod, PriceTier, ServicePrices
 from llmtrace.providers.custom_prices import custom_prices
 from llmtrace.providers.rates import Rate
 
@@ -58,6 +58,11 @@ def test_every_key_of_the_configuration_is_one_of_a_pricing_file() -> None:
         ({"valid_from": "soon"}, "valid_from"),
         ({"per_image": -1}, "per_image"),
         ({"tools": {"web_search": float("inf")}}, "tools.web_search"),
+        ({"tools": {"web_serch": 1}}, "web_search"),
+        (
+            {"periods": [{"input_per_million": 1, "output_per_million": 1}]},
+            "neither valid_from nor valid_until",
+        ),
     ],
 )
 def test_a_wrong_price_is_named(model: dict[str, Any], says: str) -> None:
@@ -67,7 +72,9 @@ def test_a_wrong_price_is_named(model: dict[str, Any], says: str) -> None:
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("section", [CustomModel, ModelPrices, ServicePrices, PriceTier])
+@pytest.mark.parametrize(
+    "section", [CustomModel, ModelPrices, PricePeriod, ServicePrices, PriceTier]
+)
 def test_prices_are_closed(section: type[BaseModel]) -> None:
     assert section.model_config.get("extra") == "forbid"
-    assert get_args(CustomModel.model_fields["periods"].annotation) == (ModelPrices,)
+    assert get_args(CustomModel.model_fields["periods"].annotation) == (PricePeriod,)

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from llmtrace.config import Config
-from llmtrace.providers.custom_prices import EMPTY, PriceList, read_pricing_file
+from llmtrace.providers.custom_prices import (
+    CUSTOM_MODELS,
+    EMPTY,
+    PriceList,
+    custom_prices,
+    read_pricing_file,
+)
 
 if TYPE_CHECKING:
     from llmtrace.providers.pricing import PriceBook
@@ -40,8 +46,25 @@ def price_book(config: Config, *, last_good: Path | None = None) -> "PriceBook |
         return None
     from llmtrace.providers.pricing import PriceBook  # takes half a second: not at start
 
-    custom = {name: model.model_dump() for name, model in cost.custom_models.items()}
-    return PriceBook(custom_models=custom, listed=_listed(cost.pricing_file, last_good))
+    listed = _listed(cost.pricing_file, last_good)
+    return PriceBook(custom_models=_custom(config), listed=listed)
+
+
+def check_prices(config: Config) -> None:
+    """Read one's own prices, and nothing else: quick enough before anything starts.
+
+    Raises:
+        ValueError: An entry of the file or of ``custom_models`` is wrong; the message names it.
+        OSError: The file cannot be read.
+    """
+    if config.cost_estimation.pricing_file:
+        read_pricing_file(config.cost_estimation.pricing_file)
+    custom_prices(_custom(config), CUSTOM_MODELS)
+
+
+def _custom(config: Config) -> dict[str, dict[str, object]]:
+    models = config.cost_estimation.custom_models
+    return {name: model.model_dump() for name, model in models.items()}
 
 
 def _listed(path: Path | None, last_good: Path | None) -> PriceList:
@@ -112,7 +135,7 @@ class PricingFile:
         first, self._version = not self._version, listed.version
         self._book.use(listed)
         if not first:
-            logger.info("%s: %d models have new prices", self._path, len(listed.models))
+            logger.info("%s: new prices are in force (models: %d)", self._path, len(listed.models))
         return True
 
     def _look(self) -> _Stamp:

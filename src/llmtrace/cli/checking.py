@@ -8,19 +8,14 @@ from typing import Final
 import click
 
 from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
+from llmtrace.app.prices import check_prices
 from llmtrace.cli.common import BAD_CONFIG
 from llmtrace.config import Config
-from llmtrace.providers.custom_prices import read_pricing_file
 from llmtrace.providers.hosts import HostTable
 
 
 def _hosts(config: Config) -> None:
     HostTable(config.intercept.hosts, telemetry=tuple(config.intercept.exclude))
-
-
-def _prices(config: Config) -> None:
-    if config.cost_estimation.pricing_file:
-        read_pricing_file(config.cost_estimation.pricing_file)
 
 
 def _roots(config: Config) -> None:
@@ -38,7 +33,7 @@ def _detection(config: Config) -> None:
 
 _CHECKS: Final[Mapping[str, Callable[[Config], None]]] = {
     "intercept": _hosts,
-    "cost_estimation.pricing_file": _prices,
+    "cost_estimation.pricing_file": check_prices,
     "upstream_ca": _roots,
     "policy": _policy,
     "security_analysis": _detection,

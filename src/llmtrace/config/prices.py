@@ -4,12 +4,15 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from llmtrace.config.section import Section
 
+type Tool = Literal[
+    "web_search", "web_fetch", "file_search", "code_execution", "x_search", "map_search"
+]
 type Usd = Annotated[float, Field(ge=0, le=1e6)]
 
 
@@ -82,7 +85,7 @@ class Extras(Section):
     audio_per_hour: Usd | None = None
     """Sound that the provider bills by its length."""
 
-    tools: dict[str, Usd] = {}
+    tools: dict[Tool, Usd] = {}
     """Each use of a tool that runs at the provider's: ``web_search``, ``web_fetch``,
     ``file_search``, ``code_execution``, ``x_search``, ``map_search``. Default: what the provider
     is known to take."""
@@ -121,10 +124,20 @@ class ModelPrices(Extras, TokenPrices, BasePrices):
         return self
 
 
+class PricePeriod(ModelPrices):
+    """What a model costs for a time."""
+
+    @model_validator(mode="after")
+    def _dated(self) -> Self:
+        if self.valid_from is None and self.valid_until is None:
+            raise ValueError("has neither valid_from nor valid_until; give it one")
+        return self
+
+
 class CustomModel(ModelPrices):
     """Prices of a model of one's own, in USD per million tokens."""
 
-    periods: list[ModelPrices] = []
+    periods: list[PricePeriod] = []
     """Other prices for a time: the same keys, with ``valid_from``, ``valid_until`` or both. The
     first that holds on the day of a call is taken."""
 

@@ -13,6 +13,9 @@ import yaml
 from llmtrace.providers.money import MILLION, as_number, nano_usd
 from llmtrace.providers.rates import FREE, TOOLS, Rate, Rates
 
+CUSTOM_MODELS: Final = "cost_estimation.custom_models"
+"""The key of one's own prices in the configuration."""
+
 MAX_USD: Final = 1_000_000
 """Most that a million tokens may cost."""
 MAX_FILE_BYTES: Final = 4 << 20

@@ -16,7 +16,7 @@ from genai_prices import types
 
 from llmtrace.domain.usage import Cost, Usage
 from llmtrace.providers.batch_parts import Part, parts_of
-from llmtrace.providers.custom_prices import EMPTY, PriceList, custom_prices
+from llmtrace.providers.custom_prices import CUSTOM_MODELS, EMPTY, PriceList, custom_prices
 from llmtrace.providers.money import as_number, nano_usd
 from llmtrace.providers.rates import Rates, charge
 from llmtrace.providers.shipped_prices import (
@@ -51,6 +51,11 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "zhipu": "zhipuai",
 }
 """What genai-prices calls our providers, where the names differ."""
+
+MAKERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "copilot": ("openai", "anthropic", "google", "x-ai"),
+}
+"""Who makes the models of a provider that has no price by the token: what they take counts."""
 
 _TIERS: Final[Mapping[str, str]] = {
     "on_demand_flex": "flex",
@@ -91,7 +96,7 @@ class PriceBook:
         Raises:
             ValueError: An entry is wrong; the message names it.
         """
-        self._custom = custom_prices(custom_models or {}, "cost_estimation.custom_models")
+        self._custom = custom_prices(custom_models or {}, CUSTOM_MODELS)
         self._edition = _Edition((self._custom, listed, corrections()))
 
     def use(self, listed: PriceList) -> None:
@@ -246,14 +251,13 @@ class _Edition:
         return self._models.get(key)
 
     def _find(self, provider: str, name: str) -> _Model | None:
-        listed = self._providers.get(PROVIDERS.get(provider, provider))
-        if listed is None:
-            return None
-        for candidate in _candidates(name):
-            info = listed.find_model(candidate, all_providers=list(self._providers.values()))
-            if info is not None:
-                own = any(info is model for model in listed.models)
-                return _Model(info, own, _by_time_of_day(info))
+        names = (PROVIDERS.get(provider, provider), *MAKERS.get(provider, ()))
+        for listed in filter(None, map(self._providers.get, names)):
+            for candidate in _candidates(name):
+                info = listed.find_model(candidate, all_providers=list(self._providers.values()))
+                if info is not None:
+                    own = any(info is model for model in listed.models)
+                    return _Model(info, own, _by_time_of_day(info))
         return None
 
 
