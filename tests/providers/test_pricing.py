@@ -372,3 +372,23 @@ def test_the_day_of_a_price_is_that_of_utc(book: PriceBook, zone: timezone) -> N
     cost = book.price("openai", "gpt-4o", SOME, at=AT.astimezone(zone))
     assert cost is not None
     assert cost.price_version.endswith("@2026-01-15")
+
+
+@pytest.mark.parametrize(
+    ("model", "maker"),
+    [
+        ("gpt-5-codex", "openai"),
+        ("gpt-4.1", "openai"),
+        ("claude-sonnet-4.5", "anthropic"),
+        ("gemini-2.5-pro", "gemini"),
+        ("grok-code-fast-1", "xai"),
+    ],
+)
+def test_where_no_price_is_taken_by_the_token_that_of_the_maker_counts(
+    model: str, maker: str
+) -> None:
+    usage, at = Usage(input_tokens=900, output_tokens=9), datetime(2026, 1, 15, tzinfo=UTC)
+    told = BOOK.price("copilot", model, usage, at=at)
+    assert told is not None
+    assert told == BOOK.price(maker, model, usage, at=at)
+    assert BOOK.price("copilot", "unheard-of", usage, at=at) is None

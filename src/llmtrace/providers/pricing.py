@@ -251,7 +251,7 @@ class _Edition:
         return self._models.get(key)
 
     def _find(self, provider: str, name: str) -> _Model | None:
-        names = (PROVIDERS.get(provider, provider), *MAKERS.get(provider, ()))
+        names = MAKERS.get(provider, (PROVIDERS.get(provider, provider),))
         for listed in filter(None, map(self._providers.get, names)):
             for candidate in _candidates(name):
                 info = listed.find_model(candidate, all_providers=list(self._providers.values()))
