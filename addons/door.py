@@ -29,9 +29,10 @@ class Door:
     def connect(self, flow: http.HTTPFlow) -> None:
         """Remember whose tunnel a CONNECT opens, or answer it with 407."""
         login = take_login(flow.request, self._keys.present) or NOBODY
-        self._tunnels[flow.client_conn] = login
         if flow.response is None:
             self._admit(flow, (), login)
+        if flow.response is None:
+            self._tunnels[flow.client_conn] = login
 
     def enter(self, flow: http.HTTPFlow) -> Shown:
         """Take what a request shows of its caller out of it; answer it with 407 if need be.

@@ -95,6 +95,17 @@ def test_each_request_in_absolute_form_brings_its_own_credentials() -> None:
     assert status(second) == 407
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["for-want-of-a-key", "by-another"])
+def test_a_tunnel_that_was_refused_lets_nothing_through(refused: bool) -> None:
+    door, flow = a_door(), a_flow()
+    flow.response = http.Response.make(403) if refused else None
+    door.connect(flow)
+    after = a_flow()
+    after.client_conn = flow.client_conn
+    door.enter(after)
+    assert status(after) == 407
+
+
 def test_the_reverse_listener_asks_for_no_proxy_credentials() -> None:
     flow = a_flow(mode="reverse:https://llmtrace.invalid")
     flow.request.headers["authorization"] = f"Bearer {TOKEN}"

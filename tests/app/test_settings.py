@@ -1,8 +1,9 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from llmtrace.app.settings import Settings
+from llmtrace.app.settings import SECRET_BYTES, Settings
 from llmtrace.config import load
 from llmtrace.environment.home import Home
 
@@ -66,3 +67,18 @@ def test_hosts_that_are_excluded_are_not_governed(tmp_path: Path) -> None:
     assert found.hosts().provider_of("llm.corp") == "vllm"
     assert "llm.corp" in found.permitted_names()
     assert "10.0.0.5" in found.permitted_names()
+
+
+def test_everybody_reads_the_same_whole_secret(tmp_path: Path) -> None:
+    settings = Settings(config=load(environ={}), home=Home(tmp_path))
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: settings.secret(), range(16)))
+    assert [len(secret) for secret in found] == [SECRET_BYTES]
+    assert [file.name for file in tmp_path.iterdir()] == ["secret"]
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_that_was_cut_short_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"")
+    with pytest.raises(OSError, match=r"secret: 0 bytes, expected 32"):
+        Settings(config=load(environ={}), home=Home(tmp_path)).secret()

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from llmtrace.app.accounts import accounts
+from llmtrace.app.settings import Settings
+from llmtrace.config import load
 from llmtrace.domain.traces import Outcome, Trace
+from llmtrace.environment.home import Home
+from llmtrace.storage.newcomers import FIRST_SIGHT
 from llmtrace.testing.inprocess import Worker, running_worker
 from llmtrace.testing.oracles import ask, post
 from llmtrace.testing.provider import ScriptedProvider
@@ -97,6 +102,21 @@ async def test_an_untrusted_peer_names_nobody(provider: ScriptedProvider, tmp_pa
         await send(worker, PLAIN, key, "X-LLMTrace-Tenant-ID: b", "X-Forwarded-For: 127.0.0.1")
         trace = await worker.journal.trace()
         assert trace.tenant.startswith("key-")
+
+
+async def test_who_comes_first_with_a_providers_key_is_a_tenant_without_rights(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.clear()
+    async with running_worker(tmp_path, provider) as worker:
+        assert (await send(worker, PLAIN, "authorization: Bearer sk-somebody-0001"))[0] == 200
+        trace = await worker.journal.trace()
+    settings = Settings(config=load(environ={}), home=Home(tmp_path / "home"))
+    with accounts(settings) as found:
+        tenant = found.tenant(trace.tenant)
+        assert (tenant.id[:4], tenant.plan) == ("key-", FIRST_SIGHT)
+        assert "somebody" not in repr(tenant)
+        assert found.keys(tenant=tenant.id, ended=True) == []
 
 
 async def test_fields_of_a_body_change_neither_destination_nor_tenant(worker: Worker) -> None:

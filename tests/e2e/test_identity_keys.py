@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -266,6 +267,19 @@ async def test_plain_requests_to_the_proxy_need_a_key_each(worker: Worker, found
     assert token not in received(worker)
 
 
+async def test_a_refused_tunnel_lets_nothing_through(worker: Worker) -> None:
+    _, (reader, writer) = await connect(worker.forward)
+    writer.write(b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n")
+    writer.write(b"GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n")
+    async with asyncio.timeout(SECONDS):
+        said = await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                said += await read_all(reader)
+    assert said.count(b" 407 ") == said.count(b"HTTP/1.1 ") >= 1
+    writer.transport.abort()
+
+
 async def test_the_calls_of_a_websocket_need_a_key_that_still_works(
     worker: Worker, found: Accounts
 ) -> None:
@@ -378,20 +392,3 @@ async def test_many_wrong_keys_change_nothing(worker: Worker, found: Accounts) -
         assert status == 407
     assert worker.counters.get("key_refused", "unknown") == 300
     assert await connected(worker, f"Proxy-Authorization: {basic(token)}") == 200
-
-
-# --- who is met ----------------------------------------------------------------------------------
-
-
-async def test_who_comes_first_with_a_providers_key_is_a_tenant_without_rights(
-    provider: ScriptedProvider, tmp_path: Path, found: Accounts
-) -> None:
-    provider.clear()
-    async with running_worker(tmp_path, provider) as worker:
-        async with through(worker, authorization=f"Bearer {PROVIDERS}") as http:
-            assert (await http.post(OPENAI, json=CHAT)).status_code == 200
-        trace = await worker.journal.trace()
-    tenant = found.tenant(trace.tenant)
-    assert tenant.id.startswith("key-")
-    assert PROVIDERS not in repr(tenant)
-    assert found.keys(tenant=tenant.id, ended=True) == []

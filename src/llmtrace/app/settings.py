@@ -60,13 +60,15 @@ class Settings:
             OSError: It can be neither read nor made.
         """
         path = self.home.path / "secret"
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_bytes()
-        with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
-        return path.read_bytes()
+        if not path.exists():
+            _make_whole(path, secrets.token_bytes(SECRET_BYTES))
+        found = path.read_bytes()
+        if len(found) < SECRET_BYTES:
+            raise OSError(
+                f"{path}: {len(found)} bytes, expected {SECRET_BYTES}; put back the one it was. "
+                "Without it no LLMTrace key is known again: delete it to begin anew"
+            )
+        return found
 
     def prepare(self) -> None:
         """Make the folders, private. Raises: OSError."""
@@ -97,3 +99,21 @@ class Settings:
         """Return the upstream proxy's URL with its credentials."""
         secret: SecretStr | None = self.config.upstream_proxy
         return secret.get_secret_value() if secret else None
+
+
+def _make_whole(path: Path, content: bytes) -> None:
+    """Make a private file with all of its content at once, unless another process does."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            os.fsync(fd)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
