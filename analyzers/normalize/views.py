@@ -57,26 +57,32 @@ def _hidden(original: Seen, hidden: tuple[Concealment, ...]) -> Iterator[View]:
 
 def _encoded(canonical: Seen, data: bytes, left: Allowance, made: list[View | Aligned]) -> None:
     """Add the views of what is encoded, and of what is encoded in those."""
-    cues, names = _cues()
-    seen = cues.Match(data)
-    if not seen:
+    encodings, names = _cues(data)
+    if not encodings and not names:
         return
     level: list[Seen] = [canonical]
     for depth in range(MAX_DEPTH):
         deeper: list[Seen] = []
         for below in level:
             if depth:
-                seen = cues.Match(below.text.encode("utf-8", "replace")) or ()
-            numbers = frozenset(n for n in seen if n < len(ENCODINGS))
-            decodings = list(decoded(below, numbers, left))
+                encodings, names = _cues(below.text.encode("utf-8", "replace"))
+            decodings = list(decoded(below, encodings, left))
             made += decodings
             deeper += decodings
-            made += repaired(below, frozenset(names[n] for n in seen if n >= len(ENCODINGS)))
+            made += repaired(below, names)
         level = deeper
 
 
+def _cues(data: bytes) -> tuple[frozenset[int], frozenset[str]]:
+    """Return the numbers of the encodings and the repairs that are worth a try."""
+    runs, words, names = _automata()
+    encodings = frozenset(runs.Match(data) or ())
+    return encodings, frozenset(names[number] for number in words.Match(data) or ())
+
+
 @cache
-def _cues() -> tuple[Together, tuple[str, ...]]:
+def _automata() -> tuple[Together, Together, tuple[str, ...]]:
+    """Return what tells of encodings, and of repairs; together they would have many states."""
     repairs = cue_patterns()
-    patterns = [*(encoding.run for encoding in ENCODINGS), *repairs.values()]
-    return together(patterns), (*(encoding.name for encoding in ENCODINGS), *repairs)
+    runs = together([encoding.run for encoding in ENCODINGS])
+    return runs, together(list(repairs.values())), tuple(repairs)

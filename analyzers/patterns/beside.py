@@ -16,7 +16,15 @@ class Words:
 
     def __init__(self, words: Iterable[str]) -> None:
         ranked = sorted(words, key=len, reverse=True)  # ppsn before pps, which is no word in it
-        self._any = matcher(f"(?i)(?:{'|'.join(map(re.escape, ranked))})")
+        self._any = matcher(f"(?i)(?:{_any_of(ranked)})")
+        # RE2 knows the boundaries of ASCII words alone
+        inner = [word for word in ranked if re.match("[A-Za-z0-9]", word)]
+        other = [word for word in ranked if word not in inner]
+        starts = [rf"(?:\b|_)(?:{_any_of(inner)})"] if inner else []
+        starts += [_any_of(other)] if other else []
+        self.pattern = f"(?i)(?:{'|'.join(starts)})(?:[^a-z0-9]|$)"
+        """What matches wherever one may stand, and little else."""
+        self._likely = matcher(self.pattern)
 
     def before(self, text: str, at: int) -> bool:
         """Whether one stands within ``LEFT`` code points before ``at``."""
@@ -40,7 +48,7 @@ class Words:
         """
         low = high = begin
         at = max(0, begin - BEFORE)
-        while (match := self._any.search(data, at, min(len(data), end + before))) is not None:
+        while (match := self._likely.search(data, at, min(len(data), end + before))) is not None:
             start, at = match.span()
             if start - before > high:
                 if low < high:
@@ -53,3 +61,7 @@ class Words:
             high = max(high, min(end, start + after))
         if low < high:
             yield low, high
+
+
+def _any_of(words: Iterable[str]) -> str:
+    return "|".join(map(re.escape, words))

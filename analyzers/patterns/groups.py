@@ -1,7 +1,7 @@
 """Rules that look at the same view, matched at once, to see which of them could match where."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -14,7 +14,7 @@ from llmtrace.analyzers.patterns.holds import Hold, holds_of
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 from llmtrace.domain.parts import Role
 
-AT_ONCE: Final = (100, 24_000)
+AT_ONCE: Final = (100, 32_000)
 """Rules, and characters of their patterns, of one automaton. One automaton of all rules would be
 the fastest on text like that before; but each of its states is a product of all that the rules
 wait for, and new text would meet new states for ever. So those go together that wait for alike:
@@ -29,15 +29,19 @@ _WORD: Final = re.compile("[a-z]{3}")
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """An automaton, the numbers of its rules, and for whose words any of them is.
+    """An automaton, the numbers that each of its patterns has, and for whose words any rule is.
 
     ``whole`` says that its patterns may be longer than a piece.
     """
 
-    numbers: Sequence[int]
+    numbers: Sequence[Sequence[int]]
     patterns: Together
     places: frozenset[tuple[Role, Direction]]
     whole: bool
+
+    def match(self, data: bytes) -> list[int]:
+        """Return the numbers of the patterns that match."""
+        return [n for index in self.patterns.Match(data) or () for n in self.numbers[index]]
 
 
 class Group:
@@ -55,16 +59,32 @@ class Group:
     def _sets(self) -> Sequence[_Set]:
         rules = [finder.rule for finder in self._finders]
         patterns = [weaken(rule.anchor or rule.pattern) for rule in rules]
-        natures = list(map(_nature, rules, patterns))
+        for number in self._words:
+            rules.append(rules[number])
+            patterns.append(self._finders[number].words.pattern)
+        alike: dict[tuple[str, str], list[int]] = {}
+        for number, (rule, pattern) in enumerate(zip(rules, patterns, strict=True)):
+            alike.setdefault((_nature(rule, pattern), pattern), []).append(number)
+        kept = list(alike)
         return [
             _Set(
-                share,
-                together([patterns[n] for n in share]),
-                _places(rules[n] for n in share),
-                whole=natures[share[0]] == LONG,
+                [alike[kept[n]] for n in share],
+                together([kept[n][1] for n in share]),
+                _places(rules[number] for n in share for number in alike[kept[n]]),
+                whole=kept[share[0]][0] == LONG,
             )
-            for share in shares(natures, patterns)
+            for share in shares(*(zip(*kept, strict=True) if kept else ((), ())))
         ]
+
+    @cached_property
+    def _words(self) -> Mapping[int, int]:
+        """The rules that are for a shape beside words, and the numbers of the patterns of these."""
+        beside = [
+            number
+            for number, rule in enumerate(finder.rule for finder in self._finders)
+            if rule.context_required and not _names(rule.anchor or rule.pattern)
+        ]
+        return {number: len(self._finders) + at for at, number in enumerate(beside)}
 
     def candidates(
         self, scanned: Scanned, context: Context
@@ -75,17 +95,22 @@ class Group:
         data = scanned.data
         found: dict[int, list[Region]] = {}
         for region, piece in _pieces(data) if sets else ():
-            for one in sets:
-                if not one.whole:
-                    for index in one.patterns.Match(piece) or ():
-                        found.setdefault(one.numbers[index], []).append(region)
+            seen = [n for one in sets if not one.whole for n in one.match(piece)]
+            for number in seen:
+                if number < len(self._finders) and self._words.get(number, number) in seen:
+                    found.setdefault(number, []).append(region)
         for one in sets:
             if one.whole:
-                found.update((one.numbers[index], []) for index in one.patterns.Match(data) or ())
-        for index in sorted(found):
-            finder, rule = self._finders[index], self._finders[index].rule
+                found.update((number, []) for number in one.match(data))
+        for number in sorted(found):
+            finder, rule = self._finders[number], self._finders[number].rule
             if context.role in rule.roles and context.direction in rule.directions:
-                yield finder, ((0, len(data)),) if _is_long(rule) else found[index]
+                yield finder, ((0, len(data)),) if _is_long(rule) else found[number]
+
+
+def _names(pattern: str) -> bool:
+    """Whether a pattern has words in it, and not the shape of a value alone."""
+    return _WORD.search(pattern) is not None
 
 
 def _places(rules: Iterable[Rule]) -> frozenset[tuple[Role, Direction]]:
@@ -107,7 +132,7 @@ def _nature(rule: Rule, pattern: str) -> str:
         return "tool descriptions"
     if rule.directions == {Direction.ANSWER}:
         return "answers"
-    if rule.context_required and _WORD.search(pattern):
+    if rule.context_required and _names(pattern):
         return "words beside a value"
     if rule.value:
         return f"values of {rule.family}"

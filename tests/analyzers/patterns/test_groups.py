@@ -107,8 +107,8 @@ def test_rules_of_the_packs_make_few_automata() -> None:
     rules = load_packs(shipped_packs())
     group = Group(rules)
     seen = [scanned(group, Context(role)) for role in (Role.USER, Role.TOOL_RESULT)]
-    assert max(seen) <= 6
-    assert scanned(group, Context(Role.TOOL_DESCRIPTION)) == 7
+    assert max(seen) <= 5
+    assert scanned(group, Context(Role.TOOL_DESCRIPTION)) == 6
 
 
 @pytest.mark.parametrize("rule", [pytest.param(r, id=r.name) for r in load_packs(shipped_packs())])
