@@ -54,7 +54,8 @@ class SqliteKeyRepository:
     def get(self, key_id: str) -> Key:
         """Return one key. Raises: KeyNotFound."""
         with self._file.reading() as db:
-            return _required(_found(db, key_id), key_id)
+            found = _found(db, key_id)
+        return _required(found, key_id)  # what is raised inside costs the connection
 
     def keys(self, *, tenant: str | None = None, works_at: datetime | None = None) -> Sequence[Key]:
         """Return the keys, oldest first: of one tenant, and those that work at a time."""
@@ -74,7 +75,8 @@ class SqliteKeyRepository:
                 "WHERE id = ? AND revoked_at IS NULL",
                 (time_in(at), text_in(key_id)),
             )
-            return _required(_found(db, key_id), key_id)
+            found = _found(db, key_id)
+        return _required(found, key_id)
 
     def rotate(
         self, key_id: str, *, digest: bytes, at: datetime, previous_until: datetime | None
@@ -88,7 +90,8 @@ class SqliteKeyRepository:
         }
         with self._file.writing() as db:
             changed = db.execute(_ROTATE, values).rowcount
-            key = _required(_found(db, key_id), key_id)
+            found = _found(db, key_id)
+        key = _required(found, key_id)
         if not changed:
             raise ValueError(f"key {key_id!r} is revoked or expired; make a new one")
         return key
