@@ -205,12 +205,12 @@ def test_a_tool_name_in_the_reason_is_plain() -> None:
 # --- spending ---
 
 
-def spending(bench: Bench, *windows: int) -> list[GuardVerdict]:
+def spending(bench: Bench, *windows: float) -> list[GuardVerdict]:
     """What an agent spends in windows, in USD, by ten calls in each."""
     verdicts = []
     for usd in windows:
         for _ in range(10):
-            answer = {"cost_nano_usd": usd * USD // 10}
+            answer = {"cost_nano_usd": int(usd * USD / 10)}
             verdicts.append(bench.call(f"{bench.number}", seconds=60, answer=answer))
     return verdicts
 
@@ -231,13 +231,13 @@ def test_spending_far_beyond_the_usual_is_told_of_and_then_stopped() -> None:
 @pytest.mark.parametrize(
     "windows",
     [
-        pytest.param([40] * 3, id="an-agent-that-starts"),
+        pytest.param([0.1, 0.1, 40], id="an-agent-that-starts"),
         pytest.param([1, 2, 3, 1, 6, 2, 4, 8], id="more-and-less"),
-        pytest.param([*[0] * 3, *[1] * 8, 4], id="below-the-least"),
+        pytest.param([*[0.02] * 8, 4], id="below-the-least"),
         pytest.param([*[5] * 8, 40], id="eight-times-as-much"),
     ],
 )
-def test_ordinary_spending_stops_nobody(windows: list[int]) -> None:
+def test_ordinary_spending_stops_nobody(windows: list[float]) -> None:
     assert stopped_at(spending(Bench(), *windows)) == -1
 
 
