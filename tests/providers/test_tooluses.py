@@ -65,7 +65,8 @@ def test_a_streamed_item_counts_once(output: list[Json]) -> None:
         for index, item in enumerate(ITEMS)
         for stage in ("added", "done")
     ]
-    end: Json = {"type": "response.completed", "response": RESPONSE | {"output": output}}
+    response: dict[str, Json] = {**RESPONSE, "output": output}
+    end: Json = {"type": "response.completed", "response": response}
     assert of_stream("openai", "openai.responses", *items, end) == USED
 
 
@@ -75,7 +76,7 @@ def test_a_stream_that_breaks_off_tells_no_usage() -> None:
 
 
 def test_what_openai_counts_itself_comes_first() -> None:
-    body = RESPONSE | {"tool_usage": {"web_search": {"num_requests": 7}}}
+    body: dict[str, Json] = {**RESPONSE, "tool_usage": {"web_search": {"num_requests": 7}}}
     usage = of_whole("openai", "openai.responses", body)
     assert usage is not None
     assert usage.web_searches == 7

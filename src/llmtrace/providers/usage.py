@@ -86,11 +86,9 @@ def _fits(shape: Shape, raw: Mapping[str, object]) -> bool:
 def _find(raw: object, place: Place) -> object:
     """Return what stands at a place, None where nothing does."""
     for step in place:
-        if step.__class__ is str and raw.__class__ is dict:  # nearly always
-            raw = raw.get(step)
-        elif isinstance(step, Item):
+        if isinstance(step, Item):
             raw = _item(raw, step)
-        elif isinstance(raw, Mapping):
+        elif isinstance(raw, (dict, Mapping)):  # a dict is told without asking the abstract class
             raw = raw.get(step)
         else:
             return None
