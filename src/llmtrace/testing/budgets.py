@@ -62,14 +62,14 @@ class Door:
     context: ssl.SSLContext
 
     def client(self, *, http2: bool = False, seconds: float = 30.0) -> httpx2.AsyncClient:
-        """Return a client behind it."""
+        """Return a client behind it. It has no key, so that all gateways know it by one name."""
         return httpx2.AsyncClient(
             proxy=self.proxy_url,
             verify=self.context,
             trust_env=False,
             timeout=seconds,
             http2=http2,
-            headers={"authorization": "Bearer none-at-all", "user-agent": "crowd/1"},
+            headers={"user-agent": "crowd/1"},
             limits=httpx2.Limits(max_connections=None),
         )
 
@@ -116,6 +116,17 @@ def totals(ledger: Ledger) -> tuple[int, int]:
 async def settled(ledger: Ledger, *, seconds: float = 5.0) -> int:
     """Wait until nothing is reserved any more, and return what is spent, in nano-USD."""
     async with asyncio.timeout(seconds):
-        while (found := totals(ledger))[1]:
+        while True:
+            spent, reserved = totals(ledger)
+            if not reserved:
+                return spent
             await asyncio.sleep(0.005)
-    return found[0]
+
+
+async def reserving(ledger: Ledger, amount: int, *, seconds: float = 10.0) -> None:
+    """Wait until so much is set aside, in nano-USD."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if totals(ledger)[1] >= amount:
+                return
+            await asyncio.sleep(0.01)
