@@ -21,6 +21,7 @@ _MEET_TENANT: Final = """
 INSERT INTO tenants (id, name, created_at, plan, config) SELECT ?, ?, ?, ?, ?
 WHERE (SELECT count(*) FROM tenants) < ? ON CONFLICT (id) DO NOTHING
 """
+_COUNT: Final = "SELECT count(*) FROM tenants"
 _PUT_EVENT: Final = """
 INSERT INTO audit_events (id, tenant, event_type, actor, resource, timestamp, data)
 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
@@ -62,8 +63,9 @@ class SqliteMetadataRepository:
 
     def meet_tenant(self, tenant: Tenant) -> bool:
         """Create a tenant unless it is there, or ``MAX_MET`` are; return whether it was."""
-        with self._file.reading() as db:  # most are there: that needs no lock
-            if db.execute("SELECT 1 FROM tenants WHERE id = ?", (text_in(tenant.id),)).fetchone():
+        with self._file.reading() as db:  # who is there, or comes too late, costs no lock
+            known = db.execute("SELECT 1 FROM tenants WHERE id = ?", (text_in(tenant.id),))
+            if known.fetchone() or db.execute(_COUNT).fetchone()[0] >= MAX_MET:
                 return False
         with self._file.writing() as db:
             return bool(db.execute(_MEET_TENANT, (*_values(tenant), MAX_MET)).rowcount)

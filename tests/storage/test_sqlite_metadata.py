@@ -3,7 +3,10 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from llmtrace.domain.traces import AuditEvent, Tenant
+from llmtrace.storage import sqlite_metadata
 from llmtrace.storage.sqlite_file import SqliteFile
 from llmtrace.storage.sqlite_metadata import SqliteMetadataRepository, adopt
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
@@ -39,6 +42,18 @@ def test_numbers_of_any_size_are_kept_in_an_event(tmp_path: Path) -> None:
     )
     metadata.audit(event)
     assert metadata.audit_events() == [event]
+    metadata.close()
+
+
+def test_no_more_tenants_come_to_be_by_themselves_than_there_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_metadata, "MAX_MET", 2)
+    metadata = SqliteMetadataRepository(SharedSqliteFile(tmp_path / "limits.sqlite"))
+    people = [Tenant(id=name, name=name, created_at=NOON) for name in "abc"]
+    assert [metadata.meet_tenant(tenant) for tenant in people] == [True, True, False]
+    metadata.put_tenant(people[2])
+    assert len(metadata.tenants()) == 3
     metadata.close()
 
 
