@@ -143,6 +143,14 @@ class RunawayGuard:
             self._on_event("runaway", "refused")
         return GuardVerdict(hold=hold, findings=findings)
 
+    def knows(self, tenant: str, agent: str) -> bool:
+        """Whether ``held`` answers, and ``observe`` too, without asking the ledger."""
+        if not self.settings.stops:
+            return True
+        with self._lock:
+            known = self._held.get(hold_key(tenant, agent))
+        return known is not None and self._clock() < known[1]
+
     def held(self, tenant: str, agent: str) -> Hold | None:
         """Return why an agent is stopped, None if it is not, as known for a second at most."""
         if not self.settings.stops:

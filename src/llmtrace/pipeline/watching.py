@@ -45,7 +45,7 @@ class Watch:
             conversation=known.get("conversation", ""),
             operation=known["operation"],
         )
-        if self._desk is None:
+        if self._desk is None or self._guard.knows(facts.tenant, facts.agent):
             verdict = self._guard.observe(facts)
         else:
             verdict = await asyncio.to_thread(self._guard.observe, facts)
