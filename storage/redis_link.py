@@ -91,6 +91,7 @@ class RedisLink:
         self._steady = SteadyClock(self._server)
         self._checked = False
         self._closed = False
+        self.now()  # a given clock is remembered from here on
         try:
             self._check()
         except Unsuitable:

@@ -179,10 +179,11 @@ def test_who_was_thought_dead_corrects_it_once(
     ledger: Ledger, first: SettlementKind, second: SettlementKind, charged: int
 ) -> None:
     admit(ledger, call("1", 100, DAY))
+    admit(ledger, call("other", 500, DAY))
     settle(ledger, "1", first)
     assert settle(ledger, "1", second, usd=30).first
     assert not settle(ledger, "1", "settle", usd=99).first
-    assert sums(ledger, DAY) == [(charged, 0)]
+    assert sums(ledger, DAY) == [(charged, 500)]
 
 
 @pytest.mark.parametrize("kind", ["expire_charge", "expire_release"])

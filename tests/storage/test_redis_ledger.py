@@ -205,7 +205,9 @@ def test_memory_is_given_back(ledger: RedisLedger, client: "Redis", clock: SetCl
     call = "{llmtrace:acme}:call:1"
     ledger.admit(ASKED)
     assert client.ttl(call) == -1
+    assert client.zcard("{llmtrace:acme}:open") == 1
     settle(ledger)
+    assert client.zcard("{llmtrace:acme}:open") == 0
     assert 0 < client.ttl(call) <= KEEP_SETTLED.total_seconds()
     ledger.admit(replace(ASKED, id="2"))
     ledger.settle([Settlement(id="2", tenant="acme", kind="expire_charge")])
