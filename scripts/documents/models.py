@@ -44,8 +44,8 @@ def percent(value: float) -> str:
     return f"{value:.1%}"
 
 
-def sections(said: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the measured parts."""
+def worth(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the first head is worth."""
     measured: Mapping[str, Any] = said["measured"]
     yield "\n## What it is worth alone\n\n"
     yield (
@@ -84,6 +84,10 @@ def sections(said: Mapping[str, Any]) -> Iterator[str]:
             for point in POINTS
         ],
     )
+
+
+def names(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the second head is worth."""
     yield "\n## Names\n\n"
     yield (
         "Whole entities, strict boundaries, uncased. `ner_dev_ewt` is the development part of UNER\n"
@@ -97,7 +101,11 @@ def sections(said: Mapping[str, Any]) -> Iterator[str]:
             for name in ("ner_dev_ewt", "ner_dev_presidio")
         ],
     )
-    drift = said["drift"]
+
+
+def making(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how it was made, and of what."""
+    trained, drift = said["trained"], said["drift"]
     yield "\n## How it was made\n\n"
     yield (
         f"- `scripts/train/run`, seed {trained['seed']}, {trained['steps']} steps on two cores "
@@ -108,12 +116,15 @@ def sections(said: Mapping[str, Any]) -> Iterator[str]:
         "- Trained on public data under licences that allow it; SHA-256 of the files:\n\n"
     )
     yield table(["file", "SHA-256"], [[n, f"`{seal[:16]}…`"] for n, seal in said["data"].items()])
-    yield "\n## What it cannot do\n\n"
-    yield (
-        "Bare orders in documents that read like the document, attacks in languages beside English,\n"
-        "and extraction phrased as a game are its weakest spots. It is one detector of several: the\n"
-        "rules, the policy and the judgement of tool calls stand beside it.\n"
-    )
+
+
+TAIL = """
+## What it cannot do
+
+Bare orders in documents that read like the document, attacks in languages beside English, and
+extraction phrased as a game are its weakest spots. It is one detector of several: the rules, the
+policy and the judgement of tool calls stand beside it.
+"""
 
 
 def render() -> str:
@@ -128,4 +139,4 @@ def render() -> str:
         layers=said["layers"],
         size=size,
     )
-    return head + "".join(sections(said))
+    return head + "".join([*worth(said), *names(said), *making(said), TAIL])

@@ -90,7 +90,7 @@ def put_member(document: bytes, body: Json, path: tuple[str, ...], value: Json) 
         if not isinstance(body, dict):
             raise EditFailed("what stands here is no object", path[:depth])
         if body.get(name) is None or depth == len(path) - 1:
-            inner = value
+            inner: Json = value
             for step in reversed(path[depth + 1 :]):
                 inner = {step: inner}
             if name in body:
