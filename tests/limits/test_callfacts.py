@@ -113,3 +113,15 @@ def test_a_history_at_the_provider_is_told_by_its_results() -> None:
     assert facts.previous == "resp_1"
     assert facts.results
     assert facts.loop == NO_LOOP
+
+
+@pytest.mark.parametrize("count", [4_095, 4_097, 20_001])
+def test_long_histories_are_told_apart_by_their_number_and_their_end(count: int) -> None:
+    def view(number: int, last: str = "x") -> RequestView:
+        part = Part(role=Role.USER, origin=ORIGIN_OF[Role.USER], path=("x",), text="x")
+        return RequestView(model="m", parts=[*[part] * (number - 1), replace(part, text=last)])
+
+    views = [view(count), view(count), view(count + 1), view(count, "y")]
+    told = [call_facts(id="1", tenant="t", agent="a", view=one, body={}).request for one in views]
+    assert told[0] == told[1]
+    assert len(set(told)) == 3

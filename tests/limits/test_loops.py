@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmtrace.limits import loops as module
 from llmtrace.limits.loops import MAX_STEPS, Loop, digest_of, loop_of, results_of
 
 type Step = tuple[str, Any, Any]
@@ -162,6 +163,37 @@ def test_calls_side_by_side_are_one_step(dialect: str) -> None:
 
 def test_no_more_is_looked_back_than_needed() -> None:
     assert loop_of(chat([LS] * 500)).times == MAX_STEPS
+
+
+MANY = 20_000
+ONE: Any = {"role": "assistant", "tool_calls": [{"function": {"name": "x"}}] * MANY}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        pytest.param([ONE, {"role": "tool", "content": "x"}], id="calls-of-a-message"),
+        pytest.param([{"role": "tool", "content": "x"}] * MANY, id="results"),
+        pytest.param(
+            [{"role": "user", "content": [{"type": "tool_result", "content": "x"}] * 300}] * 300,
+            id="results-of-messages",
+        ),
+        pytest.param([{"role": "assistant", "content": "x"}] * MANY, id="words"),
+    ],
+)
+def test_what_is_read_of_a_hostile_history_is_bounded(
+    messages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    bare = module._bare
+
+    def counted(value: Any, *more: int) -> Any:
+        read.append(1)
+        return bare(value, *more)
+
+    monkeypatch.setattr(module, "_bare", counted)
+    loop_of({"messages": messages})
+    assert len(read) <= 4 * module.MAX_READ
 
 
 def test_the_same_circle_has_one_name_wherever_it_is_met() -> None:

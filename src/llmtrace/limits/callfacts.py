@@ -10,6 +10,8 @@ from llmtrace.providers.base import Json, RequestView
 
 _FIRST, _LAST = 4, 24
 """Texts at the beginning and at the end of a request that are compared."""
+_MOST: Final = 4_096
+"""Texts of which the length is taken."""
 _HALF: Final = 8_192
 """Letters at the beginning and at the end of each."""
 _UNSPOKEN: Final = frozenset({Role.SYSTEM, Role.TOOL_DESCRIPTION})
@@ -80,12 +82,16 @@ def _request_digest(view: RequestView) -> str:
 
     Long ones are told by their number of parts and letters, their beginning and their end.
     """
+    parts = view.parts
+    if len(parts) > _MOST:
+        parts = (*parts[: _MOST // 2], *parts[-_MOST // 2 :])
     spoken = [
         part.text
-        for part in view.parts
+        for part in parts
         if part.role not in _UNSPOKEN and _ABOUT.isdisjoint(part.path[:2])
     ]
-    pieces = [view.model, f"{len(spoken)} {sum(map(len, spoken))}"]
+    beyond = len(view.parts) - len(parts)
+    pieces = [view.model, f"{beyond + len(spoken)} {sum(map(len, spoken))}"]
     for text in (*spoken[:_FIRST], *spoken[-_LAST:]):
         pieces += (text[:_HALF], text[-_HALF:]) if len(text) > 2 * _HALF else (text,)
     pieces += (media.sha256 or media.host or "" for media in view.media[-_LAST:])

@@ -20,8 +20,12 @@ MAX_STEPS: Final = 60
 """Steps that are looked back at most."""
 MAX_PERIOD: Final = 3
 """Most steps of a circle: A-A-A, A-B-A-B, A-B-C-A-B-C."""
-MAX_MESSAGES: Final = 2048
-MAX_ITEMS: Final = 256
+MAX_MESSAGES: Final = 512
+MAX_ITEMS: Final = 64
+"""Calls and results of one message that are read; what is beyond tells nothing apart."""
+MAX_READ: Final = 1_024
+"""Calls and results of one request that are read."""
+MAX_NESTED: Final = 2
 MAX_NAME: Final = 64
 
 _CALLS: Final = ("tool_calls", "function_call", "toolUse", "functionCall")
@@ -133,9 +137,12 @@ def _steps(messages: Sequence[Json], *, open_: bool = False) -> Iterator[Step]:
 
     With ``open_`` the first may be results alone, whose calls are not in the request.
     """
-    step = Step([], [])
+    step, read = Step([], []), 0
     for message in islice(reversed(messages), MAX_MESSAGES):
         calls, results, words = _read(message)
+        read += len(calls) + len(results)
+        if read > MAX_READ:
+            return
         if results:
             if step.calls:
                 yield step
@@ -174,24 +181,24 @@ def _read(message: Json) -> tuple[list[Json], list[Json], bool]:
 def _items(message: dict[str, Json]) -> Iterator[dict[str, Json]]:
     yield message
     for name in _INSIDE:
-        for item in _listed(message.get(name))[:MAX_ITEMS]:
+        for item in _listed(message.get(name)):
             if isinstance(item, dict):
                 yield item
 
 
 def _listed(value: Json) -> list[Json]:
     if isinstance(value, list):
-        return value
+        return value[:MAX_ITEMS]
     return [value] if isinstance(value, dict) else []
 
 
-def _bare(value: Json) -> Json:
+def _bare(value: Json, nested: int = MAX_NESTED) -> Json:
     """Leave out of a call or result what differs each time: its ids, and marks of the client."""
     if not isinstance(value, dict):
         return value
     left_out = _IDS | _MARKS
     bare = {name: item for name, item in value.items() if name not in left_out}
     content = bare.get("content")
-    if isinstance(content, list):
-        bare["content"] = [_bare(item) for item in content[:MAX_ITEMS]]
+    if isinstance(content, list) and nested:
+        bare["content"] = [_bare(item, nested - 1) for item in content[:MAX_ITEMS]]
     return bare
