@@ -30,9 +30,9 @@ from llmtrace.storage.ledger_checks import BadAmount as BadAmount
 from llmtrace.storage.ledger_checks import (
     check_amount,
     check_amounts,
-    check_aware,
     check_call,
     check_key,
+    check_moment,
     check_seconds,
     check_unit,
 )
@@ -113,7 +113,7 @@ class Node:
     def __post_init__(self) -> None:
         check_key(self.key)
         check_unit(self.unit)
-        check_aware(self.ends)
+        check_moment(self.ends)
         if self.limit is not None:
             check_amount("limit", self.limit)
 

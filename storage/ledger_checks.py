@@ -1,7 +1,7 @@
 """What may stand in the values of a ledger: checked when they are made, so before any write."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 UNITS: Final = ("usd", "tokens", "calls")
@@ -12,6 +12,7 @@ MAX_KEY: Final = 300
 MAX_TENANT: Final = 200
 MAX_REASON: Final = 500
 MAX_SECONDS: Final = 366 * 86_400
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class BadAmount(ValueError):
@@ -57,10 +58,14 @@ def check_call(tenant: str, call: str) -> None:
     check_key(tenant, least=0, most=MAX_TENANT)
 
 
-def check_aware(moment: datetime | None) -> None:
-    """Refuse a time without a zone. Raises: ValueError."""
-    if moment is not None and moment.tzinfo is None:
+def check_moment(moment: datetime | None) -> None:
+    """Refuse a time without a zone or before 1970. Raises: ValueError."""
+    if moment is None:
+        return
+    if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone")
+    if moment < _FIRST:
+        raise ValueError(f"{moment.isoformat()} is before 1970; is the clock set?")
 
 
 def check_seconds(seconds: float) -> None:

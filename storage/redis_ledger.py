@@ -33,7 +33,13 @@ from llmtrace.storage.ledger import (
     Standing,
     State,
 )
-from llmtrace.storage.ledger_checks import check_amount, check_key, check_seconds, kept_reason
+from llmtrace.storage.ledger_checks import (
+    check_amount,
+    check_key,
+    check_moment,
+    check_seconds,
+    kept_reason,
+)
 from llmtrace.storage.ledger_clock import Clock
 from llmtrace.storage.ledger_sums import denial, pace_states, standings_of
 from llmtrace.storage.redis_ledger_rows import (
@@ -178,6 +184,7 @@ class RedisLedger:
     def once(self, key: str, *, ends: datetime | None) -> bool:
         """Whether this is the first time for the key, until ``ends``."""
         check_key(key)
+        check_moment(ends)
         _, (first,) = self._link.run(scripts.ONCE, [self._keys.mark(key)], moment_out(ends))
         return bool(first == "1")
 
@@ -193,6 +200,7 @@ class RedisLedger:
     def hold(self, key: str, reason: str, *, until: datetime | None = None) -> None:
         """Stop something. Raises: LedgerFull."""
         check_key(key)
+        check_moment(until)
         row = (key, moment_out(until), kept_reason(reason), MAX_HOLDS)
         _, (kept,) = self._link.run(scripts.HOLD, [self._keys.holds], *row)
         if kept != "1":
@@ -218,7 +226,7 @@ class RedisLedger:
     def healthy(self) -> bool:
         """Whether Redis can be written now."""
         try:
-            self._link.ask(lambda redis: redis.set(self._keys.health, "1", ex=60))
+            self._link.run(scripts.BUMP, [self._keys.health], 1, 60_000_000)
         except LedgerUnavailable:
             return False
         return True
@@ -284,7 +292,7 @@ class RedisLedger:
     def _rows(self, tenant: str, scores: Sequence[tuple[str, str]]) -> Iterator[Open]:
         for part in batched(scores, BATCH):
             calls = [call for call, _ in part]
-            rows = self._link.ask(partial(self._read, tenant=tenant, calls=calls))
+            rows = self._link.ask(partial(self._read, tenant=tenant, calls=calls), slow=True)
             for (call, ends), row in zip(part, rows, strict=True):
                 if row.get("state") == State.OPEN:  # else it was settled meanwhile
                     yield open_in(tenant, call, ends, row)
@@ -298,7 +306,8 @@ class RedisLedger:
     def _tenants(self) -> list[str]:
         """Return the tenants that were active last."""
         name = self._keys.tenants
-        return list(self._link.ask(lambda redis: redis.zrevrange(name, 0, MAX_LISTED - 1)))
+        last = MAX_LISTED - 1
+        return list(self._link.ask(lambda redis: redis.zrevrange(name, 0, last), slow=True))
 
     def _register(self, tenant: str) -> None:
         """Let the lists know of a tenant, once a minute; after a flush they know it again soon."""

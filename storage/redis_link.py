@@ -137,12 +137,12 @@ class RedisLink:
                 answers = [_evaluate(self._fast, *job) for job in jobs]
         return [self._told(answer) for answer in answers]
 
-    def ask(self, what: Callable[["Redis"], Any]) -> Any:
-        """Ask for something that no call to a provider waits for. Raises: LedgerUnavailable."""
+    def ask(self, what: Callable[["Redis"], Any], *, slow: bool = False) -> Any:
+        """Ask for something that is no script. Raises: LedgerUnavailable."""
         if not self._checked:
             self._check()
         with self._translated():
-            return what(self._slow)
+            return what(self._slow if slow else self._fast)
 
     def close(self) -> None:
         """Close the connections."""
@@ -162,8 +162,8 @@ class RedisLink:
     def _check(self) -> None:
         """Refuse a Redis that evicts: that would set budgets back to nothing."""
         with self._translated():
-            info = self._slow.info()
-            seconds, microseconds = self._slow.time()
+            info = self._fast.info()
+            seconds, microseconds = self._fast.time()
         policy = info.get("maxmemory_policy", "unknown")
         if policy != "noeviction":
             raise Unsuitable(

@@ -25,7 +25,13 @@ from llmtrace.storage.ledger import (
     Settlement,
     Standing,
 )
-from llmtrace.storage.ledger_checks import check_amount, check_key, check_seconds, kept_reason
+from llmtrace.storage.ledger_checks import (
+    check_amount,
+    check_key,
+    check_moment,
+    check_seconds,
+    kept_reason,
+)
 from llmtrace.storage.ledger_clock import Clock, SteadyClock, system_clock
 from llmtrace.storage.sqlite_ledger_prune import Pruner
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
@@ -152,6 +158,7 @@ class SqliteLedger:
     def once(self, key: str, *, ends: datetime | None) -> bool:
         """Whether this is the first time for the key, until ``ends``."""
         check_key(key)
+        check_moment(ends)
         with self._writing() as (db, now):
             return marks.once(db, key, ends, now)
 
@@ -166,6 +173,7 @@ class SqliteLedger:
     def hold(self, key: str, reason: str, *, until: datetime | None = None) -> None:
         """Stop something. Raises: LedgerFull."""
         check_key(key)
+        check_moment(until)
         with self._writing() as (db, now):
             marks.hold(db, key, kept_reason(reason), until, now)
 

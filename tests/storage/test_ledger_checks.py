@@ -8,9 +8,9 @@ from llmtrace.storage.ledger_checks import (
     MAX_TENANT,
     check_amount,
     check_amounts,
-    check_aware,
     check_call,
     check_key,
+    check_moment,
     check_seconds,
 )
 
@@ -63,11 +63,13 @@ def test_other_names_are_kept() -> None:
     check_key("Zürich|{}\r\n\0")
 
 
-def test_a_time_needs_a_zone() -> None:
-    check_aware(None)
-    check_aware(datetime(2026, 1, 1, tzinfo=UTC))
+def test_a_moment_has_a_zone_and_is_of_this_age() -> None:
+    check_moment(None)
+    check_moment(datetime(1970, 1, 1, tzinfo=UTC))
     with pytest.raises(ValueError, match="no time zone"):
-        check_aware(datetime(2026, 1, 1))
+        check_moment(datetime(2026, 1, 1))
+    with pytest.raises(ValueError, match="before 1970"):
+        check_moment(datetime(1969, 12, 31, 23, 59, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), 10**10])

@@ -1,6 +1,6 @@
 """What every ledger does with marks, counters and holds, and when it is opened again."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -118,3 +118,14 @@ def test_what_is_settled_in_an_exchange_makes_room_for_what_is_admitted(ledger: 
     assert ledger.exchange([], []) == []
     (standing,) = ledger.standings("acme", [DAY.key]).values()
     assert (standing.spent, standing.reserved) == (100, 800)
+
+
+@pytest.mark.parametrize(
+    "moment", [datetime(2026, 3, 1), datetime(1900, 1, 1, tzinfo=UTC)], ids=["no-zone", "long-ago"]
+)
+def test_a_moment_that_is_none_is_refused(ledger: Ledger, moment: datetime) -> None:
+    with pytest.raises(ValueError, match=r"no time zone|before 1970"):
+        ledger.once("mark", ends=moment)
+    with pytest.raises(ValueError, match=r"no time zone|before 1970"):
+        ledger.hold("agent|a", "a loop", until=moment)
+    assert ledger.holds() == []

@@ -130,10 +130,11 @@ def test_a_server_that_hangs_is_not_waited_for(link: RedisLink, server: RedisSer
     write(link)
     os.kill(server.pid, signal.SIGSTOP)
     try:
-        began = time.monotonic()
-        with pytest.raises(LedgerUnavailable, match="takes too long"):
-            write(link)
-        assert time.monotonic() - began < 0.5
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(LedgerUnavailable, match="takes too long"):
+                write(link)
+            assert time.monotonic() - began < 0.5
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert write(link) == ["value"]
