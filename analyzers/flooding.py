@@ -4,7 +4,7 @@ A pattern sees a place, not a mass, so these are counted. Every count is one pas
 search, so that ordinary text costs next to nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from llmtrace.analyzers.base import Context, Hit
@@ -28,8 +28,16 @@ _HINTS: Final = ("\nA", "\na")
 _CONFIDENCE: Final = {Origin.TRUSTED: 0.5, Origin.UNTRUSTED: 0.65}
 
 
+DETECTORS: Final = ("flooding.repetition", "flooding.many_turns")
+"""What its hits are of, by name."""
+
+
 class FloodingAnalyzer:
     """Finds floods and many-shot scripts. Keeps no state; safe to share between threads."""
+
+    def __init__(self, *, without: Iterable[str] = ()) -> None:
+        """Look for all but the detectors named."""
+        self._used = tuple(name for name in DETECTORS if name not in frozenset(without))
 
     @property
     def name(self) -> str:
@@ -39,24 +47,28 @@ class FloodingAnalyzer:
     @property
     def version(self) -> str:
         """Changes with what is counted."""
-        return "1"
+        return f"1 {' '.join(self._used)}"
 
     def analyze(self, text: str, context: Context) -> Sequence[Hit]:
         """Return at most one hit for a flood and one for a script, over what they cover."""
         if context.role not in _ROLES:
             return ()
-        return sorted(_hits(text, context), key=lambda hit: (hit.start, hit.end))
+        hits = (hit for name in self._used for hit in _FINDERS[name](text, context))
+        return sorted(hits, key=lambda hit: (hit.start, hit.end))
 
     def undecided(self, text: str) -> int:
         """Return ``len(text)``: no hit is stable, a mass is judged when all of it is there."""
         return len(text)
 
 
-def _hits(text: str, context: Context) -> Iterator[Hit]:
+def _repetition(text: str, context: Context) -> Iterator[Hit]:
     flooded = [start for start in range(0, len(text) - BLOCK + 1, BLOCK) if _floods(text, start)]
     if flooded:
         start, end = flooded[0], flooded[-1] + BLOCK
         yield _hit("context_flooding", "flooding.repetition", start, end, context)
+
+
+def _many_turns(text: str, context: Context) -> Iterator[Hit]:
     if _turns(text, _HINTS) >= TURNS <= min(_turns(text, _ASKS), _turns(text, _ANSWERS)):
         yield _hit("jailbreak", "flooding.many_turns", 0, len(text), context)
 
@@ -87,6 +99,9 @@ def _floods(text: str, start: int) -> bool:
 def _tells(stretch: str) -> bool:
     """Whether a stretch is words or blank space: rows of zeros and rules of dashes are data."""
     return stretch.isspace() or (len(set(stretch)) > 1 and any(char.isalpha() for char in stretch))
+
+
+_FINDERS: Final = dict(zip(DETECTORS, (_repetition, _many_turns), strict=True))
 
 
 def _turns(text: str, labels: Sequence[str]) -> int:

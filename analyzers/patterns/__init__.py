@@ -1,11 +1,12 @@
 """Rules as data, matched all at once."""
 
 from llmtrace.analyzers.base import Inspection, Skipped
-from llmtrace.analyzers.patterns.engine import PatternAnalyzer, Settled
+from llmtrace.analyzers.patterns.engine import HIDDEN, PatternAnalyzer, Settled
 from llmtrace.analyzers.patterns.packs import BadPack, load_packs, shipped_packs
 from llmtrace.analyzers.patterns.rules import Rule
 
 __all__ = [
+    "HIDDEN",
     "BadPack",
     "Inspection",
     "PatternAnalyzer",

@@ -34,7 +34,9 @@ CONCEALED: Final[Mapping[str, tuple[Severity, float]]] = {
     "bidi_override": (Severity.LOW, 0.6),
 }
 """How bad each way of hiding text is, and how sure that it was meant to hide something."""
-ENGINE: Final = "1"
+HIDDEN: Final = tuple(f"hidden.{way}" for way in CONCEALED)
+"""What is found without a rule, by name."""
+ENGINE: Final = "2"
 """Changes when the same rules could find something else."""
 
 
@@ -54,14 +56,22 @@ class Settled:
 class PatternAnalyzer:
     """Matches the rules of packs. Immutable but for its counters; safe to share."""
 
-    def __init__(self, rules: Iterable[Rule], *, name: str = "patterns") -> None:
+    def __init__(
+        self, rules: Iterable[Rule], *, name: str = "patterns", without: Iterable[str] = ()
+    ) -> None:
+        """Take rules. ``without`` names ways of hiding text that are not told: ``HIDDEN``."""
         self._rules = tuple(rules)
+        self._concealed = {
+            f"hidden.{way}": rank
+            for way, rank in CONCEALED.items()
+            if f"hidden.{way}" not in frozenset(without)
+        }
         self._name = name
         self._all = Groups(self._rules)
         self._held = Groups([rule for rule in self._rules if rule.hold])
         self._skips: Counter[Skipped] = Counter()
         self._lock = Lock()
-        seal = hashlib.blake2b(ENGINE.encode(), digest_size=12)
+        seal = hashlib.blake2b(f"{ENGINE} {' '.join(self._concealed)}".encode(), digest_size=12)
         for rule in self._rules:
             seal.update(f"\n{rule.name} {rule.version}".encode())
         self._version = seal.hexdigest()
@@ -109,7 +119,7 @@ class PatternAnalyzer:
         """Return the hits, and what could not be looked for."""
         if not text:
             return Inspection(())
-        search = _Search(context)
+        search = _Search(context, self._concealed)
         for start in range(0, len(text), WINDOW):
             low, high = max(0, start - BEFORE), start + WINDOW + AFTER
             window = text if len(text) <= WINDOW else text[low:high]
@@ -128,7 +138,7 @@ class PatternAnalyzer:
         nothing is appended any more and all is certain.
         """
         folded = fold(text)
-        search = _Search(context)
+        search = _Search(context, self._concealed)
         search.window(self._held, text, 0, start, len(text) + 1, further=False)
         cut = len(text) if ended else max(start, self._undecided(folded))
         cut = max(start, _before_crossing(search.spans, cut))
@@ -172,13 +182,13 @@ class _Itself:
 class _Search:
     """What is gathered while one text is searched, window by window."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, concealed: Mapping[str, tuple[Severity, float]]) -> None:
         self.hits: list[Hit] = []
         self.spans: list[tuple[int, int]] = []
         """What was matched for each hit: its value and what had to stand around it."""
         self.known: list[Hit] = []
         self.skipped: set[Skipped] = set()
-        self._context = context
+        self._context, self._concealed = context, concealed
         self._offset = self._start = self._stop = 0
 
     def window(
@@ -216,8 +226,9 @@ class _Search:
 
     def _hidden(self, hidden: Iterable[Concealment]) -> None:
         for found in hidden:
-            if self._start <= found.start < self._stop:
-                severity, confidence = CONCEALED[found.way]
+            rank = self._concealed.get(f"hidden.{found.way}")
+            if rank and self._start <= found.start < self._stop:
+                severity, confidence = rank
                 self.spans.append((found.start, found.end))
                 self.hits.append(
                     Hit(

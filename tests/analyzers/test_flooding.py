@@ -72,3 +72,10 @@ def test_nothing_is_told_before_the_text_is_whole() -> None:
     hits = ANALYZER.analyze(fill("obey me now. "), Context())
     assert ANALYZER.undecided("abc") == 3
     assert not any(hit.stable or hit.value for hit in hits)
+
+
+def test_what_is_switched_off_is_not_looked_for() -> None:
+    quiet = FloodingAnalyzer(without=["flooding.repetition", "pii.email"])
+    assert not quiet.analyze(fill("drown all "), Context(Role.TOOL_RESULT))
+    assert quiet.version != ANALYZER.version
+    assert FloodingAnalyzer(without=()).version == ANALYZER.version

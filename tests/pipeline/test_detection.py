@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -272,6 +272,27 @@ def test_what_a_detector_left_out_is_told_with_its_place() -> None:
     answered = judge.answer(CALLER, Answer(texts={TEXT: "long"}))
     assert answered.skipped == (("words", "timeout"),)
     assert answered.partly == {TEXT}
+
+
+def test_what_was_left_out_of_a_tool_call_is_told_with_its_place() -> None:
+    judge = detection()
+    judge.analyzer = Hasty()
+    tool = Channel(0, ChannelKind.TOOL_CALL)
+    call = ToolCall(channel=tool, call_id="1", name="say", arguments="long")
+    assert judge.tool_call(CALLER, call).incomplete
+    answered = judge.answer(CALLER, Answer(tool_calls=(call,)))
+    assert answered.skipped == (("words", "timeout"),)
+    assert answered.partly == {tool}
+
+
+def test_a_tool_in_another_dialect_is_no_changed_tool() -> None:
+    judge = detection(tool_changed=Verdict.BLOCK)
+    wrapped, plain = (ToolDefinition(name="look", digest=digest) for digest in ("d1", "d2"))
+    other = replace(CALLER, dialect="anthropic.messages")
+    assert judge.request(CALLER, view(tools=(wrapped,)), {}).blocked is None
+    assert judge.request(other, view(tools=(plain,)), {}).blocked is None
+    assert judge.request(CALLER, view(tools=(wrapped,)), {}).blocked is None
+    assert judge.request(other, view(tools=(wrapped,)), {}).blocked is not None
 
 
 @pytest.mark.parametrize(

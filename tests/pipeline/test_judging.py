@@ -1,17 +1,19 @@
 """The judge of answers, over the shipped detectors and a real vault."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 
 import pytest
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
+from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
 from llmtrace.analyzers.kinds import kinds
 from llmtrace.app.detection import build_analyzer
 from llmtrace.config import load
 from llmtrace.config.detection import PiiConfig, PolicyConfig, PolicyRule
 from llmtrace.domain.answers import Channel, ChannelKind
-from llmtrace.pipeline.detection import Caller, Detection
+from llmtrace.pipeline.detection import Caller, Detection, DetectionTimeout
 from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.policy.table import compile_policy
 from llmtrace.policy.vault import Vault
@@ -134,3 +136,36 @@ def test_a_dangerous_command_is_refused(judge: AnswerJudge) -> None:
     ruling = judge.tool_call("Bash", json.dumps({"command": "rm -rf /"}), TOOL)
     assert "dangerous_command" in ruling.refused
     assert "rm -rf" not in ruling.refused
+
+
+class Hasty:
+    """Runs out of time on every text with ``long`` in it."""
+
+    name = "hasty"
+    version = "1"
+
+    def analyze(self, text: str, context: Context) -> Sequence[Hit]:
+        return self.inspect(text, context).hits
+
+    def inspect(self, text: str, context: Context) -> Inspection:
+        del context
+        return Inspection((), (Skipped("secrets.named", "timeout"),) if "long" in text else ())
+
+    def undecided(self, text: str) -> int:
+        return len(text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ['{"text": "long"}', "long", '{"text": "l\\u006fng"}'],
+    ids=["json", "text", "escaped"],
+)
+def test_a_tool_call_that_was_not_searched_to_its_end_does_not_pass(
+    detection: Detection, arguments: str
+) -> None:
+    hasty = copy(detection)
+    hasty.analyzer = Hasty()
+    judge = AnswerJudge(hasty, CALLER)
+    assert not judge.tool_call("say", '{"text": "short"}', TOOL).refused
+    with pytest.raises(DetectionTimeout):
+        judge.tool_call("say", arguments, TOOL)

@@ -10,10 +10,18 @@ from llmtrace.analyzers.base import StreamAnalyzer
 from llmtrace.analyzers.cache import CachedAnalyzer
 from llmtrace.analyzers.canaries import CanaryAnalyzer
 from llmtrace.analyzers.combined import CombinedAnalyzer
-from llmtrace.analyzers.flooding import FloodingAnalyzer
 from llmtrace.analyzers.ensemble import Ensemble
+from llmtrace.analyzers.flooding import DETECTORS as FLOODING
+from llmtrace.analyzers.flooding import FloodingAnalyzer
 from llmtrace.analyzers.kinds import kinds
-from llmtrace.analyzers.patterns import BadPack, PatternAnalyzer, Rule, load_packs, shipped_packs
+from llmtrace.analyzers.patterns import (
+    HIDDEN,
+    BadPack,
+    PatternAnalyzer,
+    Rule,
+    load_packs,
+    shipped_packs,
+)
 from llmtrace.config import Config
 from llmtrace.policy.table import BadPolicy, PolicyTable, compile_policy
 
@@ -40,7 +48,12 @@ def build_analyzer(config: Config, *, cached: bool = True) -> StreamAnalyzer:
         BadDetection: A pack, a rule or a canary cannot be used.
     """
     analysis = config.security_analysis
-    analyzers: list[StreamAnalyzer] = [PatternAnalyzer(rules(config)), FloodingAnalyzer()]
+    found = _all_rules(config)
+    off = _disabled(config, found)
+    analyzers: list[StreamAnalyzer] = [
+        PatternAnalyzer([rule for rule in found if rule.name not in off], without=off),
+        FloodingAnalyzer(without=off),
+    ]
     if analysis.canaries:
         try:
             analyzers.append(CanaryAnalyzer(one.get_secret_value() for one in analysis.canaries))
@@ -90,13 +103,22 @@ def rules(config: Config) -> Sequence[Rule]:
     Raises:
         BadDetection: A pack cannot be used, or a rule that is switched off does not exist.
     """
-    analysis = config.security_analysis
+    found = _all_rules(config)
+    off = _disabled(config, found)
+    return [rule for rule in found if rule.name not in off]
+
+
+def _all_rules(config: Config) -> Sequence[Rule]:
     try:
-        found = load_packs([*shipped_packs(), *analysis.packs])
+        return load_packs([*shipped_packs(), *config.security_analysis.packs])
     except BadPack as error:
         raise BadDetection(f"security_analysis.packs: {error}") from error
-    off = set(_named(analysis.disabled_rules, [rule.name for rule in found]))
-    return [rule for rule in found if rule.name not in off]
+
+
+def _disabled(config: Config, found: Iterable[Rule]) -> frozenset[str]:
+    """Return what is switched off: rules, and detectors that have none."""
+    names = [*(rule.name for rule in found), *FLOODING, *HIDDEN]
+    return frozenset(_named(config.security_analysis.disabled_rules, names))
 
 
 def _named(globs: Iterable[str], names: Sequence[str]) -> Iterator[str]:

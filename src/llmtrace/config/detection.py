@@ -83,7 +83,7 @@ class SecurityAnalysisConfig(Section):
     disabled_rules: Globs = []
     """Rules that are not to be used, by id with ``*``: ``pii.phone*``."""
 
-    canaries: Annotated[list[SecretStr], Field(max_length=1000)] = []
+    canaries: Annotated[list[SecretStr], Field(max_length=64)] = []
     """Texts that you planted in system prompts: found in an answer, plain, reversed or encoded,
     they are ``canary_leak``. At least 8 characters each."""
 

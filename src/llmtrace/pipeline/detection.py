@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolUse, ToolWatch
-from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, StreamAnalyzer
+from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped, StreamAnalyzer
 from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.kinds import severity_of
 from llmtrace.domain.answers import Answer, Channel, ChannelKind, ToolCall
@@ -105,6 +105,18 @@ def worst(findings: Iterable[Finding]) -> Verdict:
     return max((f.verdict for f in findings), key=ORDER.__getitem__, default=Verdict.ALLOW)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolJudgement:
+    """What there is to find in a tool call.
+
+    ``incomplete`` as in ``Judgement``; ``skipped`` is what was left out, and why.
+    """
+
+    findings: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...] = ()
+    incomplete: bool = False
+
+
 class Detection:
     """All detectors, and the policy that decides. One per worker; safe in any thread."""
 
@@ -150,7 +162,8 @@ class Detection:
             made = inspection(self.analyzer, part.text, context)
             if made.hits or made.skipped:
                 judging.part(part, made, is_new=index >= first_new)
-        watched = (caller.tenant, caller.agent, caller.session)
+        # a tool is written in another way in each dialect, and no other tool for it
+        watched = (caller.tenant, caller.agent, caller.session, caller.dialect)
         for name in self._watch.changed(watched, view.tools):
             judging.tool(name)
         read = {part.path for part in parts}
@@ -182,21 +195,35 @@ class Detection:
                 decision = self.decide_in_answer(caller, channel, hit)
                 found.append(finding(hit, location_of(channel), decision))
         for call in answer.tool_calls:
-            found += self.tool_findings(caller, call)
+            judged = self.tool_call(caller, call)
+            found += judged.findings
+            if judged.skipped:
+                skipped.update((one.detector, one.reason) for one in judged.skipped)
+                partly.add(call.channel)
         return Judgement(
             findings=kept(found), skipped=tuple(sorted(skipped)), partly=frozenset(partly)
         )
 
-    def tool_findings(self, caller: Caller, call: ToolCall) -> list[Finding]:
-        """Return what there is to find in a tool call, put together."""
+    def tool_call(self, caller: Caller, call: ToolCall) -> ToolJudgement:
+        """Judge a tool call, put together: its words, and what it does."""
         where = f"{location_of(call.channel)}.arguments"
         place = self.place(caller, context_of(call.channel))
-        words = self.analyzer.analyze(call.arguments, context_of(call.channel))
+        words = inspection(self.analyzer, call.arguments, context_of(call.channel))
         hits = [
-            *unmasked(call.arguments, words),
+            *unmasked(call.arguments, words.hits),
             *self.actions.analyze_tool(ToolUse(name=call.name, arguments=call.arguments)),
         ]
-        return [finding(hit, where, self.policy.decide(hit, place)) for hit in hits]
+        found: list[Finding] = []
+        decided: dict[str, bool] = {}
+        for hit in hits:
+            decision = self.policy.decide(hit, place)
+            found.append(finding(hit, where, decision))
+            decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
+        return ToolJudgement(
+            findings=tuple(found),
+            skipped=words.skipped,
+            incomplete=is_incomplete(words, decided),
+        )
 
     def decide_in_answer(self, caller: Caller, channel: Channel, hit: Hit) -> Decision:
         """Decide about what stands in a channel.

@@ -169,7 +169,8 @@ class Enforcement:
         for channel, text in answer.texts.items():
             call.read(f"answer.{channel.kind}", text, scanned=channel not in partly)
         for tool in answer.tool_calls:
-            call.read("answer.tool_call", tool.arguments, scanned=judgement is not None)
+            scanned = judgement is not None and tool.channel not in partly
+            call.read("answer.tool_call", tool.arguments, scanned=scanned)
 
     def _note(self, call: Call, judgement: Judgement) -> None:
         for detector, reason in judgement.skipped:

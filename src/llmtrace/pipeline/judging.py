@@ -87,12 +87,18 @@ class AnswerJudge:
         return sorted(rulings, key=lambda ruling: (ruling.start, -ruling.end))
 
     def tool_call(self, name: str, arguments: str, channel: Channel) -> ToolRuling:
-        """Judge a tool call that is complete: as it is, with other arguments, or not at all."""
+        """Judge a tool call that is complete: as it is, with other arguments, or not at all.
+
+        Raises:
+            DetectionTimeout: A detector broke off whose findings are acted on.
+        """
         call = ToolCall(channel=channel, call_id="", name=name, arguments=arguments)
-        found = self._detection.tool_findings(self._caller, call)
-        for one in found:
+        judged = self._detection.tool_call(self._caller, call)
+        for one in judged.findings:
             if one.verdict in (Verdict.BLOCK, Verdict.QUARANTINE):
                 return ToolRuling(refused=block_message(one.kind, one.rule, what="tool call"))
+        if judged.incomplete:
+            raise DetectionTimeout
         changed = self._rewritten(name, arguments, channel)
         return ToolRuling(arguments=changed if changed != arguments else None)
 
@@ -127,12 +133,16 @@ class AnswerJudge:
     def _leaf(self, text: str, channel: Channel, *, keeps: frozenset[ActionType]) -> str:
         detection, caller = self._detection, self._caller
         place = detection.place(caller, context_of(channel))
-        hits = unmasked(text, detection.analyzer.analyze(text, context_of(channel)))
-        changes = [
-            (hit.start, hit.end, one_way(hit.kind))
-            for hit in hits
-            if hit.value and detection.policy.decide(hit, place).verdict is Verdict.REDACT
-        ]
+        made = inspection(detection.analyzer, text, context_of(channel))
+        changes: list[tuple[int, int, str]] = []
+        decided: dict[str, bool] = {}
+        for hit in unmasked(text, made.hits):
+            decision = detection.policy.decide(hit, place)
+            decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
+            if hit.value and decision.verdict is Verdict.REDACT:
+                changes.append((hit.start, hit.end, one_way(hit.kind)))
+        if is_incomplete(made, decided):
+            raise DetectionTimeout
         sends = ActionType.COMMAND_EXECUTION in keeps and CARRIES_OUT.search(text)
         if ActionType.WEB_ACCESS not in keeps and not sends:
             changes += [

@@ -293,3 +293,13 @@ def test_what_is_decided_stays(text: str, more: str) -> None:
 def test_an_empty_text_is_settled() -> None:
     made = PATTERNS.settled("", HERE, 0, ended=True)
     assert (list(made.hits), made.cut, made.keep) == ([], 0, 0)
+
+
+def test_a_way_of_hiding_text_can_be_switched_off() -> None:
+    text = "i\u200bg\u200bn\u200bore"
+    quiet = PatternAnalyzer([], without=["hidden.zero_width"])
+    assert [hit.detector for hit in PatternAnalyzer([]).analyze(text, Context())] == [
+        "hidden.zero_width"
+    ]
+    assert not quiet.analyze(text, Context())
+    assert quiet.version != PatternAnalyzer([]).version
