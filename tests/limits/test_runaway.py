@@ -45,7 +45,7 @@ class Bench:
 
     def ask(self, request: str, *, worker: int = 0, **facts: Any) -> tuple[CallFacts, GuardVerdict]:
         self.number += 1
-        values = {"tenant": "acme", "agent": "builder", "request": request} | facts
+        values: dict[str, Any] = {"tenant": "acme", "agent": "builder", "request": request} | facts
         asked = CallFacts(id=f"call-{self.number}", **values)
         return asked, self.guards[worker].observe(asked)
 

@@ -13,7 +13,7 @@ from llmtrace.app.settings import Settings
 from llmtrace.domain.times import moment
 from llmtrace.limits.refusals import dollars, instant
 from llmtrace.limits.standings import BudgetRow, budget_rows
-from llmtrace.storage.base import Costs, CostsBy, TraceQuery, TraceRepository
+from llmtrace.storage.base import Costs, CostsBy, StorageError, TraceQuery, TraceRepository
 from llmtrace.storage.costs import added
 from llmtrace.storage.memory import MemoryTraceRepository
 from llmtrace.storage.registry import close
@@ -125,7 +125,11 @@ def _zone(settings: Settings) -> tzinfo | None:
 def _budgets(settings: Settings, query: TraceQuery) -> Sequence[BudgetRow] | None:
     if not settings.config.cost_caps.enabled:
         return None
-    with closing(ledger_of(settings)) as ledger:
+    try:
+        ledger = ledger_of(settings)
+    except ValueError:  # its message may name what is in the URL
+        raise StorageError("the ledger of budgets cannot be opened; check storage") from None
+    with closing(ledger):
         return budget_rows(ledger.current(), tenant=query.tenant, agent=query.agent)
 
 

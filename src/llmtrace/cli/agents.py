@@ -117,7 +117,7 @@ def _ledger(config: Path | None) -> Iterator[Ledger]:
     try:
         settings.prepare()
         ledger = ledger_of(settings)
-    except (StorageError, OSError) as error:
+    except (StorageError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     try:
         yield ledger

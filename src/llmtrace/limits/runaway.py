@@ -193,7 +193,7 @@ class RunawayGuard:
     def _count(self, call: _Call, trace: Trace, ended: float) -> None:
         chained = self._chains.follow(call.facts, trace)
         tokens = trace.usage.total_tokens
-        if trace.cost_nano_usd is not None and 0 < tokens < LEAST_TOKENS:
+        if 0 < tokens < LEAST_TOKENS:
             return
         if self._is_round(call, ended):
             self._same(call.facts)
