@@ -1,0 +1,93 @@
+"""What a configuration turns on, and who is known to be gone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtrace.app.limits import (
+    gone_from,
+    is_limited,
+    ledger_of,
+    owner_of,
+    watch_of,
+    worker_limits,
+)
+from llmtrace.app.settings import Settings
+from llmtrace.config import load
+from llmtrace.environment.home import Home
+from llmtrace.pipeline.counters import Counters
+from llmtrace.providers.pricing import PriceBook
+from llmtrace.storage.sqlite_ledger import SqliteLedger
+from llmtrace.testing import redis
+from llmtrace.testing.budgets import room_for
+
+STOPS = {"runaway": {"enabled": True, "action": "stop"}}
+RATES = {"rate_limiting": {"enabled": True}}
+
+
+def settings(folder: Path, **overrides: Any) -> Settings:
+    made = Settings(config=load(environ={}, overrides=overrides), home=Home(folder / "home"))
+    made.prepare()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("overrides", "limited"),
+    [
+        pytest.param({}, False, id="nothing"),
+        pytest.param(room_for(1), True, id="budgets"),
+        pytest.param(RATES, True, id="rates"),
+        pytest.param(STOPS, True, id="stops"),
+        pytest.param({"runaway": {"enabled": True, "action": "warn"}}, False, id="warnings"),
+    ],
+)
+async def test_a_ledger_is_opened_where_something_needs_it(
+    tmp_path: Path, overrides: dict[str, Any], limited: bool
+) -> None:
+    made = settings(tmp_path, **overrides)
+    assert is_limited(made.config) is limited
+    held_to = worker_limits(made, Counters(), prices=PriceBook())
+    assert (held_to.desk is not None) is limited
+    assert (held_to.admissions is not None) is (limited and overrides is not STOPS)
+    assert made.shared_database.exists() is limited
+    await held_to.close(0.1)
+
+
+def test_nobody_is_watched_where_the_guard_is_off() -> None:
+    config = load(environ={}, overrides={"runaway": {"enabled": False}})
+    assert watch_of(config, Counters()) is None
+    assert watch_of(load(environ={}), Counters()) is not None
+
+
+def test_budgets_lie_beside_the_traces(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    ledger = ledger_of(made)
+    assert isinstance(ledger, SqliteLedger)
+    assert made.shared_database.parent == made.database.parent
+    ledger.close()
+
+
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+def test_budgets_lie_in_redis_where_there_is_one(tmp_path: Path) -> None:
+    with redis.RedisServer() as server:
+        made = settings(tmp_path, storage={"redis_url": server.url})
+        told = Settings.parse(made.dump())
+        ledger = ledger_of(told)
+        assert ledger.healthy()
+        ledger.close()
+    assert not made.shared_database.exists()
+
+
+def test_a_worker_is_gone_when_the_recorder_has_removed_its_directory(tmp_path: Path) -> None:
+    here = tmp_path / "worker-0-17-abc"
+    here.mkdir()
+    owner, is_gone = owner_of(here), gone_from(tmp_path)
+    assert not is_gone(owner)
+    here.rmdir()
+    assert is_gone(owner)
+
+
+@pytest.mark.parametrize("owner", ["", "elsewhere:worker-0-17-abc", owner_of(None)])
+def test_of_others_nobody_knows(tmp_path: Path, owner: str) -> None:
+    assert not gone_from(tmp_path)(owner)
