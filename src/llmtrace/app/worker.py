@@ -220,6 +220,18 @@ def _tls_of(settings: Settings, *, may_mint: MayMint, count: Count) -> GatewayTl
     )
 
 
+def _policy_of(
+    settings: Settings, ports: Ports, hosts: HostTable, upstreams: Upstreams, counters: Counters
+) -> HostPolicy:
+    return HostPolicy(
+        hosts=hosts,
+        egress=settings.config.egress,
+        trusted=Trusted(settings, hosts, upstreams),
+        own_ports=lambda: ports.own,
+        count=lambda reason: counters.count("policy", reason),
+    )
+
+
 def master_of(
     settings: Settings,
     ports: Ports,
@@ -232,21 +244,14 @@ def master_of(
     """Wire one worker. To be called inside the running event loop."""
     config = settings.config
     hosts = settings.hosts()
-    proxy_url = settings.proxy_url()
-    proxy = ProxyUrl.parse(proxy_url) if proxy_url else None
+    proxy = ProxyUrl.parse(url) if (url := settings.proxy_url()) else None
     upstreams = Upstreams(bases=config.upstreams, proxy=proxy)
     fail_open = config.on_error == "allow"
 
     def limit_met(limit: str) -> None:
         counters.count("limit_exceeded", limit)
 
-    policy = HostPolicy(
-        hosts=hosts,
-        egress=config.egress,
-        trusted=Trusted(settings, hosts, upstreams),
-        own_ports=lambda: ports.own,
-        count=lambda reason: counters.count("policy", reason),
-    )
+    policy = _policy_of(settings, ports, hosts, upstreams, counters)
     identity = Identity(settings, counters)
     pipeline = pipeline_of(
         settings,
