@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llmtrace.domain.traces import Outcome, Trace
-from llmtrace.domain.usage import Usage
+from llmtrace.domain.traces import Outcome
+from llmtrace.domain.usage import Usage, UsageSource
 from llmtrace.limits.agentholds import hold_key
 from llmtrace.limits.callfacts import CallFacts
 from llmtrace.limits.loops import NO_LOOP, Loop
@@ -342,11 +342,15 @@ def test_a_long_answer_that_the_client_left_counts_as_answered() -> None:
     assert stopped_at(bench.call("r", answer=left) for _ in range(40)) == 30
 
 
-def trace_of_nothing() -> Trace:
-    return a_trace(cost_nano_usd=None, usage=Usage())
-
-
-def test_what_is_not_known_to_be_cheap_counts() -> None:
+@pytest.mark.parametrize(
+    ("answer", "stopped"),
+    [
+        pytest.param({"usage": Usage(), "usage_source": UsageSource.NONE}, 30, id="unknown"),
+        pytest.param({"usage": Usage(), "cost_nano_usd": None}, -1, id="nothing"),
+        pytest.param({"usage": Usage(input_tokens=199), "cost_nano_usd": None}, -1, id="little"),
+        pytest.param({"usage": Usage(input_tokens=200), "cost_nano_usd": None}, 30, id="enough"),
+    ],
+)
+def test_what_used_next_to_nothing_does_not_count(answer: dict[str, Any], stopped: int) -> None:
     bench = Bench()
-    unknown = {"cost_nano_usd": None, "usage": trace_of_nothing().usage}
-    assert stopped_at(bench.call("r", answer=unknown) for _ in range(40)) == 30
+    assert stopped_at(bench.call("r", answer=answer) for _ in range(40)) == stopped

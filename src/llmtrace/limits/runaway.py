@@ -21,6 +21,7 @@ from typing import Final
 
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.traces import Trace
+from llmtrace.domain.usage import UsageSource
 from llmtrace.limits.agentholds import hold_key
 from llmtrace.limits.callfacts import CallFacts
 from llmtrace.limits.chains import Chains, Recent
@@ -192,8 +193,8 @@ class RunawayGuard:
 
     def _count(self, call: _Call, trace: Trace, ended: float) -> None:
         chained = self._chains.follow(call.facts, trace)
-        tokens = trace.usage.total_tokens
-        if 0 < tokens < LEAST_TOKENS:
+        is_told = trace.usage_source is not UsageSource.NONE
+        if is_told and trace.usage.total_tokens < LEAST_TOKENS:
             return
         if self._is_round(call, ended):
             self._same(call.facts)
