@@ -1,0 +1,136 @@
+"""The store of budgets fails at each step: every budget says what becomes of calls then."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtrace.limits.recovery import Recovery
+from llmtrace.storage.ledger import LedgerUnavailable
+from llmtrace.storage.memory import MemoryTraceRepository
+from llmtrace.storage.sqlite_ledger import SqliteLedger
+from llmtrace.testing.budgets import COST, Door, room_for, rush, settled, totals
+from llmtrace.testing.inprocess import running_worker
+from llmtrace.testing.provider import ScriptedProvider
+
+PROMPT = "@script: output_tokens=100"
+ALLOW = {"cap": {"on_store_unavailable": "allow"}}
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider() as running:
+        yield running
+
+
+class Faulty(SqliteLedger):
+    """A ledger some of whose methods fail, before they did anything or after."""
+
+    fails: Sequence[str] = ()
+    after = False
+
+    def _do(self, name: str, real: Callable[[], Any]) -> Any:
+        if name not in self.fails:
+            return real()
+        if self.after:
+            real()
+        raise LedgerUnavailable(f"{name} fails, says the test")
+
+    def exchange(self, settlements: Any, admissions: Any) -> Any:
+        name = "admit" if admissions else "settle"
+        real = super().exchange
+        return self._do(name, lambda: real(settlements, admissions))
+
+    def admit(self, admission: Any) -> Any:
+        real = super().admit
+        return self._do("admit", lambda: real(admission))
+
+    def settle(self, settlements: Any) -> Any:
+        real = super().settle
+        return self._do("settle", lambda: real(settlements))
+
+    def open(self, **more: Any) -> Any:
+        real = super().open
+        return self._do("open", lambda: real(**more))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["not-done", "done-and-not-told"])
+@pytest.mark.parametrize(("allow", "status"), [(False, 503), (True, 200)], ids=["deny", "allow"])
+async def test_no_call_can_be_admitted(
+    provider: ScriptedProvider, tmp_path: Path, allow: bool, status: int, after: bool
+) -> None:
+    provider.clear()
+    ledger = Faulty.at(tmp_path / "limits.sqlite")
+    watcher = SqliteLedger.at(tmp_path / "limits.sqlite")
+    caps = room_for(10, **(ALLOW if allow else {}))
+    async with running_worker(tmp_path, provider, ledger, **caps) as worker:
+        door = Door(proxy_url=worker.proxy_url, context=worker.client_context())
+        ledger.fails, ledger.after = ["admit"], after
+        crowd = await rush([door], 3, text=PROMPT)
+        assert crowd.statuses == {status: 3}
+        assert len(provider.model_calls) == (3 if allow else 0)
+        if not allow:
+            assert crowd.codes == {"budget_store_unavailable": 3}
+            assert {headers["retry-after"] for headers in crowd.headers} == {"2"}
+            assert not any("x-should-retry" in headers for headers in crowd.headers)
+        ledger.fails = []
+        await asyncio.sleep(0.4)
+        crowd = await rush([door], 1, text=PROMPT)
+        assert crowd.statuses == {200: 1}
+        assert await settled(watcher) == COST * (4 if allow else 1)
+        assert list((worker.home.path / "unbooked").glob("*")) == [] or allow
+    watcher.close()
+    assert list((tmp_path / "home" / "unbooked").glob("*")) == []
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["not-done", "done-and-not-told"])
+async def test_no_call_can_be_settled(
+    provider: ScriptedProvider, tmp_path: Path, after: bool
+) -> None:
+    provider.clear()
+    ledger = Faulty.at(tmp_path / "limits.sqlite")
+    watcher = SqliteLedger.at(tmp_path / "limits.sqlite")
+    async with running_worker(tmp_path, provider, ledger, **room_for(10)) as worker:
+        door = Door(proxy_url=worker.proxy_url, context=worker.client_context())
+        ledger.fails, ledger.after = ["settle"], after
+        crowd = await rush([door], 2, text=PROMPT)
+        assert crowd.statuses == {200: 2}
+        async with asyncio.timeout(5):
+            await worker.journal.traces(2)
+        await asyncio.sleep(0.1)
+        assert worker.counters.get("ledger_unavailable") >= 1
+        ledger.fails = []
+        assert await settled(watcher) == 2 * COST
+    assert totals(watcher) == (2 * COST, 0)
+    watcher.close()
+
+
+async def test_a_locked_file_is_waited_for_and_then_given_up(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.clear()
+    ledger = SqliteLedger.at(tmp_path / "limits.sqlite", timeout=0.2)
+    locker = SqliteLedger.at(tmp_path / "limits.sqlite")
+    async with running_worker(tmp_path, provider, ledger, **room_for(10)) as worker:
+        door = Door(proxy_url=worker.proxy_url, context=worker.client_context())
+        with locker._file.writing():  # as another worker would
+            crowd = await rush([door], 2, text=PROMPT)
+        assert crowd.statuses == {503: 2}
+        await asyncio.sleep(0.4)
+        assert (await rush([door], 1, text=PROMPT)).statuses == {200: 1}
+        assert await settled(locker) == COST
+    locker.close()
+
+
+def test_a_reaper_that_fails_is_tried_again(tmp_path: Path) -> None:
+    ledger = Faulty.at(tmp_path / "limits.sqlite")
+    ledger.fails = ["open"]
+    recovery = Recovery(ledger, is_gone=lambda _owner: True)
+    assert recovery.run(MemoryTraceRepository()) == 0
+    assert recovery.status.failures == 1
+    ledger.fails = []
+    assert recovery.run(MemoryTraceRepository()) == 0
+    assert recovery.status.failures == 1
+    ledger.close()
