@@ -1,4 +1,4 @@
-"""Renders docs/models/llmtrace-small.md, the card of the shipped model, from what it says itself."""
+"""Renders docs/models/llmtrace-small.md: the shipped model's card, from what it says itself."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,9 +49,9 @@ def worth(said: Mapping[str, Any]) -> Iterator[str]:
     measured: Mapping[str, Any] = said["measured"]
     yield "\n## What it is worth alone\n\n"
     yield (
-        "Without the rules, by `scripts/train/export.py` on the 8-bit network. `dev_ood` has sources\n"
-        "and templates that are not in training; `dev_indomain` has those of training, and says\n"
-        "little. Thresholds and confidence were chosen on both, so neither is a test set.\n\n"
+        "Without the rules, by `scripts/train/export.py` on the 8-bit network. `dev_ood` has\n"
+        "sources and templates that are not in training; `dev_indomain` has those of training, and\n"
+        "says little. Thresholds and confidence were chosen on both, so neither is a test set.\n\n"
     )
     yield table(
         ["set", "harmless", "attacks", "AUC", "recall at 0.1 % FPR", "at 1 %", "at 5 %"],
@@ -90,8 +90,8 @@ def names(said: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the second head is worth."""
     yield "\n## Names\n\n"
     yield (
-        "Whole entities, strict boundaries, uncased. `ner_dev_ewt` is the development part of UNER\n"
-        "EWT; `ner_dev_presidio` a tenth of the presidio sentences, held back.\n\n"
+        "Whole entities, strict boundaries, uncased. `ner_dev_ewt` is the development part of\n"
+        "UNER EWT; `ner_dev_presidio` a tenth of the presidio sentences, held back.\n\n"
     )
     trained: Mapping[str, Any] = said["trained"]
     yield table(
@@ -110,8 +110,8 @@ def making(said: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"- `scripts/train/run`, seed {trained['seed']}, {trained['steps']} steps on two cores "
         f"({trained['seconds'] / 60:.0f} minutes beside other work).\n"
-        f"- 8-bit weights change a logit by {drift['mean']} on average, {drift['largest']} at most; "
-        f"AUC on dev_ood {drift['auc_8bit_ood']} instead of {drift['auc_plain_ood']} before "
+        f"- 8-bit weights change a logit by {drift['mean']} on average, {drift['largest']} at "
+        f"most; AUC on dev_ood {drift['auc_8bit_ood']} instead of {drift['auc_plain_ood']} before "
         "calibration.\n"
         "- Trained on public data under licences that allow it; SHA-256 of the files:\n\n"
     )
