@@ -219,6 +219,8 @@ def _evaluate(client: "Redis", script: str, keys: Sequence[str], args: Sequence[
 
 
 def _evaluate_all(client: "Redis", jobs: Sequence[Job]) -> list[Any]:
+    if len(jobs) == 1:  # a pipeline of one costs a tenth more
+        return [_evaluate(client, *jobs[0])]
     with client.pipeline(transaction=False) as pipeline:
         for script, keys, args in jobs:
             pipeline.evalsha(_sha(script), len(keys), *keys, *args)
