@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtrace.limits.agentholds import held_agent, hold_key, refusal
+from llmtrace.limits.agentholds import held_agent, hold_key, refusal, release_command
 from llmtrace.storage.ledger import Hold
 from llmtrace.storage.ledger_checks import check_key
 
@@ -46,3 +46,8 @@ def test_a_hold_that_ends_by_itself_says_when() -> None:
     refused = refusal(hold, agent="builder", seconds_left=90.5)
     assert refused.headers == {"x-should-retry": "false", "retry-after": "91"}
     assert "ends by itself at 2026-03-04T12:30:00Z" in refused.message
+
+
+def test_a_name_is_quoted_for_the_shell() -> None:
+    assert release_command("builder") == "llmtrace agents release builder"
+    assert release_command("a; rm -rf ~") == "llmtrace agents release 'a; rm -rf ~'"

@@ -1,5 +1,6 @@
 """Agents that are stopped: under which key a ledger has them, and what their clients are told."""
 
+import shlex
 from typing import Final
 from urllib.parse import unquote
 
@@ -30,6 +31,11 @@ def held_agent(key: str) -> tuple[str, str] | None:
     return (unquote(tenant), unquote(agent)) if kind == "agent" and bar else None
 
 
+def release_command(agent: str) -> str:
+    """Return what a person types to let an agent go on."""
+    return f"llmtrace agents release {shlex.quote(agent)}"
+
+
 def refusal(hold: Hold, *, agent: str, seconds_left: float | None = None) -> Refused:
     """Return what a client is told whose agent is on hold.
 
@@ -46,7 +52,7 @@ def refusal(hold: Hold, *, agent: str, seconds_left: float | None = None) -> Ref
         code=ON_HOLD,
         message=(
             f"LLMTrace stopped agent {agent!r}: {hold.reason}. This call was not sent. Look at "
-            f"what it does, then let it go on with: llmtrace agents release {agent}.{ends}"
+            f"what it does, then let it go on with: {release_command(agent)}.{ends}"
         ),
         details={
             "agent": agent,

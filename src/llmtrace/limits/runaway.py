@@ -22,7 +22,7 @@ from typing import Final
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.traces import Trace
 from llmtrace.domain.usage import UsageSource
-from llmtrace.limits.agentholds import hold_key
+from llmtrace.limits.agentholds import hold_key, release_command
 from llmtrace.limits.callfacts import CallFacts
 from llmtrace.limits.chains import Chains, Recent
 from llmtrace.limits.loops import MAX_STEPS, Loop, digest_of
@@ -303,11 +303,11 @@ class RunawayGuard:
         self._tally.hold(key, reason, until=until)
         self._on_event("runaway", "stopped")
         logger.error(
-            "agent %r of %r is stopped: %s; 'llmtrace agents release %s' lets it go on",
+            "agent %r of %r is stopped: %s; to let it go on: %s",
             facts.agent,
             facts.tenant,
             reason,
-            facts.agent,
+            release_command(facts.agent),
         )
         self._tell(facts, reached.kind, Severity.HIGH, Verdict.BLOCK)
         hold = Hold(key=key, reason=reason, since=self._tally.now(), until=until)
