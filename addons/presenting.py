@@ -21,6 +21,7 @@ TOKEN_HEADER: Final = b"x-llmtrace-token"
 NO_KEY: Final = Presented("", b"")
 """What is presented as a key and cannot be one."""
 _PREFIX: Final = PREFIX.encode()
+_BASIC: Final = frozenset({b"B", b"b", b" ", b"\t"})
 _LIKE_A_KEY: Final = re.compile(rf"{PREFIX}[0-9A-Za-z]{{12}}_[0-9A-Za-z]{{16,}}".encode())
 _LIKE_A_KEY_TEXT: Final = re.compile(_LIKE_A_KEY.pattern.decode())
 _NO_PLACE: Final = frozenset({"cookie", "set-cookie", "sec-websocket-protocol"})
@@ -64,6 +65,8 @@ def take_keys(request: http.Request, present: Present) -> tuple[Presented, ...]:
     Those that stand where no key is to be presented (in a cookie, or a path) are taken out too,
     and are not returned.
     """
+    if PREFIX not in request.path and not any(map(_may_have_key, request.headers.fields)):
+        return ()
     found: list[Presented] = []
     kept = []
     for field in request.headers.fields:
@@ -76,6 +79,16 @@ def take_keys(request: http.Request, present: Present) -> tuple[Presented, ...]:
     if PREFIX in request.path:
         request.path = _path_without(request.path, present, found)
     return tuple(found)
+
+
+def _may_have_key(field: tuple[bytes, bytes]) -> bool:
+    """Whether to look closer at a header: most have nothing of a key's in them."""
+    name, value = field
+    return (
+        _PREFIX in value
+        or (len(name) == len(TOKEN_HEADER) and name.lower() == TOKEN_HEADER)
+        or (value[:1] in _BASIC and value.lstrip()[:5].lower() == b"basic")
+    )
 
 
 def _left_of(name: bytes, value: bytes, present: Present, found: list[Presented]) -> bytes | None:

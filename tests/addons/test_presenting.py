@@ -1,6 +1,8 @@
 import base64
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mitmproxy import http
 from mitmproxy.test import tutils
 
@@ -103,6 +105,25 @@ def test_a_key_in_the_wrong_place_lets_nobody_in_and_goes_nowhere(
     request = a_request(*headers, path=path)
     assert take_keys(request, PRESENT) == ()
     assert keys.PREFIX not in repr(request.headers.fields) + request.path
+
+
+NAMES = st.sampled_from(
+    ["authorization", "cookie", "x-api-key", "sec-websocket-protocol", "x-llmtrace-token", "accept"]
+)
+AROUND = st.text("aZ09_-. ,;=:/&?%", max_size=30)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    headers=st.lists(st.tuples(NAMES, AROUND, AROUND), max_size=4), path=st.tuples(AROUND, AROUND)
+)
+def test_no_key_is_left_whatever_stands_around_it(
+    headers: list[tuple[str, str, str]], path: tuple[str, str]
+) -> None:
+    fields = [(name, f"{before}{TOKEN}{after}") for name, before, after in headers]
+    request = a_request(*fields, path=f"/{path[0]}{TOKEN}{path[1]}")
+    take_keys(request, PRESENT)
+    assert TOKEN not in repr(request.headers.fields) + request.path
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,13 @@ def caller(
     )
 
 
-def ring(*, agent: str = "", run: str = "", required: bool = False) -> KeyRing:
+def ring(
+    *,
+    agent: str = "",
+    run: str = "",
+    required: bool = False,
+    counters: Counters | None = None,
+) -> KeyRing:
     """Return a ring that knows one key of the tenant acme."""
     key = Key(
         id=ID,
@@ -52,7 +58,7 @@ def ring(*, agent: str = "", run: str = "", required: bool = False) -> KeyRing:
         digest=keys.digest_of(TOKEN, HOME),
     )
     lookup = {ID: key}.__getitem__
-    return KeyRing(lookup, secret=HOME, counters=Counters(), required=required)
+    return KeyRing(lookup, secret=HOME, counters=counters or Counters(), required=required)
 
 
 @pytest.mark.parametrize("where", ["token", "password"])
@@ -64,9 +70,11 @@ def test_a_key_says_who_pays_and_who_acts(where: str) -> None:
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", STRANGER], ids=["trusted", "stranger"])
 def test_what_headers_say_does_not_count_beside_a_key(peer: str) -> None:
-    headers = {TENANT: "evil", AGENT: "other"}
-    found = caller(headers, peer=peer, keys=ring(agent="bot"), token=TOKEN, key="sk-somebody-1")
+    headers, counters = {TENANT: "evil", AGENT: "other"}, Counters()
+    kept = ring(agent="bot", counters=counters)
+    found = caller(headers, peer=peer, keys=kept, token=TOKEN, key="sk-somebody-1")
     assert (found.tenant, found.agent) == ("acme", "bot")
+    assert counters.get("identity_conflict") == (peer != STRANGER)
 
 
 def test_the_user_of_the_proxy_is_the_agent_of_a_key_that_is_bound_to_none() -> None:
