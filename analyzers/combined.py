@@ -41,6 +41,12 @@ class CombinedAnalyzer:
             hits.sort(key=lambda hit: (hit.start, -hit.end))
         return Inspection(hits, tuple(skipped))
 
+    def prepare(self) -> None:
+        """Compile all that would else be compiled when it is first needed."""
+        for analyzer in self._analyzers:
+            if prepare := getattr(analyzer, "prepare", None):
+                prepare()
+
     def undecided(self, text: str) -> int:
         """Return where the undecided tail of the one that is least sure begins."""
         return min((one.undecided(text) for one in self._analyzers), default=len(text))

@@ -98,10 +98,11 @@ class PatternAnalyzer:
             return dict(self._skips)
 
     def prepare(self) -> None:
-        """Compile each rule by itself: a third of a second for the packs of the package.
+        """Compile all automata, and each rule by itself: half a second for the shipped packs.
 
-        Else that happens when a rule first could match. Meant for a thread of its own.
+        Else that happens when a text or a match first needs it. Meant for a thread of its own.
         """
+        self.warm()
         self._all.canonical.prepare()
         self._all.original.prepare()
 

@@ -63,3 +63,18 @@ def test_its_version_is_of_all_of_them() -> None:
     one, other = CombinedAnalyzer([Finds("a")]), CombinedAnalyzer([Finds("a"), Finds("b")])
     assert one.version == CombinedAnalyzer([Finds("a")]).version
     assert one.version != other.version
+
+
+class Ready(Finds):
+    """Notes that it was prepared."""
+
+    prepared = False
+
+    def prepare(self) -> None:
+        self.prepared = True
+
+
+def test_each_that_can_be_prepared_is() -> None:
+    ready = Ready("a")
+    CombinedAnalyzer([Finds("b"), ready]).prepare()
+    assert ready.prepared

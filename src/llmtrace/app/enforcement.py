@@ -1,10 +1,12 @@
 """Wires detection into a worker: detectors, policy, and what hides values."""
 
 import logging
+import threading
 from typing import Final
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
 from llmtrace.analyzers.cache import CachedAnalyzer
+from llmtrace.analyzers.combined import CombinedAnalyzer
 from llmtrace.app.detection import build_analyzer, build_policy, with_model
 from llmtrace.app.settings import Settings
 from llmtrace.pipeline.counters import Counters
@@ -31,6 +33,8 @@ def enforcement_of(settings: Settings, counters: Counters) -> Enforcement | None
     if not analysis.enabled:
         return None
     patterns = build_analyzer(config, cached=False)
+    if isinstance(patterns, CombinedAnalyzer):  # so that no call waits for it
+        threading.Thread(target=patterns.prepare, name="prepare-detection", daemon=True).start()
     whole = with_model(patterns, config)
     detection = Detection(
         analyzer=CachedAnalyzer(whole, max_entries=analysis.cache_entries),
