@@ -68,14 +68,11 @@ def take_keys(request: http.Request, present: Present) -> tuple[Presented, ...]:
     if PREFIX not in request.path and not any(map(_may_have_key, request.headers.fields)):
         return ()
     found: list[Presented] = []
-    kept = []
-    for field in request.headers.fields:
-        name, value = field
-        left = _left_of(name.lower(), value, present, found)
-        if left is not None:
-            kept.append((name, left) if left != value else field)
-    if len(kept) < len(request.headers.fields) or found:
-        request.headers.fields = tuple(kept)
+    fields = request.headers.fields
+    left = [(name, _left_of(name.lower(), value, present, found)) for name, value in fields]
+    kept = tuple((name, value) for name, value in left if value is not None)
+    if kept != fields:
+        request.headers.fields = kept
     if PREFIX in request.path:
         request.path = _path_without(request.path, present, found)
     return tuple(found)

@@ -93,11 +93,12 @@ def test_where_two_keys_stand_both_are_taken_and_told() -> None:
     ("headers", "path"),
     [
         ([("Cookie", f"a=b; k={TOKEN}")], "/v1/x"),
+        ([("Sec-WebSocket-Protocol", f"a, {TOKEN}.b")], "/v1/x"),
         ([("X-Custom", f"the key is {TOKEN[:-9]}")], "/v1/x"),
         ([], f"/openai/{TOKEN}/v1/x"),
         ([], f"/v1/x?note={TOKEN}"),
     ],
-    ids=["cookie", "other-header-cut-short", "path", "other-parameter"],
+    ids=["cookie", "odd-protocol", "other-header-cut-short", "path", "other-parameter"],
 )
 def test_a_key_in_the_wrong_place_lets_nobody_in_and_goes_nowhere(
     headers: list[tuple[str, str]], path: str
