@@ -153,9 +153,22 @@ def test_refusals(status: int, kind: str) -> None:
     assert body["error"] == {"type": kind, "message": "No."}
 
 
+def test_what_a_policy_refuses_is_final() -> None:
+    written = AnthropicMessages().refusal(status=400, code="llmtrace_blocked", message="No.")
+    error = json.loads(written)["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["details"] == {"error_code": "dlp_request_denied"}
+
+
 def test_a_stream_ends_with_a_named_event() -> None:
     written = AnthropicMessages().stream_error(code="llmtrace_blocked", message="No.")
     event, data, *rest = written.split(b"\n")
     assert (event, rest) == (b"event: error", [b"", b""])
     error = json.loads(data.removeprefix(b"data: "))["error"]
-    assert error == {"type": "permission_error", "message": "No."}
+    details = {"error_code": "dlp_request_denied"}
+    assert error == {"type": "permission_error", "message": "No.", "details": details}
+
+
+def test_a_mishap_may_be_asked_about_again() -> None:
+    written = AnthropicMessages().stream_error(code="detection_failed", message="No.")
+    assert b"details" not in written

@@ -68,6 +68,10 @@ ERROR_TYPES: Final[Mapping[int, str]] = {
     529: "overloaded_error",
 }
 
+DENIED: Final = "dlp_request_denied"
+"""What Anthropic's clients take for final. Behind a base URL of another, Claude Code else takes a
+400 for a gateway that is too old, and asks five more times with less in the request."""
+
 TOOL_RESULTS: Final = words(
     """
     tool_result mcp_tool_result web_search_tool_result web_fetch_tool_result
@@ -205,15 +209,20 @@ class AnthropicMessages:
     def refusal(self, *, status: int, code: str, message: str) -> bytes:
         """Return ``{"type": "error", …}``. The shape has no place for ``code``."""
         default = "invalid_request_error" if status < 500 else "api_error"
-        return _error(ERROR_TYPES.get(status, default), message)
+        return _error(ERROR_TYPES.get(status, default), message, code)
 
     def stream_error(self, *, code: str, message: str) -> bytes:
         """Return an ``event: error``: without that line the SDK ignores the error."""
-        policy = stream_kind(code) == "policy_violation"
-        error = _error("permission_error" if policy else "api_error", message)
+        error = _error("permission_error" if _is_policy(code) else "api_error", message, code)
         return b"event: error\ndata: " + error + b"\n\n"
 
 
-def _error(kind: str, message: str) -> bytes:
+def _is_policy(code: str) -> bool:
+    return stream_kind(code) == "policy_violation"
+
+
+def _error(kind: str, message: str, code: str) -> bytes:
     error: dict[str, Json] = {"type": kind, "message": message}
+    if _is_policy(code):
+        error["details"] = {"error_code": DENIED}
     return encode({"type": "error", "error": error, "request_id": None})
