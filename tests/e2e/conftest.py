@@ -69,7 +69,7 @@ def behind(gateway: GatewayProcess) -> Way:
     return gateway.way()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def enforcing(
     provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GatewayProcess]:

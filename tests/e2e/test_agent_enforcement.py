@@ -22,6 +22,7 @@ QUOTE = "quote=LLMT_[A-Z]+_[A-Z]{16}"  # some agents put a prompt in quotes, and
 DESTRUCTION = "echo tool-ran > ran.txt; rm -rf /"
 """Harmless where it is run after all: rm refuses the root. What it writes first would tell."""
 BEFORE = "All-is-well-so-far-and-the-words-go-on-for-a-while:"
+REVERSED = [agent for agent in AGENTS if agent.base_url]
 EACH = pytest.mark.parametrize("agent", AGENTS, ids=[agent.id for agent in AGENTS])
 
 
@@ -65,18 +66,26 @@ class Bench:
         self._binaries, self._folder = clients / "bin", folder
         self._way: Way = gateway.way()
 
-    def turn(self, agent: Agent, prompt: str) -> Turn:
+    def turn(self, agent: Agent, prompt: str, *, by_base_url: bool = False) -> Turn:
         """Let an agent answer a prompt in the bench's folder, which is its home too."""
         if not (self._binaries / agent.command[0]).exists():
             pytest.fail("the agents are missing; run 'scripts/realclients install --agents' first")
         run = f"{agent.id}-{self._folder.name}"
-        environment = self._way.environment(run, agent.environment(self._binaries, self._folder))
+        environment, command = agent.environment(self._binaries, self._folder), agent.asked(prompt)
+        since = {row["trace_id"] for row in self._gateway.traces(count=0)}
+        if by_base_url:
+            variables, options = agent.behind(self._gateway.reverse_url)
+            environment |= variables
+            command[-1:-1] = options
+        else:
+            environment = self._way.environment(run, environment)
         self._provider.clear()
-        program = Program(agent.asked(prompt), environment, folder=self._folder)
+        program = Program(command, environment, folder=self._folder)
         said = program.rest(SECONDS)
         code = program.end(5)
         calls = self._provider.model_calls
-        rows = self._gateway.traces(run=run, count=1000, seconds=2)  # more would be seen by then
+        found = self._gateway.traces(count=1000, seconds=2)  # more would be seen by then
+        rows = [row for row in found if row["trace_id"] not in since]
         return Turn(
             said=f"{said}\n{program.errors}",
             code=code,
@@ -169,4 +178,16 @@ def test_an_answer_that_is_blocked_as_it_comes_is_not_asked_for_again(
     assert "canary_leak" in turn.said
     assert CANARY not in turn.said.replace(f"{BEFORE}{CANARY}", "")  # but for the prompt's echo
     assert turn.verdicts == {"block"}
-    assert len(turn.calls) <= agent.calls + agent.second_thoughts
+    assert len(turn.calls) == agent.calls
+
+
+@pytest.mark.parametrize("agent", REVERSED, ids=[agent.id for agent in REVERSED])
+def test_it_is_the_same_by_base_url(agent: Agent, bench: Bench) -> None:
+    blocked = bench.turn(agent, INJECTION, by_base_url=True)
+    assert not blocked.calls
+    assert "prompt_injection" in blocked.said
+    assert [(row["status"], row["verdict"]) for row in blocked.rows] == [(400, "block")]
+    turn = bench.turn(agent, f"@script: {agent.runs(DESTRUCTION)}", by_base_url=True)
+    assert not turn.ran
+    assert "LLMTrace blocked this tool call" in turn.said
+    assert len(turn.calls) == len(turn.rows) == agent.calls

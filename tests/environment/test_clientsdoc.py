@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from llmtrace.environment.clients import table
+from llmtrace.environment.clients import enforced, table
 from llmtrace.environment.clientsdoc import render
 
 
@@ -20,6 +20,13 @@ def test_all_that_the_table_knows_is_told() -> None:
         for reason in (*row.rules, *row.silent):
             assert reason.why in document
             assert reason.fix in document
+
+
+def test_what_was_tested_under_enforcement_is_a_row() -> None:
+    rows = [line for line in render().splitlines() if line.startswith("| ")]
+    for one in enforced():
+        (row,) = [row for row in rows if row.startswith(f"| {one.client} | {one.tested} |")]
+        assert row.endswith(f"| {', '.join(one.ways)} | {one.refused} | {one.stopped} |")
 
 
 def test_each_link_of_the_table_leads_to_a_section() -> None:

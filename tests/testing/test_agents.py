@@ -23,6 +23,13 @@ def test_its_command_line_has_the_prompt_once(agent: Agent) -> None:
     assert agent.asked("What now?").count("What now?") == 1
 
 
+def test_base_url_mode_is_a_variable_or_an_option() -> None:
+    behind = {agent.id: agent.behind("http://gate") for agent in AGENTS}
+    assert behind["claude-code"] == ({"ANTHROPIC_BASE_URL": "http://gate/anthropic"}, ())
+    assert behind["codex-over-websocket"][1][-1] == 'openai_base_url="http://gate/openai/v1"'
+    assert behind["gemini-cli"] == ({}, [])
+
+
 def test_it_has_its_key_and_nothing_of_ours(tmp_path: Path) -> None:
     environment = AGENTS[0].environment(tmp_path / "bin", tmp_path)
     assert environment["HOME"] == str(tmp_path)

@@ -19,6 +19,15 @@ def test_a_connection_serves_many_requests(
     assert {call.protocol for call in provider.calls} == {"http/1.1"}
 
 
+def test_who_asks_for_the_head_alone_gets_it(
+    provider: ScriptedProvider, http1: httpx2.Client
+) -> None:
+    for _ in range(2):
+        answer = http1.head("/api/hello")
+        assert (answer.status_code, answer.content) == (404, b"")
+    assert len({call.connection for call in provider.calls}) == 1
+
+
 def test_what_was_received_is_kept_as_it_came(provider: ScriptedProvider) -> None:
     raw = (
         b"POST /a/v1/chat/completions?x=%20 HTTP/1.1\r\nHOST: any.example\r\nX-Odd:  1\r\n"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -70,6 +70,29 @@ class Client(_Row):
     base_url: str = ""
 
 
+class Enforced(_Row):
+    """A client that was tested, unmodified, behind a gateway that enforces.
+
+    Attributes:
+        client: Its name.
+        tested: Its version.
+        calls: What it was asked to do.
+        ways: How it was put behind the gateway.
+        refused: What it makes of a request that is blocked.
+        stopped: What it makes of an answer that is blocked as it comes.
+    """
+
+    client: str
+    tested: str
+    calls: str
+    ways: Annotated[tuple[Literal["proxy", "base URL"], ...], Field(min_length=1)] = (
+        "proxy",
+        "base URL",
+    )
+    refused: str
+    stopped: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """A client on this machine. ``version`` is empty where it does not tell."""
@@ -88,8 +111,18 @@ class Found:
 @cache
 def table() -> Mapping[str, Client]:
     """Return the rows by key."""
+    return {key: Client(**row) for key, row in _read()["clients"].items()}
+
+
+def enforced() -> tuple[Enforced, ...]:
+    """Return what was tested behind a gateway that enforces."""
+    return tuple(Enforced(**row) for row in _read()["enforced"])
+
+
+def _read() -> dict[str, Any]:
     text = (files("llmtrace.environment") / "clients.yaml").read_text(encoding="utf-8")
-    return {key: Client(**row) for key, row in yaml.safe_load(text)["clients"].items()}
+    read: dict[str, Any] = yaml.safe_load(text)
+    return read
 
 
 def examine(key: str, ask: Ask) -> Found:

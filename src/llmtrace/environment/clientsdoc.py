@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from llmtrace.environment.clients import Client, Rule, table
+from llmtrace.environment.clients import Client, Enforced, Rule, enforced, table
 
 _HEAD: Final = """\
 <!-- Rendered by scripts/docs from src/llmtrace/environment/clients.yaml. -->
@@ -27,6 +27,16 @@ For a client that ignores proxies there is base-URL mode: `llmtrace proxy` liste
 | client | tested with |
 |---|---|
 """
+_ENFORCED: Final = """
+These were tested, unmodified, behind a gateway with `mode: enforce` (`scripts/realclients test`).
+Each got what it gets without a gateway where nothing was found. A request that is blocked was
+one attempt, none of it at the provider, and the message names the finding and
+`llmtrace findings show`. What was hidden from the provider was back in texts and in the arguments
+of tool calls. A dangerous tool call came as words of refusal, in an answer that ended as others do.
+
+| client | tested with | | by | a blocked request | an answer that is blocked as it comes |
+|---|---|---|---|---|---|
+"""
 _HOW: Final[Mapping[str, str]] = {
     "docker": '```console\n$ eval docker run "$(llmtrace env --shell docker)" IMAGE\n```',
     "sudo": "```console\n$ sudo llmtrace run -- COMMAND\n```",
@@ -41,7 +51,13 @@ def render() -> str:
         f"| [{row.title}](#{_anchor(row.title)}) | {row.tested or '-'} |" for row in rows.values()
     )
     sections = ("\n".join(_section(key, row)) for key, row in rows.items())
-    return _HEAD + "\n".join(tested) + "\n\n" + "\n\n".join(sections) + "\n"
+    parts = (_HEAD + "\n".join(tested), _ENFORCED + "\n".join(map(_behind, enforced())))
+    return "\n".join(parts) + "\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _behind(row: Enforced) -> str:
+    cells = (row.client, row.tested, row.calls, ", ".join(row.ways), row.refused, row.stopped)
+    return f"| {' | '.join(cells)} |"
 
 
 def _anchor(title: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 PROMPT: Final = "{prompt}"
+URL: Final = "{url}"
 _CODEX: Final = ("codex", "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access")
 _OVER_HTTP: Final = (
     *("-c", "model_provider=plain", "-c"),
@@ -22,8 +23,8 @@ class Agent:
 
     ``command`` is its command line, with ``PROMPT`` where the prompt goes. ``tool`` is what it
     runs commands with; with ``scripted`` that takes JavaScript, which asks for the shell.
-    ``calls`` is how many model calls it makes where one would do, ``second_thoughts`` how often
-    it asks again where an answer ends in an error.
+    ``calls`` is how many model calls it makes where one would do. ``base_url`` are the variables
+    that put it behind base-URL mode, or options, with ``URL`` for where that is.
     """
 
     id: str
@@ -36,11 +37,17 @@ class Agent:
     tool: str
     scripted: bool = False
     calls: int = 1
-    second_thoughts: int = 0
+    base_url: Mapping[str, str] | Sequence[str] = ()
 
     def asked(self, prompt: str) -> list[str]:
         """Return the command line that has it answer a prompt."""
         return [word.replace(PROMPT, prompt) for word in self.command]
+
+    def behind(self, url: str) -> tuple[Mapping[str, str], Sequence[str]]:
+        """Return the variables and the options that put it behind base-URL mode at ``url``."""
+        if isinstance(self.base_url, Mapping):
+            return {key: value.replace(URL, url) for key, value in self.base_url.items()}, ()
+        return {}, [word.replace(URL, url) for word in self.base_url]
 
     def runs(self, command: str) -> str:
         """Return what a script says for the agent to run a shell command (see ``script``)."""
@@ -72,6 +79,7 @@ def _codex(name: str, protocol: str, *options: str) -> Agent:
         client="codex",
         tool="exec",
         scripted=True,
+        base_url=("-c", f'openai_base_url="{URL}/openai/v1"') if not options else (),
     )
 
 
@@ -85,7 +93,7 @@ AGENTS: Final = (
         protocol="http/1.1",
         client="claude-code",
         tool="Bash",
-        second_thoughts=1,  # it asks for a whole answer where a stream fails
+        base_url={"ANTHROPIC_BASE_URL": f"{URL}/anthropic"},
     ),
     _codex("websocket", "websocket"),
     _codex("http", "h2", *_OVER_HTTP),

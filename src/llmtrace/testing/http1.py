@@ -142,7 +142,8 @@ class Http1Connection:
                 await self._misbehave(mode, plan.reply)
                 return False
             await self._head(request, plan.reply)
-            await play(plan, self._desk.gate, self._data, self._stream.gone)
+            if request.method != b"HEAD":
+                await play(plan, self._desk.gate, self._data, self._stream.gone)
             await self._stream.write(self._h11.send(h11.EndOfMessage()) or b"")
         except (Left, ConnectionError):
             plan.call.outcome = "client_left"
