@@ -261,3 +261,15 @@ def test_a_file_that_cannot_be_used_says_where(tmp_path: Path, content: bytes, s
     with pytest.raises(ValueError, match="prices") as caught:
         read_pricing_file(path)
     assert says in str(caught.value)
+
+
+def test_the_example_of_the_documentation_can_be_used(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "prices.md").read_text()
+    path = tmp_path / "prices.yaml"
+    path.write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    prices = read_pricing_file(path)
+    assert len(prices.models) == 3
+    before, after = (prices.find("gpt-5", date(2026, month, 1), "flex") for month in (5, 6))
+    assert before is not None
+    assert after is not None
+    assert (before.input, after.input) == (Rate(1_250_000_000), Rate(500_000_000))
