@@ -51,7 +51,7 @@ def worth(said: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "Without the rules, by `scripts/train/export.py` on the 8-bit network. `dev_ood` has\n"
         "sources and templates that are not in training; `dev_indomain` has those of training\n"
-        "and says little. Thresholds and confidence were chosen on both, so neither is a test set.\n\n"
+        "and says little. Thresholds and confidence were chosen on both: neither is a test set.\n\n"
     )
     yield table(
         ["set", "harmless", "attacks", "AUC", "recall at 0.1 % FPR", "at 1 %", "at 5 %"],
