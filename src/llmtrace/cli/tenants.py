@@ -52,7 +52,7 @@ def create(config: Path | None, tenant_id: str, name: str, plan: str, as_json: b
     if as_json:
         print_json(_row(tenant))
     else:
-        click.echo(f"created tenant {tenant.id}; a key for it: llmtrace keys create --tenant ID")
+        click.echo(f"created tenant {tenant.id}; a key: llmtrace keys create --tenant {tenant.id}")
 
 
 @tenants.command("list")

@@ -14,7 +14,6 @@ from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.conversation import Thread
 from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.gated import GatedTap
-from llmtrace.pipeline.identity import ANYONE, Caller
 from llmtrace.providers.base import Dialect, Json, RequestView, Route
 from llmtrace.providers.plans import plan_windows
 from llmtrace.storage.keys import Presented
@@ -75,7 +74,6 @@ class Call:
     credentials: Credentials
     dialect: Dialect
     route: Route
-    caller: Caller = ANYONE
     view: RequestView = field(default_factory=RequestView)
     thread: Thread = field(default_factory=Thread)
     request_body: Body | None = None

@@ -34,9 +34,6 @@ class Caller:
     role: Role | None = None
 
 
-ANYONE: Final = Caller(tenant=DEFAULT_TENANT, agent="unknown", run="", client=ClientIdentity())
-
-
 class BadIdentity(ValueError):
     """An identity header from a trusted peer is no name."""
 

@@ -106,7 +106,6 @@ def new_call(head: RequestHead, caller: Caller, route: Route, credentials: Crede
         head=head,
         known=known,
         credentials=credentials,
-        caller=caller,
         dialect=dialect_named(route.dialect),
         route=route,
     )
