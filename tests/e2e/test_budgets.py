@@ -1,5 +1,6 @@
 """A hundred calls at once, and room for ten: the provider is asked ten times, whoever counts."""
 
+import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from llmtrace.storage.ledger import Admission, Admitted, Denied, Ledger, Settlement
+from llmtrace.storage.redis_ledger import RedisLedger
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.testing import redis
-from llmtrace.testing.budgets import Crowd, Door, room_for, rush
+from llmtrace.testing.budgets import COST, Crowd, Door, room_for, rush, totals
 from llmtrace.testing.inprocess import running_worker
 from llmtrace.testing.processes import GatewayProcess
 from llmtrace.testing.provider import ScriptedProvider
@@ -169,3 +171,29 @@ async def test_this_test_would_see_a_ledger_that_looks_first_and_reserves_then(
         await rush(doors, 100, text=PROMPT)
     ledger.close()
     assert len(provider.model_calls) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+async def test_a_redis_that_lost_everything_learns_what_was_spent_from_the_traces(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.clear()
+    with redis.RedisServer() as server:
+        kept = {"database_path": str(tmp_path / "home" / "llmtrace.db"), "redis_url": server.url}
+        settings = {"storage": kept, **room_for(3)}
+        with GatewayProcess(tmp_path, provider, HOSTS, settings=settings) as gateway:
+            crowd = await rush([door_of(gateway)], 3, text=PROMPT)
+            assert crowd.statuses == {200: 3}
+            await asyncio.sleep(32)  # calls that have just ended are not counted yet
+            with server.client() as client:
+                client.flushall()
+            ledger = RedisLedger.at(server.url)
+            async with asyncio.timeout(20):
+                while True:
+                    if totals(ledger)[0] >= 3 * COST:
+                        break
+                    await asyncio.sleep(0.2)
+            ledger.close()
+            crowd = await rush([door_of(gateway)], 3, text=PROMPT)
+    assert crowd.statuses == {429: 3}

@@ -11,6 +11,7 @@ from llmtrace.limits.recovery import Recovery
 from llmtrace.storage.ledger import LedgerUnavailable
 from llmtrace.storage.memory import MemoryTraceRepository
 from llmtrace.storage.sqlite_ledger import SqliteLedger
+from llmtrace.storage.sqlite_shared import SharedSqliteFile
 from llmtrace.testing.budgets import COST, Door, room_for, rush, settled, totals
 from llmtrace.testing.inprocess import running_worker
 from llmtrace.testing.provider import ScriptedProvider
@@ -62,7 +63,7 @@ async def test_no_call_can_be_admitted(
     provider: ScriptedProvider, tmp_path: Path, allow: bool, status: int, after: bool
 ) -> None:
     provider.clear()
-    ledger = Faulty.at(tmp_path / "limits.sqlite")
+    ledger = Faulty(SharedSqliteFile(tmp_path / "limits.sqlite"))
     watcher = SqliteLedger.at(tmp_path / "limits.sqlite")
     caps = room_for(10, **(ALLOW if allow else {}))
     async with running_worker(tmp_path, provider, ledger, **caps) as worker:
@@ -90,7 +91,7 @@ async def test_no_call_can_be_settled(
     provider: ScriptedProvider, tmp_path: Path, after: bool
 ) -> None:
     provider.clear()
-    ledger = Faulty.at(tmp_path / "limits.sqlite")
+    ledger = Faulty(SharedSqliteFile(tmp_path / "limits.sqlite"))
     watcher = SqliteLedger.at(tmp_path / "limits.sqlite")
     async with running_worker(tmp_path, provider, ledger, **room_for(10)) as worker:
         door = Door(proxy_url=worker.proxy_url, context=worker.client_context())
@@ -125,7 +126,7 @@ async def test_a_locked_file_is_waited_for_and_then_given_up(
 
 
 def test_a_reaper_that_fails_is_tried_again(tmp_path: Path) -> None:
-    ledger = Faulty.at(tmp_path / "limits.sqlite")
+    ledger = Faulty(SharedSqliteFile(tmp_path / "limits.sqlite"))
     ledger.fails = ["open"]
     recovery = Recovery(ledger, is_gone=lambda _owner: True)
     assert recovery.run(MemoryTraceRepository()) == 0

@@ -5,17 +5,24 @@ import os
 import signal
 import sys
 import threading
+import time
+from typing import Final
 
 from llmtrace import logs
-from llmtrace.app.limits import is_limited, ledger_of, recovery_of
+from llmtrace.app.limits import LEASE_SECONDS, is_limited, ledger_of, recovery_of
 from llmtrace.app.settings import Settings
+from llmtrace.limits.budgets import Budgets
+from llmtrace.limits.reconcile import has_lost, mark, reconcile
 from llmtrace.limits.recovery import Recovery
 from llmtrace.storage.base import Storage
-from llmtrace.storage.ledger import LedgerUnavailable
+from llmtrace.storage.ledger import Ledger, LedgerUnavailable
 from llmtrace.storage.recorder import Recorder, run_until_signal
 from llmtrace.storage.registry import build
 
 logger = logging.getLogger(__name__)
+
+RECONCILE_SECONDS: Final = 30.0
+"""How often a ledger that has lost what was spent is told again."""
 
 
 def open_storage(settings: Settings, *, read_only: bool = False) -> Storage:
@@ -30,7 +37,9 @@ class Recoveries:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._ledger: Ledger | None = None
         self._recovery: Recovery | None = None
+        self._reconcile_until = self._next_reconcile = 0.0
 
     def take(self, settings: Settings) -> None:
         """From now on go by other settings."""
@@ -42,11 +51,32 @@ class Recoveries:
             return
         try:
             if self._recovery is None:
-                self._recovery = recovery_of(self._settings, ledger_of(self._settings))
+                self._ledger = ledger_of(self._settings)
+                self._recovery = recovery_of(self._settings, self._ledger)
         except LedgerUnavailable as error:
             logger.warning("budgets: %s; trying again", error)
             return
         self._recovery.run(storage.traces)
+        self._reconcile(storage)
+
+    def _reconcile(self, storage: Storage) -> None:
+        """Tell a Redis that has lost what was spent; again while calls of before it still end."""
+        config, ledger, now = self._settings.config, self._ledger, time.monotonic()
+        if ledger is None or config.storage.redis_url is None or not config.cost_caps.enabled:
+            return
+        try:
+            if has_lost(ledger):
+                self._reconcile_until, self._next_reconcile = now + LEASE_SECONDS, now
+            if now >= self._reconcile_until or now < self._next_reconcile:
+                return
+            self._next_reconcile = now + RECONCILE_SECONDS
+            budgets = Budgets(config.cost_caps)
+            count = reconcile(ledger, storage.traces, config.cost_caps, budgets)
+            mark(ledger)
+        except LedgerUnavailable as error:
+            logger.warning("budgets: %s; trying again", error)
+            return
+        logger.info("budgets: %d were compared with the traces", count)
 
 
 def _listen(recorder: Recorder, recoveries: Recoveries) -> None:
