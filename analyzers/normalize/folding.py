@@ -36,7 +36,8 @@ _QUOTES: Final = {
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033", '"'),
 }
 _DASHES: Final = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043")
-_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]{1,512}")
+"""A run of a length that is soon folded: other threads wait that long for the interpreter."""
 
 
 class _Table(dict[int, str]):

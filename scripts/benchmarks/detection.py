@@ -1,6 +1,7 @@
-"""Detection by itself: all packs over new texts, hostile texts, a conversation, a stream."""
+"""Detection by itself: new and hostile texts, others meanwhile, a conversation, a stream."""
 
 import argparse
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ MAX_US_PER_KB = 40.0
 MIN_RATIO = 10.0
 MAX_HOSTILE_MS = 250.0
 MAX_GROWTH = 1.5
+MAX_LATE_MS = 5.0
+TICK = 0.001
 
 
 def milliseconds(call: Callable[[], object]) -> float:
@@ -176,6 +179,38 @@ def hostile_texts(rules: Sequence[Rule]) -> Section:
     return Section("Hostile texts", note, "\n" + report.table(head, rows), [goal])
 
 
+async def delays(analyzer: PatternAnalyzer, text: str, seconds: float) -> list[float]:
+    """Return by how many ms a loop is late for what is due each ms, while a thread searches."""
+    late: list[float] = []
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        searching = asyncio.ensure_future(asyncio.to_thread(analyzer.inspect, text, HERE))
+        if not text:
+            searching = asyncio.ensure_future(asyncio.sleep(seconds))
+        while not searching.done():
+            began = time.perf_counter()
+            await asyncio.sleep(TICK)
+            late.append((time.perf_counter() - began - TICK) * 1e3)
+    return late
+
+
+def meanwhile(analyzer: PatternAnalyzer, seconds: float) -> Section:
+    """Search hostile texts in a thread, and see how long others wait for the interpreter."""
+    prose = english(Random(1), 102_400)  # noqa: S311
+    texts = {"nothing": "", "English": prose, **hostile(102_400)}
+    late = {name: asyncio.run(delays(analyzer, text, seconds)) for name, text in texts.items()}
+    rows = [[n, f"{median(each):.1f}", f"{quantile(each, 0.99):.1f}"] for n, each in late.items()]
+    worst = max(map(median, late.values())) - median(late["nothing"])
+    goal = Goal(
+        f"others wait ≤ {MAX_LATE_MS:.0f} ms longer, median, beside any of these",
+        f"{worst:.1f} ms",
+        worst <= MAX_LATE_MS,
+    )
+    note = "A loop that wakes each ms, while a thread searches 100 KB again and again. Wall time."
+    table = "\n" + report.table(["100 KB of", "ms late, median", "p99"], rows)
+    return Section("Other calls meanwhile", note, table, [goal])
+
+
 def large_text(analyzer: PatternAnalyzer, seed: int, size: int) -> Section:
     """Search one very large text."""
     text = english(Random(seed), 1 << 20) * (size >> 20)  # noqa: S311
@@ -247,6 +282,7 @@ def main() -> None:
         started,
         new_texts(analyzer, asked.seed, counts, 40 if asked.quick else 400),
         hostile_texts(analyzer.rules),
+        meanwhile(analyzer, 0.2 if asked.quick else 1.0),
         large_text(analyzer, asked.seed, (4 if asked.quick else 64) << 20),
         conversation(analyzer, asked.seed),
         stream(analyzer, asked.seed),
