@@ -211,12 +211,25 @@ class _Edition:
 
     def __init__(self, lists: Sequence[PriceList]) -> None:
         self.known: dict[_Key, Rates | None] = {}
+        self._minutes: dict[tuple[_Key, int], Rates | None] = {}
         self._lists = lists
         self._providers = providers()
         self._models: dict[tuple[str, str], _Model | None] = {}
 
     def rates(self, key: _Key, at: datetime) -> Rates | None:
-        """Look up the rates of a key, and keep them unless they change within the day."""
+        """Look up the rates of a key, and keep them: for the day, or if need be the minute."""
+        minute = (key, at.hour * 60 + at.minute)
+        if minute in self._minutes:
+            return self._minutes[minute]
+        found, lasting = self._look_up(key, at)
+        if lasting:
+            _keep(self.known, key, found)
+        else:
+            _keep(self._minutes, minute, found)
+        return found
+
+    def _look_up(self, key: _Key, at: datetime) -> tuple[Rates | None, bool]:
+        """Return rates, and whether they hold for the whole day."""
         provider, name, _, tier, speed = key
         name, tier, day = name.lower(), tier.lower(), at.date()
         found = self._listed(provider, name, day, tier)
@@ -228,11 +241,7 @@ class _Edition:
             lasting = not model.by_time_of_day
         if found is not None:
             found = replace(found, tools={**tool_prices(provider), **found.tools})
-        if lasting:
-            if len(self.known) >= _MAX_CACHED:
-                self.known.clear()
-            self.known[key] = found
-        return found
+        return found, lasting
 
     def _listed(self, provider: str, name: str, day: date, tier: str) -> Rates | None:
         for prices in self._lists:
@@ -259,6 +268,13 @@ class _Edition:
                     own = any(info is model for model in listed.models)
                     return _Model(info, own, _by_time_of_day(info))
         return None
+
+
+def _keep[K](known: dict[K, Rates | None], key: K, rates: Rates | None) -> None:
+    """Remember rates; past the bound everything is forgotten."""
+    if len(known) >= _MAX_CACHED:
+        known.clear()
+    known[key] = rates
 
 
 def partial(version: str, unpriced: Sequence[str]) -> str:
