@@ -1,10 +1,11 @@
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from llmtrace.pipeline.call import RequestHead
 from llmtrace.pipeline.credentials import TooManyCredentials
-from llmtrace.pipeline.requests import fault, is_coded, named_model, target_of
+from llmtrace.pipeline.requests import fault, is_coded, named_model, target_of, with_details
 from llmtrace.providers.decoding import BodyTooLarge
 
 
@@ -57,3 +58,29 @@ def test_a_target_is_what_the_head_says() -> None:
         "/v1/responses",
         {"a": "b"},
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        pytest.param(
+            b'{"error":{"message":"m","code":"c"}}',
+            {"error": {"message": "m", "code": "c", "window": "daily"}},
+            id="openai",
+        ),
+        pytest.param(
+            b'{"type":"error","error":{"type":"t","message":"m"}}',
+            {
+                "type": "error",
+                "error": {"type": "t", "message": "m", "window": "daily", "code": "c"},
+            },
+            id="anthropic",
+        ),
+        pytest.param(
+            b'{"message":"m"}', {"message": "m", "window": "daily", "code": "c"}, id="bedrock"
+        ),
+    ],
+)
+def test_details_stand_with_the_message(body: bytes, told: dict[str, object]) -> None:
+    assert orjson.loads(with_details(body, "c", {"window": "daily"})) == told
+    assert with_details(body, "c", {}) == body

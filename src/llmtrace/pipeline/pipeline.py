@@ -280,7 +280,7 @@ class Pipeline:
             status=status,
             code=code,
             message=message,
-            body=with_details(body, details),
+            body=with_details(body, code, details),
             details=details,
             headers=headers,
         )

@@ -136,13 +136,18 @@ def fault(error: ValueError) -> tuple[int, str, str]:
     return status, code, f"LLMTrace refused this request: {error}"
 
 
-def with_details(body: bytes, details: Mapping[str, Json]) -> bytes:
-    """Return an error with further members: in its error object, or beside its message."""
+def with_details(body: bytes, code: str, details: Mapping[str, Json]) -> bytes:
+    """Return an error with further members: in its error object, or beside its message.
+
+    Its code is among them where the dialect's shape has none.
+    """
     if not details:
         return body
     document = orjson.loads(body)
-    error = document.get("error")
-    (error if isinstance(error, dict) else document).update(details)
+    inner = document.get("error")
+    error = inner if isinstance(inner, dict) else document
+    error.update(details)
+    error.setdefault("code", code)
     return encode(document)
 
 
