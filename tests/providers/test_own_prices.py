@@ -87,3 +87,11 @@ def test_another_list_takes_the_place_of_the_file_before(tmp_path: Path) -> None
     book.use(read_pricing_file(path))
     assert nano(book.price("x", "a", SOME, at=AT)) == 1_000_000_000
     assert nano(book.price("openai", "gpt-4o", SOME, at=AT)) == 2_500_000_000
+
+
+@pytest.mark.parametrize("listed", ["my-deployment", "azure/My-Deployment"])
+def test_the_price_of_a_deployment_comes_before_that_of_the_model_in_it(listed: str) -> None:
+    own = PriceBook(custom_models={listed: {"input_per_million": 7, "output_per_million": 0}})
+    names = ["gpt-4o-2024-08-06", "My-Deployment"]
+    assert nano(own.price_answer("azure", names, SOME, None, at=AT)) == 7_000_000_000
+    assert nano(own.price_answer("azure", ["gpt-4o", "other"], SOME, None, at=AT)) == 2_500_000_000

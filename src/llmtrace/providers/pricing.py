@@ -143,7 +143,8 @@ class PriceBook:
 
         Args:
             provider: Our name of it.
-            models: Who may have answered, likeliest first: the first that has a price counts.
+            models: Who may have answered, likeliest first: the first that has a price counts,
+                one of one's own before all others (such as that of a deployment's name).
             usage: What ``read_usage`` made of ``raw``, or an estimate.
             raw: The answer's usage object. Where the provider says in it what it charges, that
                 is the cost; where it is a batch's, each model has its own price.
@@ -154,7 +155,7 @@ class PriceBook:
         if raw and (parts := parts_of(raw)):
             return self._price_batch(provider, models, parts, at)
         tier = service_tier or _said(raw, "trafficType")
-        for model in filter(None, models):
+        for model in self._edition.own_first(provider, models):
             cost = self.price(
                 provider, model, usage, at=at, service_tier=tier, speed=speed or _said(raw, "speed")
             )
@@ -213,6 +214,7 @@ class _Edition:
         self.known: dict[_Key, Rates | None] = {}
         self._minutes: dict[tuple[_Key, int], Rates | None] = {}
         self._lists = lists
+        self._own = [prices.models for prices in lists[:2] if prices.models]
         self._providers = providers()
         self._models: dict[tuple[str, str], _Model | None] = {}
 
@@ -227,6 +229,17 @@ class _Edition:
         else:
             _keep(self._minutes, minute, found)
         return found
+
+    def own_first(self, provider: str, models: Sequence[str]) -> Sequence[str]:
+        """Return the names of models, those first that one's own lists have."""
+        said = [model for model in models if model]
+        if not self._own or len(said) < 2:
+            return said
+        return sorted(said, key=lambda model: not self._is_own(provider, model[:_MAX_NAME].lower()))
+
+    def _is_own(self, provider: str, name: str) -> bool:
+        names = [n for own in _own_names(name) for n in (f"{provider}/{own}", own)]
+        return any(n in models for models in self._own for n in names)
 
     def _look_up(self, key: _Key, at: datetime) -> tuple[Rates | None, bool]:
         """Return rates, and whether they hold for the whole day."""
