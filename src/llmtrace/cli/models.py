@@ -115,7 +115,12 @@ def _rows(path: Path) -> Iterator[Known]:
 
 @models.command("eval")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--role", type=click.Choice(["user", "tool_result"]), default="user")
+@click.option(
+    "--role",
+    type=click.Choice(["user", "tool_result"]),
+    default="user",
+    help="Whose words the texts are.  [default: user]",
+)
 @config_option
 @json_option
 def evaluate(files: Sequence[Path], role: str, config: Path | None, *, as_json: bool) -> None:
