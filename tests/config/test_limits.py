@@ -222,6 +222,11 @@ def test_no_rate_that_is_none(value: object) -> None:
             id="header",
         ),
         pytest.param(
+            "rate_limiting: {headers: [{name: X-Api-Key, requests_per_second: 1}]}",
+            "X-Api-Key may carry a credential",
+            id="header with a key",
+        ),
+        pytest.param(
             "rate_limiting: {agents: {'': {requests_per_second: 1}}}",
             "a name has 1 to 200 characters",
             id="empty name",

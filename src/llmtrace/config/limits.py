@@ -3,11 +3,12 @@
 # ruff: noqa: RUF012  pydantic copies defaults
 
 import difflib
+import re
 from decimal import Decimal
 from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from llmtrace.config.section import Section
 
@@ -235,6 +236,8 @@ type PerSecond = Annotated[Real, Field(ge=0.001, le=1e6, allow_inf_nan=False)]
 type PerMinute = Annotated[Whole, Field(ge=1, le=10**9)]
 
 
+_CREDENTIAL: Final = re.compile(r"auth|cookie|key|token|secret|protocol")
+"""In the names of headers that carry credentials, and in few others."""
 MAX_BURST_SECONDS: Final = 100 * 86_400
 
 
@@ -274,6 +277,16 @@ class HeaderRate(Rate):
 
     value: Annotated[str, Field(min_length=1, max_length=200)] = "*"
     """Values that it is about, with ``*`` for any part; each has a rate of its own."""
+
+    @field_validator("name")
+    @classmethod
+    def _no_credential(cls, value: str) -> str:
+        if _CREDENTIAL.search(value.lower()):
+            raise ValueError(
+                f"{value} may carry a credential, and those are kept nowhere; a key's tenant and "
+                "agent have rates in rate_limiting.tenant_overrides and rate_limiting.agents"
+            )
+        return value
 
 
 class RateLimitingConfig(Section):
