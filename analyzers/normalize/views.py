@@ -34,11 +34,13 @@ class Views:
     complete: bool = True
 
 
-def views(folded: Folded) -> Views:
-    """Return the further views of a text, given its canonical one."""
+def views(folded: Folded, data: bytes | None = None) -> Views:
+    """Return the further views of a text, given its canonical one (``data``: the same, UTF-8)."""
     made: list[View | Aligned] = []
     left = Allowance()
-    _encoded(folded, folded.text.encode("utf-8", "replace"), left, made)
+    if data is None:
+        data = folded.text.encode("utf-8", "replace")
+    _encoded(folded, data, left, made)
     hidden: tuple[Concealment, ...] = ()
     if not folded.original.isascii():
         original = _Original(folded.original)

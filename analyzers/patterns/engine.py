@@ -155,6 +155,8 @@ class PatternAnalyzer:
         return min(canonical, undecided(folded.original, self._held.holds["original"]))
 
     def _closed(self, search: "_Search") -> Inspection:
+        if not search.hits and not search.skipped:
+            return Inspection(())
         skipped = tuple(sorted(search.skipped, key=lambda skip: (skip.detector, skip.reason)))
         if skipped:
             with self._lock:
@@ -215,7 +217,7 @@ class _Search:
         self._view(groups.original, _Itself(text), original, start)
         if not further:
             return
-        made = views(folded)
+        made = views(folded, scanned.data)
         self._hidden(made.hidden)
         if not made.complete:
             self.skipped.add(Skipped("decoding", "over_limit"))

@@ -49,6 +49,7 @@ class Group:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._finders = [Finder(rule) for rule in rules]
+        self._by_place: dict[tuple[Role, Direction], Sequence[_Set]] = {}
 
     def prepare(self) -> None:
         """Compile each rule by itself."""
@@ -76,6 +77,13 @@ class Group:
             for share in shares(*(zip(*kept, strict=True) if kept else ((), ())))
         ]
 
+    def _sets_for(self, role: Role, direction: Direction) -> Sequence[_Set]:
+        place = (role, direction)
+        sets = self._by_place.get(place)
+        if sets is None:
+            sets = self._by_place[place] = [one for one in self._sets if place in one.places]
+        return sets
+
     @cached_property
     def _words(self) -> Mapping[int, int]:
         """The rules that are for a shape beside words, and the numbers of the patterns of these."""
@@ -90,11 +98,11 @@ class Group:
         self, scanned: Scanned, context: Context
     ) -> Iterator[tuple[Finder, Sequence[Region]]]:
         """Yield the rules that could match and that apply to such a text, and where."""
-        place = (context.role, context.direction)
-        sets = [one for one in self._sets if place in one.places]
-        data = scanned.data
+        sets, data = self._sets_for(context.role, context.direction), scanned.data
+        if not sets:
+            return
         found: dict[int, list[Region]] = {}
-        for region, piece in _pieces(data) if sets else ():
+        for region, piece in _pieces(data):
             seen = [n for one in sets if not one.whole for n in one.match(piece)]
             for number in seen:
                 if number < len(self._finders) and self._words.get(number, number) in seen:
