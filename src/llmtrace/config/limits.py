@@ -1,7 +1,5 @@
 """Sections about how much may be spent, and how fast."""
 
-# ruff: noqa: RUF012  pydantic copies defaults
-
 import difflib
 import re
 from decimal import Decimal
@@ -283,7 +281,7 @@ class HeaderRate(Rate):
     def _no_credential(cls, value: str) -> str:
         if _CREDENTIAL.search(value.lower()):
             raise ValueError(
-                f"{value} may carry a credential, and those are kept nowhere; a key's tenant and "
+                f"the header {value} may carry a credential, and those are kept nowhere; a key's tenant and "
                 "agent have rates in rate_limiting.tenant_overrides and rate_limiting.agents"
             )
         return value

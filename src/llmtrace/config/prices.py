@@ -1,7 +1,5 @@
 """The section about what calls cost."""
 
-# ruff: noqa: RUF012  pydantic copies defaults
-
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
