@@ -95,7 +95,9 @@ class MemoryTraceRepository:
             findings=sum(len(trace.findings) for trace in traces),
         )
 
-    def costs(self, query: TraceQuery, by: CostsBy, *, zone: tzinfo | None = UTC) -> Sequence[Costs]:
+    def costs(
+        self, query: TraceQuery, by: CostsBy, *, zone: tzinfo | None = UTC
+    ) -> Sequence[Costs]:
         """Return the sums over all traces that match, by name."""
         rows = (_costs(record.trace, by, zone) for record in self._matching(query))
         return summed(sorted(rows, key=lambda row: -row.cost_nano_usd - row.plan_nano_usd), by)

@@ -155,8 +155,8 @@ class Recorder:
         """Keep the arguments; ``run`` opens everything.
 
         ``each_second`` is called about as often, with what was shipped in the store, and once at
-        the end. ``retention_days`` of 0 keeps everything; dead letters and quarantined segments go with
-        the traces. ``maintain_every`` and ``tick`` are in seconds.
+        the end. ``retention_days`` of 0 keeps everything; dead letters and quarantined segments go
+        with the traces. ``maintain_every`` and ``tick`` are in seconds.
         """
         self._root = spool_dir
         self._open_storage = open_storage

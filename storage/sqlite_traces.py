@@ -178,7 +178,9 @@ class SqliteTraceRepository:
             findings=findings,
         )
 
-    def costs(self, query: TraceQuery, by: CostsBy, *, zone: tzinfo | None = UTC) -> Sequence[Costs]:
+    def costs(
+        self, query: TraceQuery, by: CostsBy, *, zone: tzinfo | None = UTC
+    ) -> Sequence[Costs]:
         """Return the sums over all traces that match, by name."""
         with self._file.reading() as db:
             return read_costs(db, query, by, zone)

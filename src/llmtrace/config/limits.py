@@ -281,8 +281,8 @@ class HeaderRate(Rate):
     def _no_credential(cls, value: str) -> str:
         if _CREDENTIAL.search(value.lower()):
             raise ValueError(
-                f"the header {value} may carry a credential, and those are kept nowhere; a key's tenant and "
-                "agent have rates in rate_limiting.tenant_overrides and rate_limiting.agents"
+                f"the header {value} may carry a credential, and those are kept nowhere; a key's "
+                "tenant and agent have rates in rate_limiting.tenant_overrides and .agents"
             )
         return value
 
