@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from llmtrace.app.limits import (
+    _trusts,
     gone_from,
     is_limited,
     ledger_of,
@@ -91,3 +92,18 @@ def test_a_worker_is_gone_when_the_recorder_has_removed_its_directory(tmp_path: 
 @pytest.mark.parametrize("owner", ["", "elsewhere:worker-0-17-abc", owner_of(None)])
 def test_of_others_nobody_knows(tmp_path: Path, owner: str) -> None:
     assert not gone_from(tmp_path)(owner)
+
+
+async def test_headers_are_believed_of_trusted_peers_where_a_rate_goes_by_one(
+    tmp_path: Path,
+) -> None:
+    header = {"name": "x-team", "requests_per_second": 1}
+    made = settings(
+        tmp_path,
+        rate_limiting={"enabled": True, "headers": [header]},
+        identity={"trusted_proxies": ["10.0.0.0/8"]},
+    )
+    trusts = _trusts(made.config)
+    assert trusts("10.1.2.3")
+    assert not trusts("192.0.2.1")
+    assert not _trusts(load(environ={}))("10.1.2.3")

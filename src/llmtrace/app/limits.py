@@ -23,6 +23,7 @@ from llmtrace.limits.runaway import GuardSettings, RunawayGuard
 from llmtrace.limits.tally import MemoryTally
 from llmtrace.pipeline.admission import Admissions
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.identity import Identifier
 from llmtrace.pipeline.watching import Watch
 from llmtrace.providers.ceilings import canonical
 from llmtrace.providers.money import nano_usd
@@ -86,7 +87,6 @@ def worker_limits(
     *,
     prices: PriceBook | None,
     spool: Path | None = None,
-    trusts: Callable[[str], bool] = lambda _peer: False,
     ledger: Ledger | None = None,
 ) -> WorkerLimits:
     """Return what holds a worker's calls to their limits.
@@ -96,7 +96,6 @@ def worker_limits(
         counters: Where is counted what becomes of calls.
         prices: What calls cost.
         spool: The worker's own directory in the spool.
-        trusts: Whether a peer's headers are believed.
         ledger: Stands in the place of its own.
 
     Raises:
@@ -113,12 +112,19 @@ def worker_limits(
             limiter_of(config, owner=owner_of(spool), prices=prices),
             desk,
             counters,
-            trusts=trusts,
+            trusts=_trusts(config),
             asks_for_usage=config.cost_caps.enabled and config.cost_caps.include_usage,
         )
     return WorkerLimits(
         desk=desk, admissions=admissions, watch=watch_of(config, counters, desk, ledger)
     )
+
+
+def _trusts(config: Config) -> Callable[[str], bool]:
+    """Return whose headers are looked at: nobody's, where no rate goes by one."""
+    if not (config.rate_limiting.enabled and config.rate_limiting.headers):
+        return lambda _peer: False
+    return Identifier(secret=b"", trusted=config.identity.trusted_proxies).trusts
 
 
 def watch_of(
@@ -141,7 +147,7 @@ def watch_of(
         window_seconds=runaway.window_minutes * 60,
         hold_seconds=runaway.hold_minutes * 60,
     )
-    if desk is None or ledger is None:
+    if desk is None or ledger is None or not settings.stops:  # for warnings no call waits
         return Watch(RunawayGuard(settings, MemoryTally(), on_event=counters.count), None)
     return Watch(RunawayGuard(settings, ledger, on_event=desk.count), desk, now=desk.now)
 

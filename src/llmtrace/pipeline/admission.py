@@ -262,9 +262,11 @@ def who_of(call: Call, trusts: Callable[[str], bool]) -> Who:
     """Return who is held to limits for a call; headers only of peers that are trusted."""
     known: Mapping[str, str] = call.known
     payer = Payer(tenant=known["tenant"], agent=known["agent"], key_id=known.get("key_id", ""))
-    headers = {name.lower(): value for name, value in reversed(call.head.headers)}
+    headers: Mapping[str, str] = {}
+    if trusts(call.head.peer):
+        headers = {name.lower(): value for name, value in reversed(call.head.headers)}
     return Who(
         payer=payer,
         plan=known.get("plan", ""),
-        headers=headers if trusts(call.head.peer) else {},
+        headers=headers,
     )

@@ -88,7 +88,7 @@ class Identifier:
         """
         client = identify(headers)
         key = self._keys.holder(keys, proxy_key)
-        trusted = self._trusts(peer)
+        trusted = self.trusts(peer)
         tenant = _named(headers, repeated, TENANT_HEADER) if trusted else ""
         agent = _named(headers, repeated, AGENT_HEADER) if trusted or _is_open(key) else ""
         if key is not None:
@@ -108,7 +108,8 @@ class Identifier:
             role=key.role if key else None,
         )
 
-    def _trusts(self, peer: str) -> bool:
+    def trusts(self, peer: str) -> bool:
+        """Whether the headers of a peer are believed."""
         known = self._peers.get(peer)
         if known is None:
             if len(self._peers) > 10_000:
