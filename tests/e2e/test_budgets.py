@@ -1,6 +1,8 @@
 """A hundred calls at once, and room for ten: the provider is asked ten times, whoever counts."""
 
 import asyncio
+import os
+import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from llmtrace.storage.ledger import Admission, Admitted, Denied, Ledger, Settlement
 from llmtrace.storage.redis_ledger import RedisLedger
@@ -197,3 +200,34 @@ async def test_a_redis_that_lost_everything_learns_what_was_spent_from_the_trace
             ledger.close()
             crowd = await rush([door_of(gateway)], 3, text=PROMPT)
     assert crowd.statuses == {429: 3}
+
+
+@pytest.mark.slow
+async def test_a_signal_changes_the_limits_and_a_bad_file_changes_nothing(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    async def until_statuses(expected: dict[int, int]) -> None:
+        async with asyncio.timeout(20):
+            while True:
+                if (await rush([door], 1, text=PROMPT)).statuses == expected:
+                    return
+                await asyncio.sleep(0.3)
+
+    provider.clear()
+    with GatewayProcess(tmp_path, provider, HOSTS, settings=room_for(1)) as gateway:
+        door = door_of(gateway)
+        await until_statuses({200: 1})
+        await until_statuses({429: 1})
+        written = gateway.config.read_text()
+        raised = yaml.safe_load(written) | room_for(2)
+        gateway.config.write_text(yaml.safe_dump(raised))
+        os.kill(gateway.pid, signal.SIGHUP)
+        await until_statuses({200: 1})
+        await until_statuses({429: 1})
+        caps = raised["cost_caps"]["default_budget_caps"]
+        caps[0]["hard_limit_usd"] = "-5"
+        gateway.config.write_text(yaml.safe_dump(raised))
+        os.kill(gateway.pid, signal.SIGHUP)
+        await asyncio.sleep(2)
+        await until_statuses({429: 1})
+    assert len(provider.model_calls) == 2
