@@ -7,6 +7,7 @@ import pytest
 
 from llmtrace.app.limits import (
     _trusts,
+    desk_of,
     gone_from,
     is_limited,
     ledger_of,
@@ -19,10 +20,12 @@ from llmtrace.config import load
 from llmtrace.environment.home import Home
 from llmtrace.pipeline.counters import Counters
 from llmtrace.providers.pricing import PriceBook
+from llmtrace.storage.ledger import Admission, Node
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.testing import redis
 from llmtrace.testing.budgets import room_for
 
+NOON = 1_795_262_400_000_000
 STOPS = {"runaway": {"enabled": True, "action": "stop"}}
 RATES = {"rate_limiting": {"enabled": True}}
 
@@ -107,3 +110,17 @@ async def test_headers_are_believed_of_trusted_peers_where_a_rate_goes_by_one(
     assert trusts("10.1.2.3")
     assert not trusts("192.0.2.1")
     assert not _trusts(load(environ={}))("10.1.2.3")
+
+
+async def test_where_nothing_is_recorded_leases_end_all_the_same(tmp_path: Path) -> None:
+    made = settings(tmp_path, storage={"profile": "memory"}, **room_for(1))
+    at = [NOON]
+    ledger = SqliteLedger.at(tmp_path / "limits.sqlite", clock=lambda: at[0])
+    node = Node(key="k", unit="usd", limit=None, ends=None)
+    ledger.admit(Admission(id="dead", tenant="t", amounts={"usd": 5}, nodes=(node,)))
+    at[0] += 901 * 1_000_000
+    desk = desk_of(made, ledger, Counters())
+    desk._on_beat()
+    assert ledger.open() == []
+    assert ledger.standings("t", ["k"])["k"].spent == 5
+    await desk.close(0.1)

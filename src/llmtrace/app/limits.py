@@ -29,6 +29,7 @@ from llmtrace.providers.ceilings import canonical
 from llmtrace.providers.money import nano_usd
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.storage.ledger import Ledger
+from llmtrace.storage.memory import MemoryTraceRepository
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 
 logger = logging.getLogger(__name__)
@@ -170,11 +171,17 @@ def limiter_of(config: Config, *, owner: str = "", prices: PriceBook | None = No
 
 def desk_of(settings: Settings, ledger: Ledger, counters: Counters) -> LedgerDesk:
     """Return where a worker's event loop brings what the ledger is to do."""
-    replay = None
-    if settings.config.storage.profile != "memory":
-        folder = settings.home.path / UNBOOKED
-        folder.mkdir(mode=0o700, exist_ok=True)
-        replay = ReplayFile(folder / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
+    if settings.config.storage.profile == "memory":  # no recorder looks after what is left open
+        recovery = Recovery(ledger, is_gone=lambda _owner: False, lease_seconds=LEASE_SECONDS)
+        return LedgerDesk(
+            ledger,
+            lease_seconds=LEASE_SECONDS,
+            on_event=counters.count,
+            on_beat=lambda: recovery.run(MemoryTraceRepository()),
+        )
+    folder = settings.home.path / UNBOOKED
+    folder.mkdir(mode=0o700, exist_ok=True)
+    replay = ReplayFile(folder / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
     return LedgerDesk(ledger, lease_seconds=LEASE_SECONDS, replay=replay, on_event=counters.count)
 
 

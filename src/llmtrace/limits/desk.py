@@ -64,6 +64,7 @@ class LedgerDesk:
         lease_seconds: float = 900.0,
         replay: Replay | None = None,
         on_event: OnEvent = lambda _name, _label: None,
+        on_beat: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
@@ -75,6 +76,7 @@ class LedgerDesk:
         self._ledger = ledger
         self._replay = replay
         self._on_event = on_event
+        self._on_beat = on_beat
         self._clock = clock
         self._heartbeat = heartbeat_seconds
         self._patience = patience_seconds
@@ -236,6 +238,7 @@ class LedgerDesk:
         if self._clock() >= self._next_beat:
             self._next_beat = self._clock() + self._heartbeat
             self._extend()
+            self._on_beat()
         self._run_errands()
 
     def _is_resting(self) -> bool:
