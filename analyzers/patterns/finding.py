@@ -139,17 +139,17 @@ class _Hunt:
         """Yield what begins from byte ``begin`` to before byte ``end``."""
         finder = self._finder
         if not finder.rule.context_required:
-            yield from self._stretch(begin, end)
+            yield from self._stretch(begin, end, REACH)
             return
         data, (before, after) = self._scanned.data, finder.around_words
         if len(data) > len(self._scanned.text):
             before, after = 4 * before, 4 * after
         for low, high in finder.words.near(data, begin, end, before, after):
-            yield from self._stretch(low, high)
+            yield from self._stretch(low, high, finder.longest)
 
-    def _stretch(self, begin: int, end: int) -> Iterator[Found]:
+    def _stretch(self, begin: int, end: int, longest: int) -> Iterator[Found]:
         finder, cursor, data = self._finder, self._cursor, self._scanned.data
-        limit = min(len(data), end + REACH)
+        limit = min(len(data), end + longest)
         if begin > cursor.byte:
             cursor.to(begin)
         while (match := finder.next(data, cursor.byte, limit)) is not None:
@@ -255,14 +255,19 @@ class Finder:
         return Words(fold(word).text if folded else word for word in self.rule.context)
 
     @cached_property
+    def longest(self) -> int:
+        """Bytes that a match may have, with what stands around its value."""
+        most = self.rule.max_length
+        return min(4 * most + sum(AROUND), REACH) if most else REACH
+
+    @cached_property
     def around_words(self) -> tuple[int, int]:
         """How far before and behind the start of a context word a match can begin.
 
         What is confirmed touches the match and can have its value further on.
         """
         before, after = AROUND_VALUE if self.rule.value else AROUND
-        longest = 4 * self.rule.max_length or REACH
-        return longest + after, 2 * LEFT + before  # one word may lie within another
+        return self.longest + after, 2 * LEFT + before  # one word may lie within another
 
     def found(self, match: Match, cursor: _Cursor) -> Found:
         """Return a match in code points; the cursor moves to where it begins."""
