@@ -58,7 +58,7 @@ def assert_ten(crowd: Crowd, provider: ScriptedProvider) -> None:
 @pytest.mark.parametrize(
     ("store", "workers", "http2"),
     [
-        pytest.param("sqlite", 4, True, id="sqlite-four-workers-http2"),
+        pytest.param("sqlite", 4, True, id="sqlite-four-workers-http2", marks=pytest.mark.slow),
         pytest.param("sqlite", 1, False, id="sqlite-one-worker-http1", marks=pytest.mark.slow),
         pytest.param("redis", 1, True, id="redis-one-worker-http2", marks=pytest.mark.slow),
         pytest.param("redis", 4, False, id="redis-four-workers-http1", marks=pytest.mark.slow),

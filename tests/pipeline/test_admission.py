@@ -12,7 +12,6 @@ from llmtrace.domain.traces import NOT_SENT, Outcome
 from llmtrace.limits.bounds import Bounder
 from llmtrace.limits.budgets import Budgets
 from llmtrace.limits.charging import CHARGED
-from llmtrace.limits.desk import LedgerDesk
 from llmtrace.limits.limiter import Limiter
 from llmtrace.limits.rates import Rates
 from llmtrace.limits.waiting import NotAsked
@@ -32,47 +31,10 @@ from llmtrace.storage.ledger import (
     Settlement,
     Standing,
 )
-from llmtrace.testing.budgets import MODEL, PRICES, RESERVED
+from llmtrace.testing.budgets import MODEL, PRICES, RESERVED, FakeDesk, answer_of
 from llmtrace.testing.inprocess import RememberingJournal
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-class FakeDesk(LedgerDesk):
-    """Answers as it is told, and notes what it is brought."""
-
-    def __init__(self) -> None:
-        self.answer: Callable[[Admission], Admitted | Denied] = lambda one: Admitted(id=one.id)
-        self.asked: list[Admission] = []
-        self.settled: list[Settlement] = []
-        self.booked: list[tuple[Admission, Settlement]] = []
-        self.takes_unbooked = True
-
-    async def admit(self, admission: Admission) -> Admitted | Denied:
-        self.asked.append(admission)
-        return self.answer(admission)
-
-    def settle(self, settlement: Settlement) -> None:
-        self.settled.append(settlement)
-
-    def admit_unbooked(self, admission: Admission) -> bool:
-        return self.takes_unbooked
-
-    def book(self, admission: Admission, settlement: Settlement) -> None:
-        self.booked.append((admission, settlement))
-
-    def soon(self, errand: Any, told: Any = lambda _: None) -> None:
-        told(errand(OnceLedger()))
-
-    def now(self) -> datetime:
-        return NOON
-
-
-class OnceLedger:
-    """Knows no warning yet."""
-
-    def once(self, _key: str, *, ends: datetime | None) -> bool:
-        return ends is not None
 
 
 @pytest.fixture(scope="module")
@@ -163,16 +125,10 @@ def body(**more: Any) -> bytes:
     return orjson.dumps({"model": MODEL, "messages": [message], "max_tokens": 100, **more})
 
 
-def usage(call: Call, tokens: int) -> bytes:
-    told = {"prompt_tokens": 1, "completion_tokens": tokens}
-    choice = {"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}
-    return orjson.dumps({"id": "r", "model": MODEL, "choices": [choice], "usage": told})
-
-
 async def answered(pipeline: Pipeline, call: Call, tokens: int = 10) -> None:
     """Let the provider answer a call, and end it."""
     tap: Any = pipeline.answer(call, status=200, headers={"content-type": "application/json"})
-    tap.receive(usage(call, tokens))
+    tap.receive(answer_of(tokens))
     await pipeline.finish(call)
 
 
@@ -235,10 +191,7 @@ async def test_while_the_ledger_is_down_each_budget_says_what_becomes_of_calls(
     status: int | None,
     settled: list[str],
 ) -> None:
-    def down(_asked: Admission) -> Admitted:
-        raise LedgerUnavailable("not now")
-
-    desk.answer = down
+    desk.answer = _down
     pipeline = make(cap)
     call = begun(pipeline)
     refusal = await pipeline.inspect(call, body())
@@ -254,20 +207,21 @@ async def test_while_the_ledger_is_down_each_budget_says_what_becomes_of_calls(
 
 
 async def test_what_was_never_asked_is_not_given_back(make: Make, desk: FakeDesk) -> None:
-    def resting(_asked: Admission) -> Admitted:
-        raise NotAsked("not now")
-
-    desk.answer = resting
-    pipeline = make(HARD)
-    assert await pipeline.inspect(begun(pipeline), body()) is not None
+    desk.answer = _resting
+    assert await make(HARD).inspect(begun(make(HARD)), body()) is not None
     assert desk.settled == []
 
 
-async def test_a_call_that_cannot_be_noted_does_not_go(make: Make, desk: FakeDesk) -> None:
-    def down(_asked: Admission) -> Admitted:
-        raise LedgerUnavailable("not now")
+def _down(_asked: Admission) -> Admitted:
+    raise LedgerUnavailable("not now")
 
-    desk.answer, desk.takes_unbooked = down, False
+
+def _resting(_asked: Admission) -> Admitted:
+    raise NotAsked("not now")
+
+
+async def test_a_call_that_cannot_be_noted_does_not_go(make: Make, desk: FakeDesk) -> None:
+    desk.answer, desk.takes_unbooked = _down, False
     pipeline = make(SOFT)
     refusal = await pipeline.inspect(begun(pipeline), body())
     assert refusal is not None
@@ -337,20 +291,18 @@ async def test_what_is_put_into_a_request_is_in_its_trace(
         assert orjson.loads(call.forward) == expected
 
 
-async def test_a_model_without_a_price_is_refused(make: Make, desk: FakeDesk) -> None:
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [({"model": "nobody-knows-it"}, 403)]
+    + [({"max_tokens": bad}, 400) for bad in (-1, 1e308, "10", True, 2**63, 0.5)],
+)
+async def test_what_cannot_be_bounded_is_refused(
+    make: Make, desk: FakeDesk, more: dict[str, Any], status: int
+) -> None:
     pipeline = make(HARD)
-    refusal = await pipeline.inspect(begun(pipeline), body(model="nobody-knows-it"))
+    refusal = await pipeline.inspect(begun(pipeline), body(**more))
     assert refusal is not None
-    assert (refusal.status, refusal.code) == (403, "model_not_priced")
-    assert desk.asked == []
-
-
-@pytest.mark.parametrize("bad", [-1, 1e308, "10", True, 2**63, 0.5])
-async def test_a_cap_that_is_none_is_refused(make: Make, desk: FakeDesk, bad: object) -> None:
-    pipeline = make(HARD)
-    refusal = await pipeline.inspect(begun(pipeline), body(max_tokens=bad))
-    assert refusal is not None
-    assert refusal.status == 400
+    assert refusal.status == status
     assert desk.asked == []
 
 

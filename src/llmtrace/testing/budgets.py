@@ -3,15 +3,19 @@
 import asyncio
 import ssl
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx2
 
 from llmtrace.limits.bounds import ROUNDINGS
-from llmtrace.storage.ledger import Ledger
+from llmtrace.limits.desk import LedgerDesk
+from llmtrace.storage.ledger import Admission, Admitted, Denied, Ledger, Settlement
+from llmtrace.testing.wire import compact
 
+NOON: Final = datetime(2026, 11, 21, 12, tzinfo=UTC)
 URL: Final = "https://api.openai.com/v1/chat/completions"
 MODEL: Final = "priced-by-output"
 OUTPUT_TOKENS: Final = 100
@@ -43,6 +47,13 @@ def body(text: str = "hi", *, stream: bool = False, **more: Any) -> dict[str, An
         "stream": stream,
         **more,
     }
+
+
+def answer_of(tokens: int) -> bytes:
+    """Return a provider's whole answer to such a call, with so many tokens."""
+    usage = {"prompt_tokens": 1, "completion_tokens": tokens}
+    choice = {"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}
+    return compact({"id": "r", "model": MODEL, "choices": [choice], "usage": usage})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,3 +141,48 @@ async def reserving(ledger: Ledger, amount: int, *, seconds: float = 10.0) -> No
             if totals(ledger)[1] >= amount:
                 return
             await asyncio.sleep(0.01)
+
+
+class FakeDesk(LedgerDesk):
+    """Answers as it is told, and notes what it is brought."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self._at = now
+        self.answer: Callable[[Admission], Admitted | Denied] = lambda one: Admitted(id=one.id)
+        self.asked: list[Admission] = []
+        self.settled: list[Settlement] = []
+        self.booked: list[tuple[Admission, Settlement]] = []
+        self.takes_unbooked = True
+
+    async def admit(self, admission: Admission) -> Admitted | Denied:
+        """Note what is asked, and answer."""
+        self.asked.append(admission)
+        return self.answer(admission)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Note it."""
+        self.settled.append(settlement)
+
+    def admit_unbooked(self, admission: Admission) -> bool:
+        """Say whether calls may go unbooked."""
+        return self.takes_unbooked
+
+    def book(self, admission: Admission, settlement: Settlement) -> None:
+        """Note it."""
+        self.booked.append((admission, settlement))
+
+    def soon(self, errand: Any, told: Any = lambda _: None) -> None:
+        """Run it at once."""
+        told(errand(_OnceLedger()))
+
+    def now(self) -> datetime:
+        """Return the time that was given."""
+        return self._at
+
+
+class _OnceLedger:
+    """Knows no warning yet."""
+
+    def once(self, _key: str, *, ends: datetime | None) -> bool:
+        """Whether it has an end: then it is the first time."""
+        return ends is not None
