@@ -12,11 +12,12 @@ from llmtrace.analyzers.actions import ActionAnalyzer, ToolUse, ToolWatch
 from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped, StreamAnalyzer
 from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.kinds import severity_of
-from llmtrace.domain.answers import Answer, Channel, ChannelKind, ToolCall
+from llmtrace.domain.answers import Answer, Channel, ToolCall
 from llmtrace.domain.findings import Finding, Severity, Verdict
-from llmtrace.domain.parts import ORIGIN_OF, Media, Origin, Part, Path, Role
+from llmtrace.domain.parts import Media, Origin, Part, Path, Role
 from llmtrace.pipeline.conversation import new_from
 from llmtrace.pipeline.credentials import value_at
+from llmtrace.pipeline.voices import context_of, is_signed, location_of
 from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.notices import quarantine_notice
 from llmtrace.policy.placeholders import unmasked
@@ -32,14 +33,6 @@ _SEALS: Final = frozenset(
     {"signature", "thoughtSignature", "thought_signature", "encrypted_content"}
 )
 """Beside these, a text is signed by the provider: changed, it would refuse the request."""
-_SIGNED_REASONING: Final = frozenset(
-    {"anthropic.messages", "bedrock.converse", "bedrock.invoke", "gemini.generate"}
-)
-"""Dialects whose providers sign the reasoning, and want it back as it was."""
-_ROLES: Final[Mapping[ChannelKind, Role]] = {
-    ChannelKind.TOOL_CALL: Role.TOOL_CALL,
-    ChannelKind.TOOL_RESULT: Role.TOOL_RESULT,
-}
 
 
 class DetectionTimeout(TimeoutError):
@@ -219,11 +212,8 @@ class Detection:
             decision = self.policy.decide(hit, place)
             found.append(finding(hit, where, decision))
             decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
-        return ToolJudgement(
-            findings=tuple(found),
-            skipped=words.skipped,
-            incomplete=is_incomplete(words, decided),
-        )
+        incomplete = is_incomplete(words, decided)
+        return ToolJudgement(findings=tuple(found), skipped=words.skipped, incomplete=incomplete)
 
     def decide_in_answer(self, caller: Caller, channel: Channel, hit: Hit) -> Decision:
         """Decide about what stands in a channel.
@@ -234,7 +224,7 @@ class Detection:
         """
         decision = self.policy.decide(hit, self.place(caller, context_of(channel)))
         changes = decision.verdict is not Verdict.BLOCK
-        if decision.acts and (not hit.stable or (changes and is_signed(caller, channel))):
+        if decision.acts and (not hit.stable or (changes and is_signed(caller.dialect, channel))):
             return Decision(verdict=Verdict.FLAG, rule=decision.rule)
         return decision
 
@@ -407,19 +397,3 @@ def is_sealed(body: Json, path: Path) -> bool:
     """Whether a text stands beside a signature over it."""
     holder = value_at(body, path[:-1])
     return isinstance(holder, dict) and any(holder.get(key) for key in _SEALS)
-
-
-def is_signed(caller: Caller, channel: Channel) -> bool:
-    """Whether a channel's text is signed by the provider."""
-    return channel.kind is ChannelKind.REASONING and caller.dialect in _SIGNED_REASONING
-
-
-def context_of(channel: Channel) -> Context:
-    """Return whose words a channel of an answer carries."""
-    role = _ROLES.get(channel.kind, Role.ASSISTANT)
-    return Context(role, ORIGIN_OF[role], Direction.ANSWER)
-
-
-def location_of(channel: Channel) -> str:
-    """Write a channel as people read it: ``answer[0].text[0]``."""
-    return f"answer[{channel.choice}].{channel.kind}[{channel.index}]"

@@ -17,14 +17,12 @@ from llmtrace.pipeline.detection import (
     Caller,
     Detection,
     DetectionTimeout,
-    context_of,
     finding,
     is_incomplete,
-    is_signed,
-    location_of,
 )
 from llmtrace.pipeline.streaming import Ruling, ToolRuling
 from llmtrace.pipeline.streaming.judging import LEFT_OF_URL
+from llmtrace.pipeline.voices import context_of, is_signed, location_of
 from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.notices import block_message
 from llmtrace.policy.placeholders import PLACEHOLDER, unmasked
@@ -82,7 +80,7 @@ class AnswerJudge:
                 rulings.append(Ruling(start=hit.start, end=hit.end, replacement=masked))
         if is_incomplete(made, decided):
             raise DetectionTimeout
-        if not is_signed(caller, channel):
+        if not is_signed(caller.dialect, channel):
             rulings += self._restorations(text)
         return sorted(rulings, key=lambda ruling: (ruling.start, -ruling.end))
 
