@@ -96,7 +96,7 @@ class SecurityAnalysisConfig(Section):
     workspace: list[Path] = []
     """Folders that agents work in. With any, writes elsewhere are ``outside_workspace``."""
 
-    ml_model: str | None = None
+    ml_model: str | None = "shipped"
     """The model that reads beside the rules: ``shipped``, a folder with ``model.json``,
     ``model.onnx`` and ``tokenizer.json``, or ``null`` for none. It reads what users say and what
     tools bring."""
