@@ -199,6 +199,7 @@ def bodies(at: Field) -> Section:
 
 
 PINNED = (
-    "The proxy with all it needs (for LLMTrace the worker, the recorder and the supervisor) is "
-    "pinned to one core, the load and the provider to the other."
+    "The proxy with all it needs (for LLMTrace the worker, the recorder and the supervisor; the "
+    "rules look into each call, the model does not) is pinned to one core, the load and the "
+    "provider to the other."
 )

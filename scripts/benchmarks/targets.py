@@ -180,7 +180,7 @@ def stock(at: Provider, folder: Path) -> Iterator[dict[str, Target]]:
 class Ours:
     """Our gateway in a home of its own; can be started again.
 
-    Its configuration is the default one but for ``more``.
+    Its configuration is the default one, without the model, but for ``more``.
     """
 
     at: Provider
@@ -211,6 +211,7 @@ class Ours:
                     TLS_HOST: f"https://localhost:{self.at.tls}",
                 },
                 "upstream_ca": str(self.at.ca),
+                "security_analysis.ml_model": None,  # it has a benchmark of its own
                 **self.more,
             },
         )

@@ -36,3 +36,9 @@ def test_a_plan_is_told_with_what_is_used_up() -> None:
     assert said["plan"] == "claude-subscription; 5h 36% used"
     assert "not charged" in said["cost"]
     assert "not charged" not in facts(a_trace())["cost"]
+
+
+def test_what_has_no_price_is_told_beside_the_cost() -> None:
+    said = facts(a_trace(price_version="genai-prices/1@2026-11-21+unpriced:code_execution"))
+    assert "(without a price: code_execution)" in said["cost"]
+    assert "without a price" not in facts(a_trace())["cost"]

@@ -32,13 +32,23 @@ def facts(trace: Trace) -> Mapping[str, str]:
         "took": took,
         "tokens": f"{trace.usage.input_tokens} in{cached}, {trace.usage.output_tokens} out "
         f"(counted by: {trace.usage_source})",
-        "cost": dollars(trace.cost_nano_usd) + (" (not charged: see plan)" if trace.plan else ""),
+        "cost": _cost(trace),
         "plan": _plan(trace),
         "conversation": f"{trace.conversation}, turn {trace.turn}" if trace.conversation else "",
         "scanned": _scanned(trace.coverage),
         "unread": unread or "nothing",
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _cost(trace: Trace) -> str:
+    """Say what it cost, and what of it has no price."""
+    _, *unpriced = trace.price_version.split("+unpriced:")
+    return (
+        dollars(trace.cost_nano_usd)
+        + (" (not charged: see plan)" if trace.plan else "")
+        + (f" (without a price: {unpriced[0]})" if unpriced else "")
+    )
 
 
 def _plan(trace: Trace) -> str:
