@@ -200,7 +200,7 @@ class Ours:
         """Start it and wait until it is ready."""
         config = load(
             None,
-            environ={},
+            environ={"LLMTRACE_SECURITY_ANALYSIS_ML_MODEL": "null"},  # has a benchmark of its own
             overrides={
                 "listen": "127.0.0.1:0",
                 "reverse.listen": "127.0.0.1:0",
@@ -211,7 +211,6 @@ class Ours:
                     TLS_HOST: f"https://localhost:{self.at.tls}",
                 },
                 "upstream_ca": str(self.at.ca),
-                "security_analysis.ml_model": None,  # it has a benchmark of its own
                 **self.more,
             },
         )

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from llmtrace.addons.master import GatewayMaster
 from llmtrace.app.limits import worker_limits
@@ -31,6 +32,9 @@ MIRRORED = (
     "chatgpt.com",
 )
 """Hosts that the scripted provider stands in for."""
+
+WITHOUT_MODEL: Final = {"LLMTRACE_SECURITY_ANALYSIS_ML_MODEL": "null"}
+"""The environment of a worker of rules alone: what a model makes of a text is tested by itself."""
 
 
 @dataclass
@@ -115,11 +119,10 @@ async def running_worker(
     """
     os.chmod(folder, 0o700)
     config = load(
-        environ={},
+        environ=WITHOUT_MODEL,
         overrides={
             "upstreams": dict.fromkeys(MIRRORED, provider.url),
             "upstream_ca": str(provider.write_ca(folder)),
-            "security_analysis.ml_model": None,  # what it makes of a text is tested by itself
             **{key.replace("__", "."): value for key, value in overrides.items()},
         },
     )

@@ -33,6 +33,7 @@ _BASE: Final = Trace(
     started_at=NOON,
     tenant="acme",
     agent="builder",
+    key_id="key-1",
     outcome=Outcome.OK,
     client="openai-python",
     client_version="2.1.0",
