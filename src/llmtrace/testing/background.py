@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from typing import Final, Self
 
 LOOPBACK: Final = "127.0.0.1"
 _SECONDS: Final = 10
+_LOWEST_PORT, _HIGHEST_PORT = 10_000, 32_000
 
 
 class Background:
@@ -101,7 +103,17 @@ def port_of(server: asyncio.Server) -> int:
 
 
 def free_port() -> int:
-    """Return a port on loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a port on loopback that nobody listens on, and that the system gives to nobody.
+
+    It lies below those that connections get by themselves (``ip_local_port_range`` begins at
+    32,768 where nobody changed it), so that none of them takes it before who asked can listen.
+
+    Raises:
+        OSError: A hundred ports, drawn by chance, were all taken.
+    """
+    for _ in range(100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = _LOWEST_PORT + secrets.randbelow(_HIGHEST_PORT - _LOWEST_PORT)
+            probe.bind((LOOPBACK, port))
+            return port
+    raise OSError(f"no free port between {_LOWEST_PORT} and {_HIGHEST_PORT}")
