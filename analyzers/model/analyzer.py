@@ -100,7 +100,7 @@ class ModelAnalyzer:
         """Return the hits, and whether the text was too long to be read whole."""
         if not self.wants(text, context):
             return Inspection(())
-        folded = fold(text)
+        folded = fold(text[:MOST_CHARS])
         windows, tokens = self._windows(folded)
         readings = self._network.read(windows)
         judged = [self._worst(folded, windows, readings, tokens)] if windows else []
@@ -109,7 +109,7 @@ class ModelAnalyzer:
         if self._names:
             hits += self._named(folded, windows, readings)
         hits.sort(key=lambda hit: (hit.start, -hit.end))
-        whole = self._reader.needed(tokens) <= MOST_WINDOWS and len(folded.text) <= MOST_CHARS
+        whole = self._reader.needed(tokens) <= MOST_WINDOWS and len(text) <= MOST_CHARS
         return Inspection(
             hits,
             () if whole else (Skipped("model", "over_limit"),),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtrace.analyzers.model import SHIPPED, BadModel, read_manifest
+from llmtrace.analyzers.model import SHIPPED, BadModel, read_manifest, reading
 from llmtrace.analyzers.model.manifest import TOKENIZER
 from llmtrace.analyzers.model.reading import Reader
 
@@ -43,6 +43,24 @@ def test_windows_leave_no_token_out_and_overlap(count: int) -> None:
 def test_there_are_never_more_windows_than_asked_for() -> None:
     windows, tokens = reader().windows("word " * 5000, most=3)
     assert (len(windows), tokens) == (3, 5000)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    words=st.lists(st.sampled_from(["word", "é", "a-b", "\n", "x" * 30, "漢字", ""]), min_size=20)
+)
+def test_in_pieces_a_text_has_the_same_tokens(words: list[str]) -> None:
+    text = " ".join(words)
+    whole = reader().windows(text, most=9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "PIECE", 40)
+        assert reader().windows(text, most=9) == whole
+
+
+def test_a_text_without_a_space_is_read_to_its_end() -> None:
+    windows, tokens = reader().windows("漢" * 20_000, most=99)
+    assert tokens == 20_000
+    assert windows[-1].end == 20_000
 
 
 @pytest.mark.parametrize("text", ["\ud800 lone", "a\x00b", "\u202e\u200b", "🏴‍☠️ flags", "é" * 50])
