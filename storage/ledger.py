@@ -46,8 +46,9 @@ GRACE: Final = timedelta(days=40)
 KEEP_SETTLED: Final = timedelta(minutes=15)
 """How long a settled or released call is remembered, so that a second time changes nothing."""
 
-KEEP_EXPIRED: Final = timedelta(days=1)
-"""How long after its expiry a call may still be settled with what it really used."""
+KEEP_EXPIRED: Final = timedelta(days=31)
+"""How long after its expiry a call may still be settled with what it really used: of a batch that
+is told when somebody fetches its results."""
 
 MAX_STEP_BACK: Final = timedelta(minutes=5)
 """A clock that is set back by no more than this stands still instead."""

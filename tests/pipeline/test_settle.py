@@ -25,11 +25,11 @@ from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials
-from llmtrace.pipeline.deferred import Deferred
 from llmtrace.providers.base import RequestView, Route
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.registry import dialect
 from llmtrace.providers.usage_shapes import BATCH
+from llmtrace.storage.deferred import MemoryDeferred, Owed
 from llmtrace.testing.records import a_trace
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -99,7 +99,7 @@ def settled(
     made: Call,
     prices: PriceBook | None,
     outcome: Outcome | None = None,
-    deferred: Deferred | None = None,
+    deferred: MemoryDeferred | None = None,
 ) -> Record:
     return settle.record(
         made,
@@ -108,7 +108,7 @@ def settled(
         message="",
         prices=prices,
         conversations=Conversations(),
-        deferred=deferred or Deferred(),
+        deferred=deferred or MemoryDeferred(),
         now=101.0,
     )
 
@@ -194,7 +194,7 @@ def test_tool_calls_become_actions_within_bounds() -> None:
 
 
 def test_an_answer_that_is_polled_is_charged_once(prices: PriceBook) -> None:
-    deferred = Deferred()
+    deferred = MemoryDeferred()
     named: list[AnswerEvent] = [Identified(response_id="resp_1", model="gpt-4o")]
     queued = settled(call(named, stream=False), prices, deferred=deferred).trace
     assert (queued.usage_source, queued.cost_nano_usd) == (UsageSource.NONE, None)
@@ -238,7 +238,7 @@ BATCH_USED: list[AnswerEvent] = [
 
 
 def test_a_batch_is_charged_once_when_its_usage_is_told(prices: PriceBook) -> None:
-    deferred = Deferred()
+    deferred = MemoryDeferred()
     begun = batch_call("POST", "/v1/batches", [Identified(response_id="batch_1"), Ended()])
     polls = [batch_call("GET", "/v1/batches/batch_1", BATCH_USED) for _ in range(2)]
     traces = [settled(made, prices, deferred=deferred).trace for made in (begun, *polls)]
@@ -256,7 +256,7 @@ def test_a_batch_is_charged_once_when_its_usage_is_told(prices: PriceBook) -> No
     ],
 )
 def test_a_batch_is_known_by_its_path(prices: PriceBook, created: str, fetched: str) -> None:
-    deferred = Deferred()
+    deferred = MemoryDeferred()
     begun = batch_call("POST", "/x:batchGenerateContent", [Identified(response_id=created)])
     settled(begun, prices, deferred=deferred)
     results = batch_call("GET", fetched, BATCH_USED[1:])
@@ -264,16 +264,16 @@ def test_a_batch_is_known_by_its_path(prices: PriceBook, created: str, fetched: 
 
 
 def test_a_batch_that_is_cancelled_is_no_new_one(prices: PriceBook) -> None:
-    deferred = Deferred()
+    deferred = MemoryDeferred()
     cancelled = batch_call("POST", "/v1/batches/batch_1/cancel", BATCH_USED)
     trace = settled(cancelled, prices, deferred=deferred).trace
     assert (trace.cost_nano_usd, trace.price_version) == (None, "+unpriced:batch")
-    assert not deferred.charge("batch_1")
+    assert deferred.take("openai:batch_1") is None
 
 
 def test_results_that_were_not_read_to_their_end_are_partly_priced(prices: PriceBook) -> None:
-    deferred = Deferred()
-    deferred.begin("batch_1")
+    deferred = MemoryDeferred()
+    deferred.begin("openai:batch_1", Owed())
     results = batch_call("GET", "/v1/batches/batch_1", [*BATCH_USED, Unread(reason="x", size=1)])
     trace = settled(results, prices, deferred=deferred).trace
     assert trace.cost_nano_usd == 625_000_000

@@ -28,6 +28,7 @@ from llmtrace.pipeline.watching import Watch
 from llmtrace.providers.ceilings import canonical
 from llmtrace.providers.money import nano_usd
 from llmtrace.providers.pricing import PriceBook
+from llmtrace.storage.deferred import Deferred, DeferredFiles, MemoryDeferred
 from llmtrace.storage.ledger import Ledger
 from llmtrace.storage.memory import MemoryTraceRepository
 from llmtrace.storage.sqlite_ledger import SqliteLedger
@@ -38,6 +39,8 @@ LEASE_SECONDS: Final = 900.0
 """How long a reservation counts without a sign of life."""
 UNBOOKED: Final = "unbooked"
 """Folder of the installation in which workers note what no ledger knows yet."""
+DEFERRED: Final = "deferred"
+"""Folder of the installation in which workers note the answers that are still to come."""
 
 
 def is_limited(config: Config) -> bool:
@@ -183,6 +186,13 @@ def desk_of(settings: Settings, ledger: Ledger, counters: Counters) -> LedgerDes
     folder.mkdir(mode=0o700, exist_ok=True)
     replay = ReplayFile(folder / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
     return LedgerDesk(ledger, lease_seconds=LEASE_SECONDS, replay=replay, on_event=counters.count)
+
+
+def deferred_of(settings: Settings) -> Deferred:
+    """Return what remembers the answers that are still to come."""
+    if settings.config.storage.profile == "memory":
+        return MemoryDeferred()
+    return DeferredFiles(settings.home.path / DEFERRED)
 
 
 def owner_of(spool_directory: Path | None) -> str:

@@ -33,7 +33,7 @@ from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
 from llmtrace.app.enforcement import enforcement_of
 from llmtrace.app.identity import Identity
-from llmtrace.app.limits import UNLIMITED, WorkerLimits, worker_limits
+from llmtrace.app.limits import UNLIMITED, WorkerLimits, deferred_of, worker_limits
 from llmtrace.app.prices import LAST_GOOD, price_book, watch_prices
 from llmtrace.app.settings import Settings
 from llmtrace.config.section import parse_address
@@ -147,6 +147,7 @@ def pipeline_of(
         enforcement=enforcement_of(settings, counters),
         admissions=held_to.admissions,
         watch=held_to.watch,
+        deferred=deferred_of(settings),
         refuse_unrecorded=config.audit.mode == "block",
         keep_bodies=config.storage.bodies,
     )

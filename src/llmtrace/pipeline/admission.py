@@ -11,7 +11,6 @@ import orjson
 
 from llmtrace.domain.parts import Path
 from llmtrace.domain.traces import Record
-from llmtrace.domain.usage import UsageSource
 from llmtrace.limits.bounds import Outgoing
 from llmtrace.limits.budgets import Payer
 from llmtrace.limits.charging import CHARGED, Charge, Held, charge_of
@@ -27,7 +26,7 @@ from llmtrace.pipeline.enforcement import is_signed
 from llmtrace.providers.base import Json
 from llmtrace.providers.editing import EditFailed, put_member
 from llmtrace.storage.ledger import (
-    Admission,
+    LARGEST,
     Admitted,
     Denied,
     Ledger,
@@ -41,7 +40,6 @@ PUT: Final = "put_in"
 """Attribute of a trace: the members that the gateway has put into the request."""
 UNBOOKED: Final = "unbooked"
 """Attribute of a trace: no ledger could be reached, and the call went on."""
-MOST_LATER: Final = 10_000
 MOST_WARNED: Final = 10_000
 USAGE: Final = ("stream_options", "include_usage")
 TELLS_USAGE: Final = frozenset(
@@ -69,8 +67,6 @@ class Admissions:
         streams are asked for what they used.
         """
         self._trusts = trusts
-        self._later: OrderedDict[str, Admission] = OrderedDict()
-        """Answers that are still to come, by their id, and what is set aside for them."""
         self._warned: OrderedDict[str, None] = OrderedDict()
         self._limiter = limiter
         self._desk = desk
@@ -220,8 +216,6 @@ class Admissions:
         if charge is None:  # a fault of ours: what is not known is not free
             self._counters.count("settled_unknown")
             charge = Charge(kind="expire_charge")
-        if charge.told_later:
-            self._remember(call.trace.response_id, admission)
         if charge.overrun:
             self._counters.count("budget_overrun")
         settlement = charge.settlement(admission.id, admission.tenant)
@@ -230,22 +224,17 @@ class Admissions:
         else:
             self._desk.book(admission, settlement)
 
-    def _remember(self, response_id: str, admission: Admission) -> None:
-        self._later[response_id] = admission
-        if len(self._later) > MOST_LATER:
-            self._later.popitem(last=False)
-
     def _told(self, call: Call) -> None:
         """Settle an earlier call, if this one fetched its answer and tells what it came to."""
-        trace = call.trace
-        if call.route.operation != "retrieve" or trace.usage_source is not UsageSource.PROVIDER:
+        owed, trace = call.redeems, call.trace
+        if owed is None or not owed.id or trace.cost_nano_usd is None:
             return
-        admission = self._later.pop(trace.response_id, None)
-        if admission is None:
-            return
-        charge = charge_of(trace, admission.amounts, strict=admission.strict)
-        if charge is not None and charge.kind == "settle":
-            self._desk.settle(charge.settlement(admission.id, admission.tenant))
+        charge = Charge(
+            kind="settle",
+            usd=min(trace.cost_nano_usd, LARGEST),
+            tokens=min(trace.usage.total_tokens, LARGEST),
+        )
+        self._desk.settle(charge.settlement(owed.id, owed.tenant))
 
     def _charge(self, call: Call) -> Charge | None:
         if call.held is None:

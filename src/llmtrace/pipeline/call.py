@@ -16,6 +16,7 @@ from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.gated import GatedTap
 from llmtrace.providers.base import Dialect, Json, RequestView, Route
 from llmtrace.providers.plans import plan_windows
+from llmtrace.storage.deferred import Owed
 from llmtrace.storage.keys import Presented
 
 CONTENT: Final = (TextDelta, ToolCallOpened)
@@ -82,6 +83,8 @@ class Call:
     """The body that goes on instead of the client's, where the policy changed it."""
     held: Held | None = None
     """What is set aside for it, None where nothing is."""
+    redeems: Owed | None = None
+    """What was set aside for the call whose answer this one fetched, and which it pays for."""
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     """What the gateway adds to the head of the provider's answer."""
     drops_usage: bool = False

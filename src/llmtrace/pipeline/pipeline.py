@@ -18,7 +18,6 @@ from llmtrace.pipeline.call import Call, Refusal, RequestHead
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials, TooManyCredentials
-from llmtrace.pipeline.deferred import Deferred
 from llmtrace.pipeline.enforcement import FAULTS, Enforcement, report
 from llmtrace.pipeline.gated import GatedTap, MessageGate
 from llmtrace.pipeline.identity import BadIdentity, Identifier
@@ -48,6 +47,7 @@ from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import BadJson
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.registry import dialect as dialect_named
+from llmtrace.storage.deferred import Deferred, MemoryDeferred
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class Pipeline:
         enforcement: Enforcement | None = None,
         admissions: Admissions | None = None,
         watch: Watch | None = None,
+        deferred: Deferred | None = None,
         refuse_unrecorded: bool = True,
         keep_bodies: bool = True,
     ) -> None:
@@ -95,7 +96,7 @@ class Pipeline:
             conversations=self._conversations,
             keep_bodies=keep_bodies,
         )
-        self._deferred = Deferred()
+        self._deferred = deferred or MemoryDeferred()
 
     # --- identify ---------------------------------------------------------------------------
 

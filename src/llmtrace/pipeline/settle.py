@@ -25,13 +25,13 @@ from llmtrace.pipeline.answer import MessageTap
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.conversation import Conversations
 from llmtrace.pipeline.counters import Counters
-from llmtrace.pipeline.deferred import Deferred
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.gated import GatedTap
 from llmtrace.pipeline.streaming import Blocked
 from llmtrace.pipeline.streaming.stops import BROKEN_OFF
 from llmtrace.providers.pricing import UNPRICED, PriceBook, partial
 from llmtrace.providers.usage import estimate_tokens, read_usage
+from llmtrace.storage.deferred import Deferred, Owed
 
 MAX_ARGUMENT_CHARS: Final = 4096
 MAX_SEARCH_CHARS: Final = 256 * 1024
@@ -77,7 +77,7 @@ def record(
         enforcement.answer(call, answer)
     ending, code, message = _ending(call, answer, outcome, code, message)
     if _comes_later(call, answer) or _is_new_batch(call, answer):
-        deferred.begin(_later_id(call, answer))
+        deferred.begin(_later_id(call, answer), _owed(call))
     usage, source = _usage(call, answer, _sent(call, ending))
     call.know(
         usage=usage,
@@ -202,16 +202,22 @@ def _is_new_batch(call: Call, answer: Answer) -> bool:
 
 def _later_id(call: Call, answer: Answer) -> str:
     """Return what an answer that comes later is known by when it begins and when it is there."""
-    if call.route.operation != "batch":
-        return answer.response_id
-    named = _BATCH_ID.search(call.head.path)
-    return named[1] if named else answer.response_id.rpartition("/")[2]
+    named = _BATCH_ID.search(call.head.path) if call.route.operation == "batch" else None
+    found = named[1] if named else answer.response_id.rpartition("/")[2]
+    return f"{call.route.provider}:{found}"
+
+
+def _owed(call: Call) -> Owed:
+    held = call.held
+    return Owed(id=held.admission.id, tenant=held.admission.tenant) if held else Owed()
 
 
 def _charged(call: Call, answer: Answer, source: UsageSource, deferred: Deferred) -> bool:
     """Whether this call is where its tokens are paid for."""
     if call.route.operation in ("retrieve", "batch"):
-        return source is UsageSource.PROVIDER and deferred.charge(_later_id(call, answer))
+        told = source is UsageSource.PROVIDER
+        call.redeems = deferred.take(_later_id(call, answer)) if told else None
+        return call.redeems is not None
     billable = call.route.billable and call.view.billable
     return billable and source is not UsageSource.NONE
 

@@ -8,6 +8,7 @@ from typing import Final
 from llmtrace.testing.script import AFTER_TOOL, Script, directive
 from llmtrace.testing.scripts import (
     anthropic,
+    batches,
     bedrock,
     cohere,
     gemini,
@@ -52,6 +53,11 @@ ENDPOINTS: Final = (
     _beside("GET", r"/responses/resp_[^/]+", openai_responses.DIALECT, openai_responses.retrieve),
     _endpoint("POST", r"/v1/messages", anthropic.DIALECT, anthropic.messages),
     _beside("POST", r"/v1/messages/count_tokens", anthropic.DIALECT, anthropic.count_tokens),
+    _beside("POST", r"/v1/messages/batches", batches.ANTHROPIC, batches.begin_messages),
+    _beside("GET", r"/batches/[^/]+/results", batches.ANTHROPIC, batches.results),
+    _beside("POST", r"/batches", batches.OPENAI, batches.begin),
+    _beside("POST", r"/batches/[^/]+/cancel", batches.OPENAI, batches.status),
+    _beside("GET", r"/batches/[^/]+", batches.OPENAI, batches.status),
     _endpoint("POST", r":(?:stream)?[rR]awPredict", anthropic.DIALECT, anthropic.messages),
     _endpoint("POST", r":generateContent", gemini.DIALECT, gemini.generate),
     _endpoint("POST", r":streamGenerateContent", gemini.DIALECT, gemini.stream),

@@ -114,3 +114,10 @@ def test_a_response_can_be_had_again(ask: Ask) -> None:
 def test_the_rest(ask: Ask) -> None:
     assert json.loads(input_tokens(ask(PATH), Script()).body)["input_tokens"] == 12
     assert json.loads(catalogue(ask(PATH), Script()).body) == {"models": []}
+
+
+def test_an_answer_in_the_background_comes_later(ask: Ask) -> None:
+    queued = json.loads(responses(ask(PATH, {"model": "gpt-5", "background": True}), Script()).body)
+    assert (queued["status"], queued["output"], queued["usage"]) == ("queued", [], None)
+    fetched = json.loads(retrieve(ask(f"{PATH}/{queued['id']}", {}), Script()).body)
+    assert (fetched["id"], fetched["status"]) == (queued["id"], "completed")

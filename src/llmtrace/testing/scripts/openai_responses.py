@@ -240,7 +240,7 @@ def events(request: Request, script: Script, body: JsonObject) -> _Events:
 
 
 def responses(request: Request, script: Script) -> Reply:
-    """Answer ``POST …/responses``."""
+    """Answer ``POST …/responses``: one in the background is there when it is fetched."""
     body = request.json
     headers = (("x-request-id", f"req_{request.id}"), ("openai-processing-ms", "7"))
     if body.get("stream"):
@@ -249,6 +249,9 @@ def responses(request: Request, script: Script) -> Reply:
             for event, is_delta in events(request, script, body)
         )
         return stream_reply(chunks, headers=headers)
+    if body.get("background"):
+        queued = {"status": "queued", "background": True}
+        return json_reply(_skeleton(request, script, body) | queued, headers=headers)
     return json_reply(final(request, script, body), headers=headers)
 
 
