@@ -13,6 +13,7 @@ import pytest
 
 from llmtrace.domain.traces import Outcome
 from llmtrace.limits.charging import CHARGED
+from llmtrace.providers.editing import EditFailed
 from llmtrace.storage.ledger import Ledger
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.testing.budgets import (
@@ -302,6 +303,39 @@ async def test_a_call_without_a_cap_is_given_one(
     assert answer.status_code == 200
     assert json.loads(call.body)["max_completion_tokens"] == 70
     assert trace.attributes == {"put_in": "max_completion_tokens"}
+
+
+@pytest.mark.parametrize("capped", [False, True], ids=["no-cap", "own-cap"])
+async def test_a_call_that_cannot_be_held_to_its_bound_does_not_go(
+    provider: ScriptedProvider,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capped: bool,
+) -> None:
+    """What only asks for the usage may fail: the call has a bound all the same."""
+
+    def cannot(*_: Any) -> bytes:
+        raise EditFailed("says the test")
+
+    monkeypatch.setattr("llmtrace.pipeline.admission.put_member", cannot)
+    document = body(stream=True)
+    if not capped:
+        del document["max_tokens"]
+    async with budget(tmp_path, provider, 100, caps={"max_output_tokens": 50}) as desk:
+        async with desk.door.client() as http:
+            answer = await http.post(URL, json=document)
+        assert answer.status_code == (200 if capped else 400)
+        assert len(provider.model_calls) == capped
+        assert desk.worker.counters.get("put_failed") == 1
+        spent = await settled(desk.ledger)
+    if capped:
+        assert 0 < spent <= RESERVED
+    else:
+        assert spent == 0
+        error = answer.json()["error"]
+        assert (error["code"], error["limit_tokens"]) == ("token_cap_required", 50)
+        assert "Set max_completion_tokens to 50 or less" in error["message"]
+        assert answer.headers["x-should-retry"] == "false"
 
 
 async def test_calls_over_a_websocket_are_held_to_the_budget_too(

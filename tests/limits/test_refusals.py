@@ -15,6 +15,7 @@ from llmtrace.limits.refusals import (
     not_priced,
     store_unavailable,
     token_cap_exceeded,
+    uncapped,
     usd,
     waiting,
     whole_seconds,
@@ -78,6 +79,9 @@ def test_each_refusal_says_what_to_do() -> None:
     assert "Send less" in token_cap_exceeded(kind="prompt", limit=1, asked=2).message
     bad = bad_token_cap("max_tokens", "a text", expected="a number")
     assert "max_tokens is a text; expected a number" in bad.message
+    bare = uncapped("options.num_predict", 99)
+    assert (bare.status, bare.code) == (400, "token_cap_required")
+    assert "Set options.num_predict to 99 or less" in bare.message
     unpriced = not_priced(provider="p", model="m" * 999, operation="chat", reason="it is new")
     assert (unpriced.status, unpriced.code) == (403, "model_not_priced")
     assert "cost_estimation.custom_models" in unpriced.message

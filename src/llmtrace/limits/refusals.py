@@ -104,6 +104,20 @@ def token_cap_exceeded(*, kind: str, limit: int, asked: int, param: str = "") ->
     )
 
 
+def uncapped(where: str, most: int) -> Refused:
+    """Refuse a call that sets no most of output tokens, and into which none could be put."""
+    return Refused(
+        status=400,
+        code="token_cap_required",
+        message=(
+            f"LLMTrace refused this call: it sets no most of output tokens, and none could be put "
+            f"into it. Set {where} to {most} or less."
+        ),
+        details={"param": where, "limit_tokens": most},
+        headers=NO_RETRY,
+    )
+
+
 def not_priced(
     *,
     provider: str,

@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from llmtrace.domain.parts import Path
+from llmtrace.domain.parts import Path, location
 from llmtrace.domain.traces import Record
 from llmtrace.limits.bounds import Outgoing
 from llmtrace.limits.budgets import Payer
@@ -18,7 +18,7 @@ from llmtrace.limits.denials import BudgetWarning, warnings
 from llmtrace.limits.desk import LedgerDesk
 from llmtrace.limits.limiter import Limiter, Prepared, Who
 from llmtrace.limits.rates import ratelimit_headers
-from llmtrace.limits.refusals import Refused, store_unavailable
+from llmtrace.limits.refusals import Refused, store_unavailable, uncapped
 from llmtrace.limits.waiting import NotAsked
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
@@ -103,7 +103,7 @@ class Admissions:
         refused = await self._reserve(call, prepared)
         call.span("admit", began, time.monotonic())
         if refused is None and editable:
-            self._put(call, content, body, prepared, within)
+            refused = self._put(call, content, body, prepared, within)
         return refused
 
     async def _reserve(self, call: Call, prepared: Prepared) -> Refused | None:
@@ -158,16 +158,18 @@ class Admissions:
 
     def _put(
         self, call: Call, content: bytes, body: Json, prepared: Prepared, within: Path
-    ) -> None:
-        """Put into a request what holds it to its bound, and what makes its stream tell usage."""
-        members: dict[tuple[str, ...], Json] = dict(
-            [prepared.bound.put] if prepared.bound.put else []
-        )
+    ) -> Refused | None:
+        """Put into a request what holds it to its bound, and what makes its stream tell usage.
+
+        One that cannot be held to its bound must not go.
+        """
+        needed = prepared.bound.put
+        members: dict[tuple[str, ...], Json] = dict([needed] if needed else [])
         wants_usage = self._wants_usage(call, body)
         if wants_usage:
             members[USAGE] = True
         if not members:
-            return
+            return None
         document = body if not within else orjson.loads(content)
         changed = call.forward if call.forward is not None else content
         try:
@@ -178,10 +180,11 @@ class Admissions:
         except EditFailed as error:
             self._counters.count("put_failed")
             logger.warning("a request could not be changed: %s", error)
-            return
+            return uncapped(location(needed[0]), needed[1]) if needed else None
         call.forward = changed
         call.drops_usage = wants_usage
         call.note(PUT, ",".join(".".join(place) for place in members))
+        return None
 
     def _wants_usage(self, call: Call, body: Json) -> bool:
         """Whether a stream is to be asked for the usage that its client did not ask for."""
