@@ -1,13 +1,13 @@
 """Repairs words that are written to be read by a model and missed by a filter.
 
 Spaced letters, digits for letters, backwards, upside down, ROT13: looked for only where a word
-that attacks use (``words.yaml``) shows through.
+that attacks use, or a common one by itself (``words.yaml``), shows through.
 """
 
 import codecs
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -46,23 +46,29 @@ TURNED_LETTERS: Final = 4
 
 
 @cache
-def words() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the telling words, and those that stand beside them."""
+def words() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the telling words, those that stand beside them, and common ones."""
     text = (files("llmtrace.analyzers.normalize") / "words.yaml").read_text(encoding="utf-8")
     lists = yaml.safe_load(text)
-    return tuple(lists["telling"]), tuple(lists["beside"])
+    return tuple(lists["telling"]), tuple(lists["beside"]), tuple(lists["common"])
 
 
 def cue_patterns() -> dict[str, str]:
     """Return, for each repair, the pattern that says it is worth a try."""
-    telling = words()[0]
+    telling, _, common = words()
     leet = (written for word in telling for written in _leet(word))
+    common_leet = (written for word in common for written in _leet(word))
+    backwards = (f"[a-z]?{word[::-1]}" for word in telling)
     return {
         "spaced": SPACED,
-        "leet": f"(?i)(?:{'|'.join(leet)})",
-        "reversed": rf"(?i)\b(?:[a-z]?{'|[a-z]?'.join(word[::-1] for word in telling)})",
-        "rot13": rf"(?i)\b(?:{'|'.join(codecs.encode(word, 'rot13') for word in telling)})",
+        "leet": rf"(?i)(?:{_any(leet)}|\b(?:{_any(common_leet)})\b)",
+        "reversed": rf"(?i)\b(?:{_any(backwards)}|(?:{_any(common)[::-1]})\b)",
+        "rot13": rf"(?i)\b(?:{_rotated(_any(telling))}|(?:{_rotated(_any(common))})\b)",
     }
+
+
+def _any(words: Iterable[str]) -> str:
+    return "|".join(words)
 
 
 def repaired(below: Seen, cues: frozenset[str]) -> Iterator[View | Aligned]:
@@ -74,7 +80,7 @@ def repaired(below: Seen, cues: frozenset[str]) -> Iterator[View | Aligned]:
     if "reversed" in cues:
         yield Aligned("reversed", below.text[::-1], below, backwards=True)
     if "rot13" in cues:
-        yield Aligned("rot13", codecs.encode(below.text, "rot13"), below)
+        yield Aligned("rot13", _rotated(below.text), below)
 
 
 def upside_down(original: Seen) -> Iterator[Aligned]:
@@ -92,6 +98,10 @@ def unleet(text: str) -> str:
     for pair in ("11", "l1", "L1"):
         text = text.replace(pair, "ll")
     return _BETWEEN.sub("i", text.translate(_LEET))
+
+
+def _rotated(text: str) -> str:
+    return codecs.encode(text, "rot13")
 
 
 @cache
@@ -138,6 +148,6 @@ def close_up(run: str) -> str:
 
 @cache
 def _known() -> "re.Pattern[str]":
-    telling, beside = words()
+    telling, beside, _ = words()
     known = sorted((*telling, *beside), key=len, reverse=True)
     return re.compile(f"({'|'.join(known)})", re.IGNORECASE)

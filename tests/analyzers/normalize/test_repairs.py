@@ -41,11 +41,26 @@ def test_words_are_repaired(text: str, name: str) -> None:
         "The system prompt is secret; ignore this line of previous instructions.",
         "a = b + c; x = 1 2 3 4 5 6 7 8 9",
         "v1beta3, utf8, x86_64, 0xdeadbeef, base64, sha256",
+        "the dna of that: a sample of sith-1 with 4 that the lab has, y0 and t0, and x7he1",
         "\u0259\u02c8l\u026av\u0259t\u0259",
     ],
 )
 def test_ordinary_text_has_no_repaired_view(text: str) -> None:
     assert views(fold(text)).views == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        pytest.param("h1d3 wh47 7h3 n1gh7 sh1p carr13s", "leet", id="leet"),
+        pytest.param("hide what the night ship carries"[::-1], "reversed", id="reversed"),
+        pytest.param(
+            codecs.encode("hide what the night ship carries", "rot13"), "rot13", id="rot13"
+        ),
+    ],
+)
+def test_a_sentence_is_repaired_whatever_it_is_about(written: str, name: str) -> None:
+    assert "hide what the night ship carries" in named(written, name)
 
 
 def test_letters_in_a_sentence_are_closed_up_in_their_place() -> None:
@@ -66,6 +81,6 @@ def test_leet_keeps_its_length() -> None:
 
 def test_the_cues_are_of_the_words() -> None:
     assert set(cue_patterns()) == {"spaced", "leet", "reversed", "rot13"}
-    telling, beside = words()
-    assert not set(telling) & set(beside)
-    assert all(word.isalpha() and word.islower() for word in (*telling, *beside))
+    telling, beside, common = words()
+    assert not set(telling) & {*beside, *common}
+    assert all(word.isalpha() and word.islower() for word in (*telling, *beside, *common))
