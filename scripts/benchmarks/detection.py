@@ -19,6 +19,7 @@ from llmtrace.analyzers.base import Context
 from llmtrace.analyzers.cache import CachedAnalyzer
 from llmtrace.analyzers.patterns import PatternAnalyzer, Rule, load_packs, shipped_packs
 from llmtrace.domain.parts import Role
+from llmtrace.pipeline.threads import share_the_interpreter
 
 TITLE = "Detection"
 SIZES = (1_024, 10_240, 102_400)
@@ -275,6 +276,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few seconds; writes nothing")
     parser.add_argument("--seed", type=int, default=7)
     asked = parser.parse_args()
+    share_the_interpreter()
     began = time.monotonic()
     analyzer, started = start(3 if asked.quick else 9)
     counts = (20, 10, 2) if asked.quick else (200, 100, 30)

@@ -1,5 +1,6 @@
 """Detection on calls: what is done, what is kept, and what happens when it fails."""
 
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.detection import Judgement
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.streaming import GateBounds
+from llmtrace.pipeline.threads import JUDGED_HERE
 from llmtrace.providers.base import RequestView, Route
 from llmtrace.providers.registry import dialect
 
@@ -32,8 +34,10 @@ class Scripted:
         self.enforce = enforce
         self.seconds = 1.0
         self.analyzer = object()
+        self.thread = 0
 
     def request(self, *_: object) -> Judgement:
+        self.thread = threading.get_ident()
         if isinstance(self.said, Exception):
             raise self.said
         return self.said
@@ -106,6 +110,14 @@ async def test_an_edit_is_forwarded_and_kept() -> None:
     assert about.request_body.content == about.forward
     assert about.known["verdict"] is Verdict.REDACT
     assert counters.get("findings", "secret.token") == 1
+
+
+@pytest.mark.parametrize(("size", "here"), [(JUDGED_HERE - 1, True), (JUDGED_HERE, False)])
+async def test_what_may_take_long_is_judged_in_a_thread(size: int, here: bool) -> None:
+    judge, _ = enforcement(Judgement())
+    detection: Any = judge.detection
+    assert await judge.request(call(), CONTENT.ljust(size), {}) is None
+    assert (detection.thread == threading.get_ident()) is here
 
 
 async def test_in_observe_mode_nothing_is_done_and_all_is_told() -> None:

@@ -42,6 +42,7 @@ from llmtrace.pipeline import Bounds, Pipeline
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
 from llmtrace.pipeline.journal import DirectJournal, Journal, SpoolJournal
+from llmtrace.pipeline.threads import share_the_interpreter
 from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import JsonLimits
 from llmtrace.providers.pricing import PriceBook
@@ -297,6 +298,7 @@ def master_of(
 
 async def serve(settings: Settings, ports: Ports, name: str) -> None:
     """Serve until SIGTERM or SIGINT, then let calls end."""
+    share_the_interpreter()
     last_good = settings.home.path / LAST_GOOD
     counters, prices = Counters(), price_book(settings.config, last_good=last_good)
     journal = journal_of(settings, name)

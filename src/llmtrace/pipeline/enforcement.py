@@ -26,7 +26,7 @@ from llmtrace.pipeline.detection import (
 )
 from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.pipeline.streaming import GateBounds, Style
-from llmtrace.pipeline.threads import LARGE, is_cancelled
+from llmtrace.pipeline.threads import JUDGED_HERE, is_cancelled
 from llmtrace.policy.notices import block_message
 from llmtrace.providers.base import Json, RequestView
 from llmtrace.providers.editing import EditFailed, edit
@@ -124,7 +124,7 @@ class Enforcement:
     async def _judged(self, call: Call, view: RequestView, size: int, body: Json) -> Judgement:
         """Judge here, or in a thread that is waited for no longer than detection may take."""
         judge, caller = self.detection.request, caller_of(call)
-        if size < LARGE and not _is_slow(self.detection, view):
+        if size < JUDGED_HERE and not _is_slow(self.detection, view):
             return judge(caller, view, body)
         judging = asyncio.to_thread(judge, caller, view, body)
         return await asyncio.wait_for(judging, self.detection.seconds)
