@@ -1,7 +1,7 @@
 """What a detector promises. Text in, hits out: a detector decides nothing and changes nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -47,10 +47,14 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What a detector left out on a text and why: ``timeout``, ``too_many`` or ``over_limit``."""
+    """What a detector left out on a text and why: ``timeout``, ``too_many`` or ``over_limit``.
+
+    ``missed`` is a hit as there may be one in what was left out; its place says nothing.
+    """
 
     detector: str
     reason: str
+    missed: Hit | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,19 @@ class _Search:
             try:
                 self._take(finder.rule, founds, view, further)
             except Unfinished as error:
-                self.skipped.add(Skipped(finder.rule.name, error.reason))
+                self.skipped.add(self._skipped(finder.rule, error.reason))
+
+    def _skipped(self, rule: Rule, reason: str) -> Skipped:
+        missed = Hit(
+            kind=rule.kind,
+            severity=rule.severity,
+            confidence=max(rule.confidence, rule.context_confidence or 0.0),
+            start=0,
+            end=0,
+            detector=rule.name,
+            stable=bool(rule.hold),
+        )
+        return Skipped(rule.name, reason, missed)
 
     def _take(
         self, rule: Rule, founds: Iterable[Found], view: Seen, further: View | Aligned | None

@@ -16,7 +16,6 @@ from llmtrace.pipeline.detection import (
     Caller,
     Detection,
     DetectionTimeout,
-    is_incomplete,
     is_sealed,
     kept,
 )
@@ -293,21 +292,3 @@ def test_a_tool_in_another_dialect_is_no_changed_tool() -> None:
     assert judge.request(other, view(tools=(plain,)), {}).blocked is None
     assert judge.request(CALLER, view(tools=(wrapped,)), {}).blocked is None
     assert judge.request(other, view(tools=(wrapped,)), {}).blocked is not None
-
-
-@pytest.mark.parametrize(
-    ("skipped", "decided", "incomplete"),
-    [
-        ((), {}, False),
-        ((Skipped("secret.token", "too_many"),), {"secret.token": True}, True),
-        ((Skipped("pii.email", "too_many"),), {"pii.email": False}, False),
-        ((Skipped("secret.token", "timeout"),), {}, True),
-        ((Skipped("pii.email", "timeout"),), {"pii.email": False}, False),
-        ((Skipped("decoding", "over_limit"),), {}, False),
-    ],
-    ids=["whole", "acted-on", "recorded-only", "nothing-known", "slow-and-recorded", "decoded"],
-)
-def test_what_breaks_off_counts_if_it_would_be_acted_on(
-    skipped: tuple[Skipped, ...], decided: dict[str, bool], incomplete: bool
-) -> None:
-    assert is_incomplete(Inspection((), skipped), decided) is incomplete

@@ -6,6 +6,7 @@ Pure functions of the texts and the policy: nothing here waits, and nothing know
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolUse, ToolWatch
@@ -17,6 +18,7 @@ from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.parts import Media, Origin, Part, Path, Role
 from llmtrace.pipeline.conversation import new_from
 from llmtrace.pipeline.credentials import value_at
+from llmtrace.pipeline.unfinished import is_incomplete
 from llmtrace.pipeline.voices import context_of, is_signed, location_of
 from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.notices import quarantine_notice
@@ -212,7 +214,7 @@ class Detection:
             decision = self.policy.decide(hit, place)
             found.append(finding(hit, where, decision))
             decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
-        incomplete = is_incomplete(words, decided)
+        incomplete = is_incomplete(words, decided, partial(self.acts_on, place))
         return ToolJudgement(findings=tuple(found), skipped=words.skipped, incomplete=incomplete)
 
     def decide_in_answer(self, caller: Caller, channel: Channel, hit: Hit) -> Decision:
@@ -227,6 +229,10 @@ class Detection:
         if decision.acts and (not hit.stable or (changes and is_signed(caller.dialect, channel))):
             return Decision(verdict=Verdict.FLAG, rule=decision.rule)
         return decision
+
+    def acts_on(self, place: Place, hit: Hit) -> bool:
+        """Whether a hit would be acted on, if it stood there."""
+        return self.policy.decide(hit, place).acts
 
     def place(self, caller: Caller, context: Context) -> Place:
         """Return where something stands, as policies ask."""
@@ -284,7 +290,7 @@ class _Judging:
                 masked = detection.masks.mask(caller.tenant, hit.kind, value)
                 replaced.append((hit.start, hit.end, masked))
             decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
-        self._incomplete |= is_incomplete(made, decided)
+        self._incomplete |= is_incomplete(made, decided, partial(detection.acts_on, place))
         if notice is not None or replaced or hidden:
             self._entangled |= self._texts.setdefault(part.path, part.text) != part.text
         if notice is not None:
@@ -338,18 +344,6 @@ class _Judging:
             incomplete=self._incomplete,
             partly=frozenset(self._partly),
         )
-
-
-def is_incomplete(made: Inspection, decided: Mapping[str, bool]) -> bool:
-    """Whether a detector broke off that is acted on, or of which nothing is known.
-
-    ``decided`` says of each detector that saw something whether that is acted on.
-    """
-    return any(
-        decided.get(one.detector, one.reason == "timeout")
-        for one in made.skipped
-        if one.reason != "over_limit"
-    )
 
 
 def _about(part: Part, decision: Decision, is_new: bool, sealed: bool) -> Decision:

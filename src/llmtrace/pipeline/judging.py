@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import orjson
 
 from llmtrace.analyzers.actions import ToolUse, read_actions
+from llmtrace.analyzers.base import Hit
 from llmtrace.analyzers.combined import inspection
 from llmtrace.domain.answers import Channel, ToolCall
 from llmtrace.domain.findings import Finding, Verdict
@@ -18,10 +20,10 @@ from llmtrace.pipeline.detection import (
     Detection,
     DetectionTimeout,
     finding,
-    is_incomplete,
 )
 from llmtrace.pipeline.streaming import Ruling, ToolRuling
 from llmtrace.pipeline.streaming.judging import LEFT_OF_URL
+from llmtrace.pipeline.unfinished import is_incomplete
 from llmtrace.pipeline.voices import context_of, is_signed, location_of
 from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.notices import block_message
@@ -78,11 +80,14 @@ class AnswerJudge:
             elif decision.verdict is Verdict.REDACT:
                 masked = one_way(hit.kind)
                 rulings.append(Ruling(start=hit.start, end=hit.end, replacement=masked))
-        if is_incomplete(made, decided):
+        if is_incomplete(made, decided, partial(self._acts_on, channel)):
             raise DetectionTimeout
         if not is_signed(caller.dialect, channel):
             rulings += self._restorations(text)
         return sorted(rulings, key=lambda ruling: (ruling.start, -ruling.end))
+
+    def _acts_on(self, channel: Channel, hit: Hit) -> bool:
+        return self._detection.decide_in_answer(self._caller, channel, hit).acts
 
     def tool_call(self, name: str, arguments: str, channel: Channel) -> ToolRuling:
         """Judge a tool call that is complete: as it is, with other arguments, or not at all.
@@ -139,7 +144,7 @@ class AnswerJudge:
             decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
             if hit.value and decision.verdict is Verdict.REDACT:
                 changes.append((hit.start, hit.end, one_way(hit.kind)))
-        if is_incomplete(made, decided):
+        if is_incomplete(made, decided, partial(detection.acts_on, place)):
             raise DetectionTimeout
         sends = ActionType.COMMAND_EXECUTION in keeps and CARRIES_OUT.search(text)
         if ActionType.WEB_ACCESS not in keeps and not sends:

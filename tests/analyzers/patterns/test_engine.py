@@ -178,6 +178,9 @@ def test_too_many_hits_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     made = PATTERNS.inspect("a@b.cd " * 6, HERE)
     assert len(made.hits) == 5
     assert made.skipped == (Skipped("t.email", "too_many"),)
+    (missed,) = [skipped.missed for skipped in made.skipped]
+    assert missed is not None
+    assert missed.kind == made.hits[0].kind
 
 
 def test_what_is_not_decoded_is_reported() -> None:

@@ -1,0 +1,24 @@
+"""What becomes of a text of which detectors left something out."""
+
+from collections.abc import Callable, Mapping
+
+from llmtrace.analyzers.base import Hit, Inspection, Skipped
+
+
+def is_incomplete(
+    made: Inspection, decided: Mapping[str, bool], acts_on: Callable[[Hit], bool]
+) -> bool:
+    """Whether a detector broke off that is acted on, or of which nothing is known.
+
+    ``decided`` says of each detector that saw something whether that is acted on, ``acts_on``
+    whether what it may have missed would be: decoys are no way past a detector.
+    """
+    return any(
+        _matters(one, decided, acts_on) for one in made.skipped if one.reason != "over_limit"
+    )
+
+
+def _matters(one: Skipped, decided: Mapping[str, bool], acts_on: Callable[[Hit], bool]) -> bool:
+    if one.missed is not None:
+        return decided.get(one.detector, False) or acts_on(one.missed)
+    return decided.get(one.detector, one.reason == "timeout")
