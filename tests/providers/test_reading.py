@@ -129,6 +129,13 @@ def test_tools_are_remembered_by_name_and_digest() -> None:
     assert {part.role for part in reading.parts} == {Role.TOOL_DESCRIPTION}
 
 
+def test_a_cache_mark_that_moves_changes_no_tool() -> None:
+    tool: dict[str, Json] = {"name": "t", "input_schema": {"properties": {"cache_control": {}}}}
+    marked: Json = {**tool, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    assert r.tool_digest(marked) == r.tool_digest(tool)
+    assert r.tool_digest({**tool, "input_schema": {}}) != r.tool_digest(tool)
+
+
 def test_a_tool_of_any_depth_has_a_digest() -> None:
     deep: Json = "\ud800"
     for _ in range(2_000):

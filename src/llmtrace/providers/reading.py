@@ -309,8 +309,17 @@ def tool(definition: Reader, *, name: Callable[[dict[str, Json]], Json]) -> Read
     return read
 
 
+_CACHE_MARKS: Final = frozenset({"cache_control", "cachePoint"})
+
+
 def tool_digest(definition: Json) -> str:
-    """SHA-256 of a tool's definition; the order of its keys does not matter."""
+    """SHA-256 of a tool's definition.
+
+    Neither the order of its keys matters nor whether a cache ends at it: agents move that mark
+    from turn to turn, and the tool stays what it was.
+    """
+    if isinstance(definition, dict):
+        definition = {key: value for key, value in definition.items() if key not in _CACHE_MARKS}
     try:
         canonical = orjson.dumps(definition, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # too deep, or a lone surrogate: what it says still tells it apart
