@@ -43,6 +43,7 @@ _CODE: Final = re.compile(
 )
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _HEX: Final = re.compile(r"[0-9a-f]{16,}|[0-9A-F]{16,}")
+_VERSION: Final = re.compile(r"[-_]v?\d{1,3}(?:\.\d{1,3}){1,3}\Z")
 _RUN: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _WORDY: Final = 3.0
 """Words, numbers and parts of camelCase are at least so long on average; random runs are not."""
@@ -102,5 +103,6 @@ def _kinds(text: str) -> int:
 
 def _is_name(text: str) -> bool:
     """Whether it is words and numbers, as identifiers, paths and names of models are made of."""
+    text = _VERSION.sub("", text)
     runs = _RUN.findall(text)
     return not _HEX.fullmatch(text) and sum(map(len, runs)) >= _WORDY * len(runs)

@@ -55,6 +55,7 @@ def test_what_a_machine_made_looks_random(text: str) -> None:
         pytest.param("123e4567-e89b-12d3-a456-426614174000", id="uuid"),
         pytest.param("your-api-key-a8Kq2mNx7", id="placeholder"),
         pytest.param("xxxxxxxxxxxxxxxx1a", id="crossed-out"),
+        pytest.param("3dslicer-1.0", id="name-and-version"),
         pytest.param("kJ8s9dKq", id="short"),
         pytest.param("aB1aB1aB1aB1", id="repeated"),
         pytest.param("2024-05-17T10:22:33", id="time"),
