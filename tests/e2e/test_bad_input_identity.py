@@ -1,5 +1,6 @@
 """Names that callers give themselves, and what in a body claims to be one."""
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from llmtrace.app.settings import Settings
 from llmtrace.config import load
 from llmtrace.domain.traces import Outcome, Trace
 from llmtrace.environment.home import Home
-from llmtrace.storage.newcomers import FIRST_SIGHT
+from llmtrace.storage.newcomers import CONFLICT, FIRST_SIGHT
+from llmtrace.storage.sqlite_metadata import SqliteMetadataRepository
+from llmtrace.storage.sqlite_shared import SharedSqliteFile
 from llmtrace.testing.inprocess import Worker, running_worker
 from llmtrace.testing.oracles import ask, post
 from llmtrace.testing.provider import ScriptedProvider
@@ -117,6 +120,27 @@ async def test_who_comes_first_with_a_providers_key_is_a_tenant_without_rights(
         assert (tenant.id[:4], tenant.plan) == ("key-", FIRST_SIGHT)
         assert "somebody" not in repr(tenant)
         assert found.keys(tenant=tenant.id, ended=True) == []
+
+
+async def test_who_names_another_tenant_than_that_of_its_key_is_in_the_audit_log(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.clear()
+    settings = Settings(config=load(environ={}), home=Home(tmp_path / "home"))
+    settings.home.path.mkdir(mode=0o700)
+    with accounts(settings) as found:
+        found.create_tenant("acme")
+        key, token = found.create_key(tenant="acme")
+    async with running_worker(tmp_path, provider) as worker:
+        for _ in range(3):
+            claims = (f"X-LLMTrace-Token: {token}", "X-LLMTrace-Tenant-ID: evil")
+            assert (await send(worker, PLAIN, *claims))[0] == 200
+        assert worker.counters.get("identity_conflict") == 3
+        assert {record.trace.tenant for record in worker.journal.ended} == {"acme"}
+        assert "evil" not in repr([call.headers for call in provider.calls])
+    with contextlib.closing(SharedSqliteFile(settings.shared_database)) as file:
+        (event,) = SqliteMetadataRepository(file).audit_events(event_type=CONFLICT)
+    assert (event.tenant, event.actor, event.resource) == ("acme", f"key/{key.id}", "tenant/evil")
 
 
 async def test_fields_of_a_body_change_neither_destination_nor_tenant(worker: Worker) -> None:

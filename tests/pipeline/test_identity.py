@@ -74,7 +74,40 @@ def test_what_headers_say_does_not_count_beside_a_key(peer: str) -> None:
     kept = ring(agent="bot", counters=counters)
     found = caller(headers, peer=peer, keys=kept, token=TOKEN, key="sk-somebody-1")
     assert (found.tenant, found.agent) == ("acme", "bot")
-    assert counters.get("identity_conflict") == (peer != STRANGER)
+    assert counters.get("identity_conflict") == 1
+
+
+@pytest.mark.parametrize(
+    ("claimed", "told"),
+    [
+        pytest.param("evil", ["evil"], id="another"),
+        pytest.param("acme", [], id="its-own"),
+        pytest.param("x" * 10_000, [""], id="no-name"),
+        pytest.param("", [], id="none"),
+    ],
+)
+def test_who_names_another_tenant_than_that_of_its_key_is_told_of(
+    claimed: str, told: list[str]
+) -> None:
+    found: list[tuple[str, str]] = []
+    known = ring()
+    identifier = Identifier(
+        secret=HOME,
+        trusted=[],
+        keys=known,
+        conflicted=lambda key, name: found.append((key.id, name)),
+    )
+    shown = known.present(TOKEN)
+    assert shown is not None
+    identifier.caller(
+        headers={TENANT: claimed},
+        repeated=frozenset(),
+        peer=STRANGER,
+        run="",
+        credentials=Credentials([]),
+        keys=(shown,),
+    )
+    assert found == [(ID, name) for name in told]
 
 
 def test_the_user_of_the_proxy_is_the_agent_of_a_key_that_is_bound_to_none() -> None:

@@ -6,8 +6,9 @@ import pytest
 from llmtrace.domain.traces import Tenant
 from llmtrace.storage import newcomers
 from llmtrace.storage.base import MetadataRepository, StorageUnavailable
+from llmtrace.storage.keys import Key, Role
 from llmtrace.storage.memory import MemoryMetadataRepository
-from llmtrace.storage.newcomers import FIRST_SIGHT, Newcomers
+from llmtrace.storage.newcomers import CONFLICT, CONFLICT_EVERY, FIRST_SIGHT, Newcomers
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -23,6 +24,10 @@ class Kept(MemoryMetadataRepository):
 
     def close(self) -> None:
         """Keep everything."""
+
+
+def a_key(key_id: str) -> Key:
+    return Key(id=key_id, tenant="acme", role=Role.OPERATOR, created_at=NOON, digest=b"d")
 
 
 def met(kept: MetadataRepository, *tenants: str) -> None:
@@ -68,6 +73,33 @@ def test_a_store_that_is_away_stops_nobody(caplog: pytest.LogCaptureFixture) -> 
         people.meet("key-0123")
         people.close()
     assert "locked" in caplog.text
+
+
+def test_a_key_with_the_name_of_another_tenant_is_put_on_record_once_an_hour() -> None:
+    kept, clock = Kept(), [NOON]
+    people = Newcomers(lambda: kept, now=lambda: clock[0])
+    one, other = (a_key(key_id) for key_id in ("one", "other"))
+    for key, claimed in ((one, "evil"), (one, "worse"), (other, "")):
+        people.conflict(key, claimed)
+    clock[0] += CONFLICT_EVERY
+    people.conflict(one, "evil")
+    people.close()
+    found = [(event.actor, event.resource) for event in kept.audit_events(event_type=CONFLICT)]
+    assert sorted(found) == [
+        ("key/one", "tenant/evil"),
+        ("key/one", "tenant/evil"),
+        ("key/other", "tenant/"),
+    ]
+    assert {event.tenant for event in kept.audit_events()} == {"acme"}
+
+
+def test_what_is_remembered_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newcomers, "MAX_REMEMBERED", 2)
+    people = Newcomers(Kept)
+    for number in range(10):
+        people.conflict(a_key(str(number)), "evil")
+    assert len(people._conflicts) <= 2
+    people.close()
 
 
 def test_who_met_nobody_opens_nothing() -> None:

@@ -1,5 +1,7 @@
 """Wires who may call: keys, the identifier, and the tenants that are met."""
 
+from collections.abc import Callable
+
 from llmtrace.app.settings import Settings
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
@@ -41,8 +43,13 @@ class Identity:
             secret=secret,
             trusted=config.identity.trusted_proxies,
             keys=self.ring,
-            **({"met": self._newcomers.meet} if self._newcomers else {}),
+            **self._told(),
         )
+
+    def _told(self) -> dict[str, Callable[..., None]]:
+        """Return who is told of callers: nobody, where nothing is kept."""
+        people = self._newcomers
+        return {"met": people.meet, "conflicted": people.conflict} if people else {}
 
     def done(self) -> None:
         """Let go of the stores."""

@@ -53,10 +53,16 @@ class Identifier:
         trusted: Sequence[str],
         keys: KeyRing | None = None,
         met: Callable[[str], None] = lambda _tenant: None,
+        conflicted: Callable[[Key, str], None] = lambda _key, _claimed: None,
     ) -> None:
-        """Keep the arguments; ``met`` is told the tenant of each call, and must not wait."""
+        """Keep the arguments; ``met`` and ``conflicted`` are told, and must not wait.
+
+        ``met`` is told the tenant of each call, ``conflicted`` a key that came with the name of
+        another tenant than its own, and that name, empty where it is none.
+        """
         self._secret = secret
         self._met = met
+        self._conflicted = conflicted
         self._trusted = [ipaddress.ip_network(network) for network in trusted]
         self._keys = keys or KeyRing(None, secret=secret, counters=Counters())
         self._peers: dict[str, bool] = {}
@@ -92,8 +98,7 @@ class Identifier:
         tenant = _named(headers, repeated, TENANT_HEADER) if trusted else ""
         agent = _named(headers, repeated, AGENT_HEADER) if trusted or _is_open(key) else ""
         if key is not None:
-            if tenant and tenant != key.tenant:
-                self._keys.conflict()
+            self._compare(key, headers.get(TENANT_HEADER, ""))
             tenant = key.tenant
         if not tenant and credentials.principal:
             tenant = f"key-{fingerprint(self._secret, credentials.principal)}"
@@ -107,6 +112,12 @@ class Identifier:
             key_id=key.id if key else "",
             role=key.role if key else None,
         )
+
+    def _compare(self, key: Key, claimed: str) -> None:
+        """Take note of a call whose headers name another tenant than its key: the key counts."""
+        if claimed and claimed != key.tenant:
+            self._keys.conflict()
+            self._conflicted(key, claimed if NAME.fullmatch(claimed) else "")
 
     def trusts(self, peer: str) -> bool:
         """Whether the headers of a peer are believed."""
