@@ -8,7 +8,7 @@ from mitmproxy import connection, http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from llmtrace.addons.presenting import NOBODY, Login, Shown, challenge, take_keys, take_login
-from llmtrace.pipeline.keyring import KeyRefused, KeyRing
+from llmtrace.pipeline.keyring import KeyRefused, KeyRing, KeysUnavailable
 from llmtrace.storage.keys import Presented
 
 ENTERED: Final = "llmtrace.entered"
@@ -46,6 +46,20 @@ class Door:
             self._admit(flow, keys, login)
         flow.metadata[ENTERED] = True
         return Shown(keys=keys, login=login)
+
+    def key_of(self, client: connection.Client) -> Presented | None:
+        """Return the key that opened the tunnel of a connection, None where none did."""
+        return self._tunnels.get(client, NOBODY).key
+
+    def still_lets_in(self, keys: Sequence[Presented], proxy_key: Presented | None) -> bool:
+        """Whether who showed these keys would be let in now; so too while nobody can tell."""
+        try:
+            self._keys.holder(keys, proxy_key)
+        except KeysUnavailable:
+            return True
+        except KeyRefused:
+            return False
+        return True
 
     def may_pass(self, flow: http.HTTPFlow, *, known: bool) -> bool:
         """Whether a request may pass unread after a fault: there is no key left in it, and it is

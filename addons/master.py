@@ -10,6 +10,7 @@ from pathlib import Path
 from mitmproxy import ctx
 from mitmproxy.addons.next_layer import NextLayer
 from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.connection import Client
 from mitmproxy.master import Master
 from mitmproxy.options import Options
 from mitmproxy.proxy.mode_servers import ServerInstance
@@ -137,6 +138,12 @@ class GatewayMaster(Master):
         clean = not any(connection.busy for connection in self._connections())
         self.should_exit.set()
         return clean
+
+    def hang_up(self, client: Client) -> None:
+        """Close a client's connection, and with it those to providers."""
+        handler = self.proxyserver.connections.get(client.id)
+        if isinstance(handler, GatewayConnection):
+            handler.hang_up()
 
     def _connections(self) -> list[GatewayConnection]:
         return [

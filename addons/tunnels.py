@@ -145,6 +145,8 @@ class HostPolicy:
         http_ports: frozenset[int] = frozenset({80}),
     ) -> None:
         self.ledger = TunnelLedger()
+        self.unread: WeakSet[connection.Client] = WeakSet()
+        """Who has a tunnel that is not read."""
         self._hosts = hosts
         self._egress = egress
         self._trusted = trusted
@@ -252,6 +254,7 @@ class HostPolicy:
             data.layer = Closed(data.context)
             return
         self.ledger.opened(host.lower().removesuffix("."))
+        self.unread.add(data.context.client)
         data.layer = tcp.TCPLayer(data.context, ignore=True)
 
     def _fail_hello(self, data: tls.ClientHelloData) -> None:
@@ -277,6 +280,7 @@ class HostPolicy:
             self._refused.add(data.context.client)
         else:
             self.ledger.opened(decision.host)
+            self.unread.add(data.context.client)
             data.ignore_connection = True
 
     def tls_start_client(self, data: tls.TlsData) -> None:

@@ -14,6 +14,7 @@ from llmtrace.addons.closing import (
     close_websocket,
     say_to_client,
 )
+from llmtrace.addons.evictions import Evictions
 from llmtrace.addons.gateway import CALL, INTERNAL
 from llmtrace.addons.guard import guarded
 from llmtrace.domain.traces import Outcome
@@ -104,9 +105,16 @@ class WebSockets:
     """Drives the pipeline from messages, both ways, and keeps none of them."""
 
     def __init__(
-        self, *, pipeline: Pipeline, counters: Counters, max_message: int, fail_open: bool = False
+        self,
+        *,
+        pipeline: Pipeline,
+        counters: Counters,
+        max_message: int,
+        evictions: Evictions,
+        fail_open: bool = False,
     ) -> None:
         self._pipeline = pipeline
+        self._evictions = evictions
         self._counters = counters
         self._max_message = max_message
         self._fail_open = fail_open
@@ -131,6 +139,7 @@ class WebSockets:
         new_session = SESSIONS.get(upgrade.route.dialect)
         if new_session is None:
             self._counters.count("unread_websockets")
+            self._evictions.watch(flow.client_conn, upgrade.head.keys, upgrade.head.proxy_key)
             return
         flow.metadata[SESSION] = Connection(upgrade, new_session())
 

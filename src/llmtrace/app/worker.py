@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from llmtrace import logs
 from llmtrace.addons.destination import Destinations
 from llmtrace.addons.dialing import Dialer
 from llmtrace.addons.door import Door
+from llmtrace.addons.evictions import Evictions
 from llmtrace.addons.gateway import Gateway
 from llmtrace.addons.limits import Count, Limits
 from llmtrace.addons.listening import Bound, Listen
@@ -117,11 +119,11 @@ def journal_of(settings: Settings, name: str) -> Journal:
 
 def pipeline_of(
     settings: Settings,
-    *,
     journal: Journal,
     counters: Counters,
     prices: PriceBook | None,
     identifier: Identifier,
+    *,
     held_to: WorkerLimits = UNLIMITED,
 ) -> Pipeline:
     """Return the pipeline of one worker."""
@@ -249,26 +251,22 @@ def master_of(
     proxy = ProxyUrl.parse(url) if (url := settings.proxy_url()) else None
     upstreams = Upstreams(bases=config.upstreams, proxy=proxy)
     fail_open = config.on_error == "allow"
-
-    def limit_met(limit: str) -> None:
-        counters.count("limit_exceeded", limit)
-
+    limit_met = partial(counters.count, "limit_exceeded")
     policy = _policy_of(settings, ports, hosts, upstreams, counters)
     identity = Identity(settings, counters)
+    door = Door(identity.ring)
+    evictions = Evictions(
+        door, policy.unread, lambda client: master.hang_up(client), count=counters.count
+    )
     pipeline = pipeline_of(
-        settings,
-        journal=journal,
-        counters=counters,
-        prices=prices,
-        identifier=identity.identifier,
-        held_to=held_to,
+        settings, journal, counters, prices, identity.identifier, held_to=held_to
     )
     gateway = Gateway(
         pipeline=pipeline,
         destination=Destinations(hosts=hosts, bases=bases_of(settings)).of,
         reach=upstreams.reach,
         counters=counters,
-        door=Door(identity.ring),
+        door=door,
         body_bytes=config.limits.body_bytes,
         upload_bytes=config.limits.upload_bytes,
         fail_open=fail_open,
@@ -277,6 +275,7 @@ def master_of(
         pipeline=pipeline,
         counters=counters,
         max_message=config.limits.websocket_message_bytes,
+        evictions=evictions,
         fail_open=fail_open,
     )
     tls = _tls_of(settings, may_mint=policy.may_mint, count=limit_met)
@@ -287,7 +286,7 @@ def master_of(
             limits=data_limits(settings),
             reuse_port=True,
         ),
-        addons=[policy, gateway, websockets, upstreams, tls, identity],
+        addons=[policy, gateway, websockets, upstreams, tls, identity, evictions],
         dial=Dialer(refuses=policy.refuses, count=limit_met),
         count=limit_met,
         body_limit=gateway.body_limit,
