@@ -1,0 +1,114 @@
+"""Renders docs/models/evaluation.md from what ``llmtrace models eval`` measured."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from documents.models import percent, table
+
+MEASURED = Path(__file__).parents[2] / "docs" / "models" / "evaluation.json"
+HEAD = """\
+# What rules and model find
+
+<!-- Rendered from docs/models/evaluation.json by scripts/docs; do not edit. -->
+
+Measured by the gateway's own detectors, as they read a tool's result: the rules alone (*patterns*),
+the shipped model alone, and both together, which is what the gateway uses. `dev_ood` holds sources
+and templates that the model was not trained on; `dev_indomain` shares them with its training and
+says little. The model's thresholds were chosen on both, so that neither is a test set, and the
+rules were written without them. Shares have their Wilson interval of 95 %. A text counts as told
+from a confidence of 0.7, the operating point `balanced`.
+
+Made by
+
+    scripts/llmtrace models eval dev_ood.jsonl dev_indomain.jsonl --role tool_result \\
+        --evasions 100 --json > docs/models/evaluation.json
+"""
+READERS = ("patterns", "model", "together")
+LEAST_OF_KIND = 10
+"""Kinds with fewer texts are left out of the tables: their share says nothing."""
+HIDDEN = """\
+A hundred attacks and a hundred harmless texts of the set, each written whole in that way and read
+by both detectors. Where no harmless text is let through, the writing itself is what is told: what
+is invisible, or runs backwards by control characters, was meant not to be seen.
+"""
+
+
+def share(told: Sequence[float]) -> str:
+    """Write a share and its interval."""
+    value, low, high = told
+    return f"{value:.1%} ({low:.1%} to {high:.1%})"
+
+
+def overall(made: Mapping[str, Any]) -> str:
+    """Return the table of the detectors over one set."""
+    rates = list(made["patterns"]["recall"])
+    head = [
+        "",
+        "AUC",
+        *(f"recall at {rate} FPR" for rate in rates),
+        "attacks told",
+        "harmless told",
+    ]
+    rows = [
+        [
+            name,
+            f"{made[name]['auc']:.3f}",
+            *(share(made[name]["recall"][rate]) for rate in rates),
+            share(made[name]["flagged_attacks"]),
+            share(made[name]["flagged_harmless"]),
+        ]
+        for name in READERS
+    ]
+    return table(head, rows)
+
+
+def kinds(made: Mapping[str, Any]) -> str:
+    """Return the table of kinds of texts, most of them first."""
+    counts: Mapping[str, int] = made["together"]["of_kind"]
+    rows = []
+    for kind, count in sorted(
+        counts.items(), key=lambda item: (item[0][-1], -item[1]), reverse=True
+    ):
+        if count >= LEAST_OF_KIND:
+            name, _, attack = kind.rpartition(":")
+            cells = [share(made[reader]["flagged_by_kind"][kind]) for reader in READERS]
+            rows.append([name, "attack" if attack == "1" else "harmless", str(count), *cells])
+    rows.sort(key=lambda row: (row[1], -int(row[2])))
+    return table(["kind", "truth", "texts", *READERS], rows)
+
+
+def evasions(made: Mapping[str, Any]) -> str:
+    """Return the table of the ways to hide a text."""
+    found = {way: told for way, told in made["evasions"].items() if isinstance(told, Mapping)}
+    plain = found["plain"]["attacks"][0]
+    rows = [
+        [
+            way,
+            percent(told["attacks"][0]),
+            f"{(told['attacks'][0] - plain) * 100:+.0f}",
+            percent(told["harmless"][0]),
+        ]
+        for way, told in found.items()
+    ]
+    return table(["written", "attacks told", "points against plain", "harmless told"], rows)
+
+
+def one_set(name: str, made: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the part about one set."""
+    yield f"\n## {name}\n\n{made['harmless']:,} harmless texts, {made['attacks']:,} attacks.\n\n"
+    yield overall(made)
+    yield "\n### By kind\n\n"
+    yield f"Kinds of at least {LEAST_OF_KIND} texts, by the share that is told.\n\n"
+    yield kinds(made)
+    if "evasions" in made:
+        yield f"\n### Written so as to be overlooked\n\n{HIDDEN}\n"
+        yield evasions(made)
+
+
+def render() -> str:
+    """Return the page."""
+    said: Mapping[str, Any] = json.loads(MEASURED.read_text())
+    parts = (part for path, made in said.items() for part in one_set(Path(path).stem, made))
+    return HEAD + "".join(parts)
