@@ -1,6 +1,7 @@
 """Reads WebSocket connections: a call is a message to its terminal event, not a connection."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -14,15 +15,17 @@ from llmtrace.addons.closing import (
     close_websocket,
     say_to_client,
 )
+from llmtrace.addons.destination import folded
 from llmtrace.addons.evictions import Evictions
 from llmtrace.addons.gateway import CALL, INTERNAL
 from llmtrace.addons.guard import guarded
-from llmtrace.domain.traces import Outcome
+from llmtrace.domain.traces import Outcome, PlanWindow
 from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.answer import MessageTap
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.gated import message_error
 from llmtrace.providers.base import Json
+from llmtrace.providers.plans import plan_windows, told_windows
 from llmtrace.providers.registry import SESSIONS
 from llmtrace.providers.websocket import (
     CallEnded,
@@ -66,9 +69,22 @@ class Connection:
         self.session = session
         self.calls: dict[int, Running] = {}
         self.closing = False
+        self._windows: Sequence[PlanWindow] = ()
         self._carried: list[tuple[Json, int]] = []
         self._carried_bytes = 0
         self._judged: list[Call] = []
+
+    def windows(self, windows: Sequence[PlanWindow]) -> None:
+        """Take what the provider says of the caller's plan: for what runs, and what comes."""
+        if windows:
+            self._windows = windows
+            for running in self.calls.values():
+                running.call.takes_windows(windows)
+
+    def begin(self, number: int, running: Running) -> None:
+        """A call begins."""
+        self.calls[number] = running
+        running.call.takes_windows(self._windows)
 
     def judged(self, message: Call) -> None:
         """Keep what was found in a message for the next call, which it may be about; bounded."""
@@ -141,7 +157,9 @@ class WebSockets:
             self._counters.count("unread_websockets")
             self._evictions.watch(flow.client_conn, upgrade.head.keys, upgrade.head.proxy_key)
             return
-        flow.metadata[SESSION] = Connection(upgrade, new_session())
+        connection = flow.metadata[SESSION] = Connection(upgrade, new_session())
+        if flow.response is not None:
+            connection.windows(plan_windows(folded(flow.response.headers), now=datetime.now(UTC)))
 
     @guarded("websocket_message", _failed)
     async def websocket_message(self, flow: http.HTTPFlow) -> None:
@@ -199,6 +217,7 @@ class WebSockets:
     async def _from_server(
         self, flow: http.HTTPFlow, connection: Connection, message: websocket.WebSocketMessage
     ) -> None:
+        connection.windows(told_windows(message.content, now=datetime.now(UTC)))
         events = connection.session.from_server(_data(message))
         _received(connection, events, message.content)
         passed = _let_through(connection, events, message.content)
@@ -257,7 +276,7 @@ class WebSockets:
         if refusal is None:
             if call.forward is not None and message is not None:
                 message.content = call.forward
-            connection.calls[event.call] = Running(call, tap)
+            connection.begin(event.call, Running(call, tap))
             connection.hand_over(self._pipeline, call)
         return refusal
 

@@ -1,12 +1,13 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.domain.traces import PlanWindow
-from llmtrace.providers.plans import MAX_WINDOWS, plan_of, plan_windows
+from llmtrace.providers.plans import MAX_WINDOWS, plan_of, plan_windows, told_windows
 
 NOW = datetime(2026, 7, 27, 12, 0, tzinfo=UTC)
 FIVE = datetime(2026, 7, 27, 20, 0, tzinfo=UTC)
@@ -128,6 +129,28 @@ def test_codex_windows_are_named_by_their_length(reset: Mapping[str, str]) -> No
         PlanWindow(name="5h", used=0.375, resets_at=FIVE),
         PlanWindow(name="7d", used=0.12),
     )
+
+
+def test_codex_is_told_on_a_websocket_by_a_message() -> None:
+    def said(**limits: object) -> bytes:
+        return orjson.dumps({"type": "codex.rate_limits", "plan_type": "pro", **limits})
+
+    five: dict[str, object] = {
+        "used_percent": 37.5,
+        "window_minutes": 300,
+        "reset_at": int(EPOCH),
+    }
+    week = {"used_percent": 12, "window_minutes": 10080, "reset_at": None}
+    assert told_windows(said(rate_limits={"primary": five, "secondary": week}), now=NOW) == (
+        PlanWindow(name="5h", used=0.375, resets_at=FIVE),
+        PlanWindow(name="7d", used=0.12),
+    )
+    bad = {"used_percent": "37", "window_minutes": True, "reset_at": 1e300, "x" * 999: 1}
+    for limits in ({"rate_limits": {"primary": bad}}, {"rate_limits": [five]}, {}):
+        assert told_windows(said(**limits), now=NOW) == ()
+    text = b'{"type":"response.output_text.delta","delta":"codex.rate_limits"}'
+    for message in (text, b"codex.rate_limits {", b'["codex.rate_limits"]', b""):
+        assert told_windows(message, now=NOW) == ()
 
 
 def test_copilot_tells_what_remains() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from llmtrace.domain.answers import AnswerEvent, TextDelta, ToolCallOpened
 from llmtrace.domain.findings import Finding
-from llmtrace.domain.traces import Body, Gap, Outcome, Scanned, Span, Trace
+from llmtrace.domain.traces import Body, Gap, Outcome, PlanWindow, Scanned, Span, Trace
 from llmtrace.limits.charging import Held
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.conversation import Thread
@@ -128,7 +128,12 @@ class Call:
         self.status = status
         self.first_byte = time.monotonic()
         if self.known.get("plan"):
-            self.know(plan_windows=plan_windows(headers, now=datetime.now(UTC)))
+            self.takes_windows(plan_windows(headers, now=datetime.now(UTC)))
+
+    def takes_windows(self, windows: Sequence[PlanWindow]) -> None:
+        """Note what the provider says of the plan that the call is under."""
+        if windows and self.known.get("plan"):
+            self.know(plan_windows=tuple(windows))
 
     def said(self, events: Sequence[AnswerEvent]) -> None:
         """Note when the answer first says something."""

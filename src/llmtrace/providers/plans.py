@@ -5,7 +5,7 @@ same. What tells one is where the call goes and of which kind its credential is;
 no more than its beginning is looked at, and nothing of it is kept.
 
 Sources: Anthropic's OAuth tokens and headers as Claude Code sends and reads them, ``x-codex-*``
-as Codex reads them (``codex-rs``, ``parse_rate_limit``), ``x-quota-snapshot-*`` and
+as Codex reads them (``codex-rs``, ``rate_limits.rs``), ``x-quota-snapshot-*`` and
 ``x-usage-ratelimit-*`` as Copilot in VS Code does (``chatQuotaServiceImpl.ts``).
 """
 
@@ -16,7 +16,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import parse_qsl
 
+import orjson
+
 from llmtrace.domain.traces import PlanWindow
+from llmtrace.providers.reading import as_dict
 
 CLAUDE: Final = "claude-subscription"
 CHATGPT: Final = "chatgpt-subscription"
@@ -24,6 +27,8 @@ COPILOT: Final = "github-copilot"
 GEMINI: Final = "gemini-code-assist"
 GLM: Final = "glm-coding-plan"
 KIMI: Final = "kimi-code"
+
+CODEX_EVENT: Final = b"codex.rate_limits"
 
 MAX_WINDOWS: Final = 8
 MAX_VALUE: Final = 512
@@ -102,6 +107,29 @@ def plan_windows(headers: Mapping[str, str], *, now: datetime) -> tuple[PlanWind
                 windows.get(window, PlanWindow(name=window)), name, text, now
             )
     return tuple(sorted(_named(windows, headers), key=lambda window: window.name))
+
+
+def told_windows(message: bytes, *, now: datetime) -> tuple[PlanWindow, ...]:
+    """Read what a message of a WebSocket says of a plan's windows: Codex's ``codex.rate_limits``.
+
+    Source: ``codex-rs``, ``parse_rate_limit_event``.
+    """
+    if CODEX_EVENT not in message:
+        return ()
+    try:
+        body = as_dict(orjson.loads(message))
+    except orjson.JSONDecodeError:
+        return ()
+    if body.get("type") != CODEX_EVENT.decode():
+        return ()
+    limits = as_dict(body.get("rate_limits"))
+    headers = {
+        f"x-codex-{which}-{name.replace('_', '-')}": f"{value}"
+        for which in ("primary", "secondary")
+        for name, value in as_dict(limits.get(which)).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return plan_windows(headers, now=now)
 
 
 def _unified(window: PlanWindow, name: str, text: str, now: datetime) -> PlanWindow:

@@ -267,14 +267,30 @@ def retrieve(request: Request, script: Script) -> Reply:
     return json_reply(final(asked, script, {}))
 
 
+RESETS: Final = 1_800_000_000
+"""When the window of the plan begins anew."""
+
+
 def catalogue(request: Request, script: Script) -> Reply:
     """Answer ``GET …/codex/models``, Codex's own list of models: nothing beyond what it knows."""
     return json_reply({"models": []})
 
 
+def plan_left(used_percent: float) -> JsonObject:
+    """Return what ChatGPT's backend tells Codex of its plan before each answer."""
+    window = {"used_percent": used_percent, "window_minutes": 300, "reset_at": RESETS}
+    limits = {"allowed": True, "limit_reached": False, "primary": window, "secondary": None}
+    return {"type": "codex.rate_limits", "plan_type": "pro", "rate_limits": limits}
+
+
 def turn(request: Request, script: Script) -> list[Chunk]:
     """Return the messages that answer one ``response.create`` of a WebSocket."""
     body = request.json
+    told = [Chunk(compact(plan_left(37.5)))] if "/backend-api/" in request.path else []
+    return told + _turn(request, script, body)
+
+
+def _turn(request: Request, script: Script, body: JsonObject) -> list[Chunk]:
     if script.status >= 400:
         refused = {"type": "error", "status": script.status}
         failure = openai_chat.error(script, "The scripted provider was told to fail.")
