@@ -4,8 +4,8 @@ from pathlib import Path
 
 from llmtrace.api.health import HealthServer
 from llmtrace.app.api import routes_of
-from llmtrace.app.recorder import open_storage
 from llmtrace.app.settings import Settings
+from llmtrace.app.stores import open_storage
 from llmtrace.config import Config
 from llmtrace.environment.home import Home
 from llmtrace.storage.registry import close

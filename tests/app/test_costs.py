@@ -7,8 +7,8 @@ import pytest
 from llmtrace.app import costs as module
 from llmtrace.app.costs import BY, costs_of, costs_report
 from llmtrace.app.limits import ledger_of
-from llmtrace.app.recorder import open_storage
 from llmtrace.app.settings import Settings
+from llmtrace.app.stores import open_storage
 from llmtrace.config import Config
 from llmtrace.environment.home import Home
 from llmtrace.limits.budgets import node_key

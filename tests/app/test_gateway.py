@@ -14,8 +14,8 @@ import httpx2
 import pytest
 
 from llmtrace.app.gateway import ANY_PORT, StartedGateway, start_gateway
-from llmtrace.app.recorder import open_storage
 from llmtrace.app.settings import Settings
+from llmtrace.app.stores import open_storage
 from llmtrace.certs.authority import CertificateAuthority
 from llmtrace.config import Config, load
 from llmtrace.domain.traces import Outcome

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from llmtrace.cli import run as module
+from llmtrace.cli.common import program
 from llmtrace.cli.run import run
 from llmtrace.config import Config
 from llmtrace.domain.findings import Verdict
@@ -147,7 +148,7 @@ def test_what_was_found_is_said(
     stderr = invoke(gateway, *dumping(gateway)).stderr
     assert said in stderr
     assert ("finding" in stderr) is bool(verdicts)
-    assert ("explained: llmtrace findings show " in stderr) is bool(verdicts)
+    assert (f"explained: {program()} findings show " in stderr) is bool(verdicts)
 
 
 def test_quiet_says_nothing_of_what_went_well(gateway: FakeGateway) -> None:

@@ -25,6 +25,7 @@ def test_a_trace_begins_with_nothing_claimed() -> None:
         pytest.param(100, None, 2_500.0, None, id="no-first-token"),
         pytest.param(100, 500.0, None, None, id="not-ended"),
         pytest.param(100, 2_500.0, 2_500.0, None, id="all-at-once"),
+        pytest.param(100, 2_500.0, 2_503.0, None, id="nearly-at-once"),
         pytest.param(100, 3_000.0, 2_500.0, None, id="clock-that-lies"),
     ],
 )

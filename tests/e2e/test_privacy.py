@@ -13,7 +13,7 @@ import zstandard
 
 from llmtrace.app.accounts import accounts
 from llmtrace.app.gateway import ANY_PORT, start_gateway
-from llmtrace.app.recorder import open_storage
+from llmtrace.app.stores import open_storage
 from llmtrace.app.settings import Settings
 from llmtrace.certs.authority import CertificateAuthority
 from llmtrace.config import load

@@ -64,6 +64,7 @@ def test_a_report_sums_its_own_run_only(traces: MemoryTraceRepository) -> None:
     assert report.totals.cost_nano_usd == 3_000_000
     assert report.models == (("big", 2), ("small", 1))
     assert report.failed == 1
+    assert report.failures == (("provider_error", 1),)
 
 
 def found_in(number: int, severity: Severity, verdict: Verdict) -> Record:

@@ -8,8 +8,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from llmtrace.app.limits import ledger_of
-from llmtrace.app.recorder import open_storage
 from llmtrace.app.settings import Settings
+from llmtrace.app.stores import open_storage
 from llmtrace.domain.times import moment
 from llmtrace.limits.refusals import dollars, instant
 from llmtrace.limits.standings import BudgetRow, budget_rows

@@ -11,25 +11,18 @@ from typing import Final
 from llmtrace import logs
 from llmtrace.app.limits import LEASE_SECONDS, is_limited, ledger_of, recovery_of
 from llmtrace.app.settings import Settings
+from llmtrace.app.stores import open_storage
 from llmtrace.limits.budgets import Budgets
 from llmtrace.limits.reconcile import has_lost, mark, reconcile
 from llmtrace.limits.recovery import Recovery
 from llmtrace.storage.base import Storage
 from llmtrace.storage.ledger import Ledger, LedgerUnavailable
 from llmtrace.storage.recorder import Recorder, run_until_signal
-from llmtrace.storage.registry import build
 
 logger = logging.getLogger(__name__)
 
 RECONCILE_SECONDS: Final = 30.0
 """How often a ledger that has lost what was spent is told again."""
-
-
-def open_storage(settings: Settings, *, read_only: bool = False) -> Storage:
-    """Open the stores of the configured profile. Raises: StorageError."""
-    return build(
-        settings.config.storage.profile, database_path=settings.database, read_only=read_only
-    )
 
 
 class Recoveries:

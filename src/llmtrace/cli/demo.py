@@ -14,8 +14,8 @@ import orjson
 from rich.console import Console
 
 from llmtrace.app.gateway import StartedGateway, start_gateway
-from llmtrace.app.recorder import open_storage
 from llmtrace.app.settings import Settings
+from llmtrace.app.stores import open_storage
 from llmtrace.cli.common import print_json, program
 from llmtrace.cli.demoscreen import Screen
 from llmtrace.config import Config

@@ -12,7 +12,7 @@ from typing import Final
 import click
 from rich.console import Console
 
-from llmtrace.cli.common import config_option, dollars, read_config, visible
+from llmtrace.cli.common import config_option, dollars, program, read_config, visible
 from llmtrace.config import Config
 from llmtrace.domain.findings import Verdict
 from llmtrace.environment.block import environment_block, no_proxy, upstream_proxy
@@ -67,7 +67,7 @@ def run(
         llmtrace run -- claude
     """
     if not command and not only_print:
-        raise click.UsageError("Name a command: llmtrace run -- claude")
+        raise click.UsageError(f"Name a command: {program()} run -- claude")
     place = installation(read_config(config))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
@@ -91,8 +91,8 @@ def services_of(context: click.Context) -> RunServices:
         return context.obj
     from llmtrace.app.accounts import run_key
     from llmtrace.app.gateway import start_gateway
-    from llmtrace.app.recorder import open_storage
     from llmtrace.app.settings import Settings
+    from llmtrace.app.stores import open_storage
 
     def opened(config: Config) -> Storage:
         return open_storage(Settings(config=config, home=Home(home())), read_only=True)
@@ -163,6 +163,8 @@ class Session:
             return code
         except KeyboardInterrupt:
             return code
+        if self._console.is_terminal:
+            self._console.print()  # the command may have left a line open
         if report.totals.calls:
             if not quiet:
                 self._summary(report)
@@ -209,20 +211,21 @@ class Session:
 
     def _summary(self, report: RunReport) -> None:
         sums = report.totals
-        models = ", ".join(f"{visible(name)} x{count}" for name, count in report.models)
         cached = f" ({sums.cache_read_tokens:,} cached)" if sums.cache_read_tokens else ""
         cost = dollars(sums.cost_nano_usd)
         if sums.unpriced_calls:
             cost += f" and {sums.unpriced_calls} without a price"
         self._say(
-            f"{_count(sums.calls, 'call')}  {models}  {sums.input_tokens:,} tokens in{cached}, "
-            f"{sums.output_tokens:,} out  {cost}"
+            f"{_count(sums.calls, 'call')}  {_counts(report.models)}  "
+            f"{sums.input_tokens:,} tokens in{cached}, {sums.output_tokens:,} out  {cost}"
         )
         if report.failed:
-            self._say(f"{_count(report.failed, 'call')} did not end well")
+            self._say(
+                f"{_count(report.failed, 'call')} did not end well: {_counts(report.failures)}"
+            )
         if sums.findings:
             self._findings(report)
-        self._say(f"look further: llmtrace traces list --run {self._id}")
+        self._say(f"look further: {program()} traces list --run {self._id}")
 
     def _findings(self, report: RunReport) -> None:
         sums = report.totals
@@ -232,7 +235,7 @@ class Session:
         found = _count(sums.findings, "finding") + (f": {severities}" if severities else "")
         self._say(f"{found}; {acted or NOT_ACTED}{last}")
         if report.worst:
-            self._say(f"explained: llmtrace findings show {report.worst}")
+            self._say(f"explained: {program()} findings show {report.worst}")
 
     def _nothing(self, command: Sequence[str], report: RunReport, since: datetime) -> None:
         self._say("NO CALL WAS SEEN: what this command sent to a provider, if anything,")
@@ -240,7 +243,7 @@ class Session:
         if report.strays:
             self._say(
                 f"{_count(report.strays, 'call')} came meanwhile without the name of a run "
-                "(Java sends none): llmtrace traces list"
+                f"(Java sends none): {program()} traces list"
             )
         clients = [examine(key, ask) for key in behind(command[0], shutil.which)]
         known = "; ".join(f"{c.client.title} {c.version}".strip() for c in clients)
@@ -258,6 +261,10 @@ class Session:
     def _say(self, line: str) -> None:
         self._console.print("llmtrace", style="bold", end="  ")
         self._console.print(line, markup=False)
+
+
+def _counts(found: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{visible(name)} x{count}" for name, count in found)
 
 
 def _count(number: int, noun: str) -> str:

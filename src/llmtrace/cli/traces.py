@@ -10,8 +10,8 @@ from typing import IO, Any, Final
 
 import click
 
-from llmtrace.app.recorder import open_storage
 from llmtrace.app.settings import Settings
+from llmtrace.app.stores import open_storage
 from llmtrace.cli.columns import CALLS
 from llmtrace.cli.common import (
     config_option,
@@ -25,7 +25,6 @@ from llmtrace.cli.details import facts
 from llmtrace.cli.filters import filters
 from llmtrace.cli.following import Following
 from llmtrace.cli.rows import header, print_rows, row_text
-from llmtrace.cli.transcript import INDENT, answer_lines, laid_out, request_lines
 from llmtrace.domain.traces import Body, Trace
 from llmtrace.environment.home import Home, home
 from llmtrace.storage.base import Storage, StorageError, TraceNotFound, TraceQuery
@@ -275,6 +274,9 @@ def _tell(trace: Trace, *, as_json: bool) -> None:
 
 
 def _show(trace: Trace, bodies: Mapping[str, Body | None]) -> None:
+    # What reads bodies takes a moment to load: not for lists.
+    from llmtrace.cli.transcript import INDENT, answer_lines, laid_out, request_lines
+
     label = INDENT - 2
     for name, value in facts(trace).items():
         click.echo(f"{click.style(f'{name:>{label}}', dim=True)}  {visible(value)}")

@@ -54,7 +54,7 @@ def _summary(settings: Config) -> Iterator[tuple[str, str]]:
     if not settings.security_analysis.enabled:
         yield "findings", "not looked for (security_analysis.enabled is false)"
     elif settings.mode == "observe":
-        yield "findings", "recorded, nothing is done (mode: observe)"
+        yield "findings", "recorded, nothing is done (mode: observe); with mode: enforce, as below"
     else:
         yield "findings", f"acted on as below (mode: enforce, preset {settings.policy.preset})"
 

@@ -10,6 +10,9 @@ from llmtrace.domain.findings import Finding, Verdict
 from llmtrace.domain.parts import Media
 from llmtrace.domain.usage import Usage, UsageSource
 
+SPEED_MS: Final = 50.0
+"""Shortest time from the first token to the end that tells how fast tokens came."""
+
 NOT_SENT: Final = "not_sent"
 """Attribute of a call that ended before the provider was asked."""
 
@@ -186,7 +189,10 @@ class Trace:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Output tokens of a stream over the time after the first, None where it can't be told."""
+        """Output tokens of a stream over the time after the first, None where it can't be told.
+
+        What came within ``SPEED_MS`` of the first came at once: its speed is that of the loopback.
+        """
         if (
             not self.stream
             or self.duration_ms is None
@@ -194,8 +200,8 @@ class Trace:
             or not self.usage.output_tokens
         ):
             return None
-        seconds = (self.duration_ms - self.ttft_ms) / 1000
-        return self.usage.output_tokens / seconds if seconds > 0 else None
+        streamed = self.duration_ms - self.ttft_ms
+        return self.usage.output_tokens * 1000 / streamed if streamed >= SPEED_MS else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from llmtrace.providers.hostnames import BadHost, canonical_host
 from llmtrace.storage.base import TraceQuery, TraceRepository, TraceTotals
 
 MOST_READ: Final = 500
-TOP_MODELS: Final = 3
+TOP_NAMES: Final = 3
 ACTS: Final = (Verdict.BLOCK, Verdict.QUARANTINE, Verdict.REDACT)
 _STERNER: Final = tuple(Verdict)
 _WELL: Final = (Outcome.OK, Outcome.PENDING)
@@ -25,8 +25,10 @@ class RunReport:
     """Sums over the calls of one run.
 
     Attributes:
-        models: The models asked most, and how often, of the last ``MOST_READ`` calls.
+        models: The models asked most, and how often, of the last ``MOST_READ`` calls; the host
+            where a call names none.
         failed: How many of these did not end well.
+        failures: Why, the most frequent reasons first.
         severities: How many findings of each severity they had, worst first.
         acted: How many of them the policy acted on, by verdict, sternest first.
         worst: The call to explain first: the newest of those judged most sternly; else empty.
@@ -36,6 +38,7 @@ class RunReport:
     totals: TraceTotals
     models: tuple[tuple[str, int], ...] = ()
     failed: int = 0
+    failures: tuple[tuple[str, int], ...] = ()
     severities: tuple[tuple[Severity, int], ...] = ()
     acted: tuple[tuple[Verdict, int], ...] = ()
     worst: str = ""
@@ -51,14 +54,17 @@ def collect(traces: TraceRepository, run: str, *, since: datetime) -> RunReport:
         strays = traces.totals(TraceQuery(run="", since=since))
         return RunReport(totals=totals, strays=strays.calls)
     found = traces.query(query)
-    models = Counter(trace.model_answered or trace.model or "?" for trace in found)
+    models = Counter(trace.model_answered or trace.model or trace.host or "?" for trace in found)
+    failed = [trace for trace in found if trace.outcome not in _WELL]
+    failures = Counter(trace.error_code or trace.outcome.value for trace in failed)
     severities = Counter(one.severity for trace in found for one in trace.findings)
     verdicts = Counter(trace.verdict for trace in found)
     telling = [trace for trace in found if trace.findings]
     return RunReport(
         totals=totals,
-        models=tuple(models.most_common(TOP_MODELS)),
-        failed=sum(trace.outcome not in _WELL for trace in found),
+        models=tuple(models.most_common(TOP_NAMES)),
+        failed=len(failed),
+        failures=tuple(failures.most_common(TOP_NAMES)),
         severities=tuple((one, severities[one]) for one in Severity if severities[one]),
         acted=tuple((one, verdicts[one]) for one in ACTS if verdicts[one]),
         worst=max(telling, key=_sternness).trace_id if telling else "",
@@ -141,7 +147,7 @@ WELL_KNOWN: Final = (
 
 UNKNOWN: Final = Reason(
     why="nothing is known of how this program reaches a provider",
-    fix="see what it is told: llmtrace run --print -- …, or use base-URL mode",
+    fix="see what it is told with 'llmtrace run --print', or use base-URL mode",
 )
 
 
