@@ -1,0 +1,189 @@
+"""Real stores in real trouble: no call goes unpaid, none waits for long, and all is well after."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from llmtrace.storage.ledger import Ledger
+from llmtrace.storage.redis_ledger import RedisLedger
+from llmtrace.storage.sqlite_ledger import SqliteLedger
+from llmtrace.testing import redis
+from llmtrace.testing.budgets import COST, URL, Door, body, room_for, rush, totals
+from llmtrace.testing.inprocess import running_worker
+from llmtrace.testing.provider import ScriptedProvider
+from llmtrace.testing.redis import RedisServer
+from llmtrace.testing.script import Script
+
+PROMPT = "@script: output_tokens=100"
+MOST_SECONDS = 3.5
+"""Longest that a call waits for an answer: the patience of the desk, and a little."""
+type Fault = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider() as running:
+        yield running
+
+
+async def through(
+    provider: ScriptedProvider, folder: Path, ledger: Ledger, fault: Fault, *, allow: bool
+) -> None:
+    """One call is under way when the store fails, others are made meanwhile, and one after."""
+    provider.clear()
+    cap = {"on_store_unavailable": "allow" if allow else "deny"}
+    async with running_worker(folder, provider, ledger, **room_for(10, cap=cap)) as worker:
+        door = Door(proxy_url=worker.proxy_url, context=worker.client_context())
+        provider.enqueue(Script(hold=True, output_tokens=100))
+        under_way = asyncio.create_task(_ask(door))
+        await asyncio.to_thread(provider.wait_for, lambda calls: len(calls) == 1)
+        with fault():
+            began = time.monotonic()
+            crowd = await rush([door], 3, text=PROMPT)
+            assert time.monotonic() - began < MOST_SECONDS
+            provider.release()
+            assert (await under_way).status_code == 200
+        assert crowd.statuses == {200 if allow else 503: 3}
+        assert allow or crowd.codes == {"budget_store_unavailable": 3}
+        async with asyncio.timeout(15):
+            while (await rush([door], 1, text=PROMPT)).statuses != {200: 1}:
+                continue
+            await _until(ledger, (5 if allow else 2) * COST)
+        assert len(provider.model_calls) == (5 if allow else 2)
+
+
+async def _until(ledger: Ledger, spent: int) -> None:
+    """Wait until so much is spent, and nothing is reserved."""
+    while True:
+        if totals(ledger) == (spent, 0):
+            return
+        await asyncio.sleep(0.02)
+
+
+async def _ask(door: Door) -> httpx2.Response:
+    async with door.client() as http:
+        return await http.post(URL, json=body(stream=True))
+
+
+# --- Redis ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _killed(server: RedisServer) -> Iterator[None]:
+    server.kill()
+    yield
+    server.start()
+
+
+@contextlib.contextmanager
+def _hanging(server: RedisServer) -> Iterator[None]:
+    os.kill(server.pid, signal.SIGSTOP)
+    yield
+    os.kill(server.pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def _replica(server: RedisServer) -> Iterator[None]:
+    with server.client() as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", str(server.port))
+        yield
+        client.execute_command("REPLICAOF", "NO", "ONE")
+
+
+@contextlib.contextmanager
+def _full(server: RedisServer) -> Iterator[None]:
+    with server.client() as client:
+        client.config_set("maxmemory", "1mb")
+        yield
+        client.config_set("maxmemory", "0")
+
+
+@contextlib.contextmanager
+def _locked_out(server: RedisServer) -> Iterator[None]:
+    with server.client() as client:
+        client.config_set("requirepass", "changed")
+        client.client_kill_filter(_type="normal", skipme=True)
+        yield
+        client.config_set("requirepass", "")
+
+
+REDIS_FAULTS = {
+    "killed": _killed,
+    "hangs": _hanging,
+    "read-only-replica": _replica,
+    "out-of-memory": _full,
+    "wrong-password": _locked_out,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+@pytest.mark.parametrize("allow", [False, True], ids=["deny", "allow"])
+@pytest.mark.parametrize("fault", REDIS_FAULTS.values(), ids=REDIS_FAULTS)
+async def test_a_redis_in_trouble(
+    provider: ScriptedProvider,
+    tmp_path: Path,
+    fault: Callable[[RedisServer], contextlib.AbstractContextManager[None]],
+    allow: bool,
+) -> None:
+    with RedisServer({"appendfsync": "always"}) as server:
+        ledger = RedisLedger.at(server.url)
+        await through(provider, tmp_path, ledger, lambda: fault(server), allow=allow)
+
+
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+async def test_a_redis_that_has_forgotten_the_scripts_is_told_them_again(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.clear()
+    with RedisServer() as server, server.client() as client:
+        ledger = RedisLedger.at(server.url)
+        async with running_worker(tmp_path, provider, ledger, **room_for(10)) as worker:
+            door = Door(proxy_url=worker.proxy_url, context=worker.client_context())
+            for _ in range(2):
+                assert (await rush([door], 1, text=PROMPT)).statuses == {200: 1}
+                client.script_flush()
+
+
+# --- SQLite --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _set(ledger: SqliteLedger, during: str, after: str) -> Iterator[None]:
+    with ledger._file._locked():
+        ledger._file._connection().execute(during)
+    yield
+    with ledger._file._locked():
+        ledger._file._connection().execute(after)
+
+
+@contextlib.contextmanager
+def _held_by_another(ledger: SqliteLedger) -> Iterator[None]:
+    with contextlib.closing(SqliteLedger.at(ledger._file.path)) as other, other._file.writing():
+        yield
+
+
+SQLITE_FAULTS: dict[str, Callable[[SqliteLedger], contextlib.AbstractContextManager[None]]] = {
+    "locked": _held_by_another,
+    "read-only": lambda ledger: _set(ledger, "PRAGMA query_only = ON", "PRAGMA query_only = OFF"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("allow", [False, True], ids=["deny", "allow"])
+@pytest.mark.parametrize("fault", SQLITE_FAULTS.values(), ids=SQLITE_FAULTS)
+async def test_a_file_in_trouble(
+    provider: ScriptedProvider,
+    tmp_path: Path,
+    fault: Callable[[SqliteLedger], contextlib.AbstractContextManager[None]],
+    allow: bool,
+) -> None:
+    ledger = SqliteLedger.at(tmp_path / "limits.sqlite")
+    await through(provider, tmp_path, ledger, lambda: fault(ledger), allow=allow)
