@@ -6,7 +6,7 @@ import pytest
 
 from llmtrace.app import costs as module
 from llmtrace.app.costs import BY, costs_of, costs_report
-from llmtrace.app.limits import ledger_of
+from llmtrace.app.ledgers import ledger_of
 from llmtrace.app.settings import Settings
 from llmtrace.app.stores import open_storage
 from llmtrace.config import Config

@@ -10,7 +10,6 @@ from llmtrace.app.limits import (
     desk_of,
     gone_from,
     is_limited,
-    ledger_of,
     owner_of,
     watch_of,
     worker_limits,
@@ -22,7 +21,6 @@ from llmtrace.pipeline.counters import Counters
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.storage.ledger import Admission, Node
 from llmtrace.storage.sqlite_ledger import SqliteLedger
-from llmtrace.testing import redis
 from llmtrace.testing.budgets import room_for
 
 NOON = 1_795_262_400_000_000
@@ -62,25 +60,6 @@ def test_nobody_is_watched_where_the_guard_is_off() -> None:
     config = load(environ={}, overrides={"runaway": {"enabled": False}})
     assert watch_of(config, Counters()) is None
     assert watch_of(load(environ={}), Counters()) is not None
-
-
-def test_budgets_lie_beside_the_traces(tmp_path: Path) -> None:
-    made = settings(tmp_path)
-    ledger = ledger_of(made)
-    assert isinstance(ledger, SqliteLedger)
-    assert made.shared_database.parent == made.database.parent
-    ledger.close()
-
-
-@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
-def test_budgets_lie_in_redis_where_there_is_one(tmp_path: Path) -> None:
-    with redis.RedisServer() as server:
-        made = settings(tmp_path, storage={"redis_url": server.url})
-        told = Settings.parse(made.dump())
-        ledger = ledger_of(told)
-        assert ledger.healthy()
-        ledger.close()
-    assert not made.shared_database.exists()
 
 
 def test_a_worker_is_gone_when_the_recorder_has_removed_its_directory(tmp_path: Path) -> None:

@@ -62,6 +62,20 @@ def test_help_comes_at_once() -> None:
     assert done.stderr == "[]\n"
 
 
+@pytest.mark.parametrize("command", ["costs", "agents", "keys", "tenants", "traces", "findings"])
+def test_who_asks_what_is_kept_loads_no_gateway(command: str) -> None:
+    """That would take as long again as all the rest."""
+    gateway = ["mitmproxy", "llmtrace.pipeline", "llmtrace.app.limits"]
+    code = (
+        f"import sys, llmtrace.cli.{command}\n"
+        f"print([name for name in {gateway} if name in sys.modules])"
+    )
+    done = subprocess.run(  # noqa: S603  our own words
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_the_module_is_the_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "llmtrace", "--version"],

@@ -13,8 +13,8 @@ import zstandard
 
 from llmtrace.app.accounts import accounts
 from llmtrace.app.gateway import ANY_PORT, start_gateway
-from llmtrace.app.stores import open_storage
 from llmtrace.app.settings import Settings
+from llmtrace.app.stores import open_storage
 from llmtrace.certs.authority import CertificateAuthority
 from llmtrace.config import load
 from llmtrace.environment.home import Home

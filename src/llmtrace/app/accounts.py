@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from llmtrace.app.settings import Settings
-from llmtrace.domain.ids import new_trace_id
+from llmtrace.domain.ids import DEFAULT_TENANT, NAME, new_trace_id
 from llmtrace.domain.traces import AuditEvent, Tenant
 from llmtrace.environment.gateway import RunKey
 from llmtrace.environment.installation import user
-from llmtrace.pipeline.identity import DEFAULT_TENANT, NAME
 from llmtrace.storage import keys as forms
 from llmtrace.storage.base import MetadataRepository, SchemaMismatch, TenantNotFound
 from llmtrace.storage.keys import Key, KeyNotFound, KeyRepository, Role

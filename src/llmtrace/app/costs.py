@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from llmtrace.app.limits import ledger_of
+from llmtrace.app.ledgers import ledger_of
 from llmtrace.app.settings import Settings
 from llmtrace.app.stores import open_storage
 from llmtrace.domain.times import moment

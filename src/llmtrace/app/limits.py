@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from llmtrace.app.ledgers import ledger_of
 from llmtrace.app.settings import Settings
 from llmtrace.config import Config
 from llmtrace.config.limits import RunawayConfig
@@ -31,7 +32,6 @@ from llmtrace.providers.pricing import PriceBook
 from llmtrace.storage.deferred import Deferred, DeferredFiles, MemoryDeferred
 from llmtrace.storage.ledger import Ledger
 from llmtrace.storage.memory import MemoryTraceRepository
-from llmtrace.storage.sqlite_ledger import SqliteLedger
 
 logger = logging.getLogger(__name__)
 
@@ -50,22 +50,6 @@ def is_limited(config: Config) -> bool:
 
 def _stops(runaway: RunawayConfig) -> bool:
     return runaway.enabled and runaway.action == "stop"
-
-
-def ledger_of(settings: Settings) -> Ledger:
-    """Open the ledger.
-
-    Raises:
-        LedgerUnavailable: It cannot be opened now.
-        StorageError: It cannot be used: it may forget what was spent.
-        ValueError: Its URL is none.
-    """
-    url = settings.config.storage.redis_url
-    if url is None:
-        return SqliteLedger.at(settings.shared_database)
-    from llmtrace.storage.redis_ledger import RedisLedger  # takes a moment: not for others
-
-    return RedisLedger.at(url.get_secret_value())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ import time
 from typing import Final
 
 from llmtrace import logs
-from llmtrace.app.limits import LEASE_SECONDS, is_limited, ledger_of, recovery_of
+from llmtrace.app.ledgers import ledger_of
+from llmtrace.app.limits import LEASE_SECONDS, is_limited, recovery_of
 from llmtrace.app.settings import Settings
 from llmtrace.app.stores import open_storage
 from llmtrace.limits.budgets import Budgets

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from llmtrace.app.limits import ledger_of
+from llmtrace.app.ledgers import ledger_of
 from llmtrace.app.settings import Settings
 from llmtrace.cli.common import (
     config_option,

@@ -11,7 +11,7 @@ from llmtrace.cli.ahead import Ahead, Duration
 from llmtrace.cli.common import config_option, json_option, print_json, print_table
 from llmtrace.cli.filters import OneOf
 from llmtrace.cli.tenants import opened
-from llmtrace.pipeline.identity import DEFAULT_TENANT
+from llmtrace.domain.ids import DEFAULT_TENANT
 from llmtrace.storage.keys import Key, Role
 
 ONCE: Final = (

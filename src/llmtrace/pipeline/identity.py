@@ -1,22 +1,19 @@
 """Tells who is calling: tenant, agent, run, session and client program."""
 
 import ipaddress
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from llmtrace.domain.ids import DEFAULT_TENANT, NAME
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials, fingerprint
 from llmtrace.pipeline.keyring import KeyRing
 from llmtrace.providers.clients import ClientIdentity, identify
 from llmtrace.storage.keys import Key, Presented, Role
 
-DEFAULT_TENANT: Final = "default"
 TENANT_HEADER: Final = "x-llmtrace-tenant-id"
 AGENT_HEADER: Final = "x-llmtrace-agent-id"
-NAME: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""A tenant, or an agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

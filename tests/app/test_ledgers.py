@@ -1,0 +1,36 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtrace.app.ledgers import ledger_of
+from llmtrace.app.settings import Settings
+from llmtrace.config import load
+from llmtrace.environment.home import Home
+from llmtrace.storage.sqlite_ledger import SqliteLedger
+from llmtrace.testing import redis
+
+
+def settings(folder: Path, **overrides: Any) -> Settings:
+    made = Settings(config=load(environ={}, overrides=overrides), home=Home(folder / "home"))
+    made.prepare()
+    return made
+
+
+def test_budgets_lie_beside_the_traces(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    ledger = ledger_of(made)
+    assert isinstance(ledger, SqliteLedger)
+    assert made.shared_database.parent == made.database.parent
+    ledger.close()
+
+
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+def test_budgets_lie_in_redis_where_there_is_one(tmp_path: Path) -> None:
+    with redis.RedisServer() as server:
+        made = settings(tmp_path, storage={"redis_url": server.url})
+        told = Settings.parse(made.dump())
+        ledger = ledger_of(told)
+        assert ledger.healthy()
+        ledger.close()
+    assert not made.shared_database.exists()
