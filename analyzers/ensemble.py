@@ -1,4 +1,4 @@
-"""Patterns and the model as one detector."""
+"""Patterns and models as one detector."""
 
 import hashlib
 from collections.abc import Sequence
@@ -40,18 +40,19 @@ class Model(Protocol):
 
 
 class Ensemble:
-    """Asks the patterns and the model, and lets each make the other surer.
+    """Asks the patterns and each model, and lets each make the others surer.
 
-    Where both see an attack at the same place there is one hit, with the pattern's kind and span:
-    it is wrong only where both are (``1 - (1 - a)(1 - b)``), and its detector names both. What one
-    of them sees alone stays as it is. In a text that still grows the patterns speak alone.
+    Where several see an attack at the same place there is one hit, with the kind and span of the
+    first of them, patterns before models: it is wrong only where all are (``1 - (1 - a)(1 - b)``),
+    and its detector names all. What one of them sees alone stays as it is. In a text that still
+    grows the patterns speak alone.
     """
 
-    def __init__(self, patterns: StreamAnalyzer, model: Model) -> None:
+    def __init__(self, patterns: StreamAnalyzer, *models: Model) -> None:
         self._patterns = patterns
-        self._model = model
-        seal = f"{patterns.version}\n{model.version}".encode()
-        self._version = hashlib.blake2b(seal, digest_size=12).hexdigest()
+        self._models = models
+        seal = "\n".join([patterns.version, *(one.version for one in models)])
+        self._version = hashlib.blake2b(seal.encode(), digest_size=12).hexdigest()
 
     @property
     def name(self) -> str:
@@ -60,29 +61,31 @@ class Ensemble:
 
     @property
     def version(self) -> str:
-        """A seal over the versions of both."""
+        """A seal over the versions of all."""
         return self._version
 
     def slow(self, text: str, context: Context) -> bool:
-        """Whether the model will be asked: that is nothing for the event loop."""
-        return self._model.wants(text, context)
+        """Whether a model will be asked: that is nothing for the event loop."""
+        return any(one.wants(text, context) for one in self._models)
 
     def analyze(self, text: str, context: Context) -> Sequence[Hit]:
-        """Return the hits of both, ordered by start. An empty text has none."""
+        """Return the hits of all, ordered by start. An empty text has none."""
         return self.inspect(text, context).hits
 
     def inspect(self, text: str, context: Context) -> Inspection:
-        """Return the hits of both, and what either left out."""
+        """Return the hits of all, and what any of them left out."""
         told = inspection(self._patterns, text, context)
-        if not self._model.wants(text, context):
+        asked = [one for one in self._models if one.wants(text, context)]
+        if not asked:
             return told
-        read = self._model.inspect(text, context)
-        surest = max((hit.confidence for hit in told.hits if hit.kind in ATTACKS), default=0.0)
-        return Inspection(
-            joined(told.hits, read.hits),
-            told.skipped + read.skipped,
-            either(surest, read.attack),
-        )
+        hits, skipped = told.hits, told.skipped
+        attack = max((hit.confidence for hit in told.hits if hit.kind in ATTACKS), default=0.0)
+        for model in asked:
+            read = model.inspect(text, context)
+            hits = joined(hits, read.hits)
+            skipped += read.skipped
+            attack = either(attack, read.attack)
+        return Inspection(hits, skipped, attack)
 
     def undecided(self, text: str) -> int:
         """Return where the undecided tail begins, as the patterns see it."""
@@ -95,9 +98,9 @@ def either(a: float, b: float) -> float:
 
 
 def joined(told: Sequence[Hit], read: Sequence[Hit]) -> list[Hit]:
-    """Join the hits of patterns and model, ordered by start."""
+    """Join the hits that were told already and those of a model, ordered by start."""
     attacks = [hit for hit in read if hit.kind in ATTACKS]
-    made = [hit for hit in read if hit.kind not in ATTACKS and not _covered(hit, told)]
+    made: list[Hit] = []
     agreed: set[int] = set()
     for hit in told:
         both = [place for place, one in enumerate(attacks) if _meet(hit, one)]
@@ -106,21 +109,35 @@ def joined(told: Sequence[Hit], read: Sequence[Hit]) -> list[Hit]:
             continue
         agreed.update(both)
         surest = max((attacks[place] for place in both), key=lambda one: one.confidence)
-        made.append(
-            replace(
-                hit,
-                confidence=round(either(hit.confidence, surest.confidence), 3),
-                detector=f"{hit.detector}+{surest.detector}",
-            )
-        )
+        made.append(_agreed(hit, surest))
     made += [hit for place, hit in enumerate(attacks) if place not in agreed]
+    for name in read:
+        if name.kind not in ATTACKS:
+            made = _with_name(made, name)
     return sorted(made, key=lambda hit: (hit.start, -hit.end))
+
+
+def _with_name(told: list[Hit], name: Hit) -> list[Hit]:
+    """Add a name that a model read, unless something else was told at its place.
+
+    Where the same was told there, both are one hit over all that either covers.
+    """
+    met = [one for one in told if one.value and _meet(name, one)]
+    if any(one.kind != name.kind for one in met):
+        return told  # an address, a number
+    for one in met:
+        start, end = min(one.start, name.start), max(one.end, name.end)
+        name = replace(_agreed(one, name), start=start, end=end)
+    return [one for one in told if one not in met] + [name]
+
+
+def _agreed(hit: Hit, other: Hit) -> Hit:
+    return replace(
+        hit,
+        confidence=round(either(hit.confidence, other.confidence), 3),
+        detector=f"{hit.detector}+{other.detector}",
+    )
 
 
 def _meet(one: Hit, other: Hit) -> bool:
     return one.start < other.end and other.start < one.end
-
-
-def _covered(hit: Hit, told: Sequence[Hit]) -> bool:
-    """Whether a pattern has told what the model calls a name: an address, a number."""
-    return any(one.value and _meet(hit, one) for one in told)

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped
 from llmtrace.analyzers.kinds import severity_of
-from llmtrace.analyzers.model.entities import entities
+from llmtrace.analyzers.meter import Meter
+from llmtrace.analyzers.model.entities import by_word, entities
 from llmtrace.analyzers.model.manifest import Manifest
 from llmtrace.analyzers.model.network import Network, Reading
 from llmtrace.analyzers.model.reading import Reader, Window
@@ -38,6 +39,14 @@ class Judged:
     end: int
 
 
+class Reads(Protocol):
+    """A network: ``Network``, or one of another make. Safe to share between threads."""
+
+    def read(self, windows: Sequence[Window]) -> list[Reading]:
+        """Return a reading for each window."""
+        ...
+
+
 class ModelAnalyzer:
     """Finds attacks and names. Takes 1 to 15 ms for each 250 tokens: not for the event loop.
 
@@ -53,6 +62,8 @@ class ModelAnalyzer:
         at_once: int = 1,
         roles: Collection[Role] = ROLES,
         names: bool = True,
+        name: str = "model",
+        network: Reads | None = None,
     ) -> None:
         """Load the model.
 
@@ -62,27 +73,43 @@ class ModelAnalyzer:
             at_once: How many passes may run at the same time.
             roles: Whose words are looked into.
             names: Whether people, organisations, places and addresses are told.
+            name: What findings and numbers call it.
+            network: What reads; by default the network of ``manifest``.
 
         Raises:
             BadModel: A file cannot be used.
         """
         self._manifest = manifest
         self._reader = Reader(manifest)
-        self._network = Network(manifest, at_once=at_once)
+        self._network = network or Network(manifest, at_once=at_once)
         self._least = manifest.points[point]
         self._roles = frozenset(roles)
-        self._names = names
+        self._names = names and bool(manifest.tags)
+        self._judges = bool(manifest.scales)
+        self._name = name
+        self.meter = Meter()
+        """What it did so far."""
 
     @property
     def name(self) -> str:
         """Its key in the configuration, on metrics and in health."""
-        return "model"
+        return self._name
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is known of it."""
+        return self._manifest
 
     @property
     def version(self) -> str:
         """The seal of the model's files and of what is asked of it."""
         roles = ",".join(sorted(self._roles))
-        return f"{self._manifest.seal} {self._least} {roles} {self._names}"
+        return f"{self._name} {self._manifest.seal} {self._least} {roles} {self._names}"
+
+    def warm(self) -> None:
+        """Read a whole window, so that the first call waits for nothing that is made once."""
+        windows, _ = self._reader.windows("a " * self._manifest.window, most=1)
+        self._network.read(windows)
 
     def wants(self, text: str, context: Context) -> bool:
         """Whether it looks into such a text at all."""
@@ -100,19 +127,28 @@ class ModelAnalyzer:
         """Return the hits, and whether the text was too long to be read whole."""
         if not self.wants(text, context):
             return Inspection(())
+        with self.meter.text():
+            return self._inspect(text)
+
+    def _inspect(self, text: str) -> Inspection:
         folded = fold(text[:MOST_CHARS])
         windows, tokens = self._windows(folded)
-        readings = self._network.read(windows)
-        judged = [self._worst(folded, windows, readings, tokens)] if windows else []
-        judged += self._decoded(views(folded).views)
+        readings = self._read(windows)
+        judged = []
+        if self._judges and windows:
+            judged.append(self._worst(folded, windows, readings, tokens))
+        if self._judges:
+            judged += self._decoded(views(folded).views)
         hits = [self._attack(one) for one in judged if one.confidence >= self._least]
         if self._names:
             hits += self._named(folded, windows, readings)
         hits.sort(key=lambda hit: (hit.start, -hit.end))
         whole = self._reader.needed(tokens) <= MOST_WINDOWS and len(text) <= MOST_CHARS
+        if not whole:
+            self.meter.cut()
         return Inspection(
             hits,
-            () if whole else (Skipped("model", "over_limit"),),
+            () if whole else (Skipped(self._name, "over_limit"),),
             max((one.confidence for one in judged), default=0.0),
         )
 
@@ -120,7 +156,11 @@ class ModelAnalyzer:
         for view in made[:MOST_VIEWS]:
             windows, tokens = self._windows(view)
             if windows:
-                yield self._worst(view, windows, self._network.read(windows), tokens)
+                yield self._worst(view, windows, self._read(windows), tokens)
+
+    def _read(self, windows: Sequence[Window]) -> list[Reading]:
+        self.meter.read(len(windows))
+        return self._network.read(windows)
 
     def _windows(self, seen: Seen) -> tuple[list[Window], int]:
         return self._reader.windows(seen.text[:MOST_CHARS], most=MOST_WINDOWS)
@@ -138,28 +178,31 @@ class ModelAnalyzer:
 
     def _attack(self, judged: Judged) -> Hit:
         return Hit(
-            kind="prompt_injection",
-            severity=severity_of("prompt_injection"),
+            kind=self._manifest.attack,
+            severity=severity_of(self._manifest.attack),
             confidence=round(judged.confidence, 3),
             start=judged.start,
             end=judged.end,
-            detector="model.injection",
+            detector=f"{self._name}.injection",
         )
 
     def _named(
         self, seen: Seen, windows: Sequence[Window], readings: Sequence[Reading]
     ) -> Iterator[Hit]:
+        if self._manifest.by_word:
+            readings = by_word(seen.text, windows, readings, self._manifest.tags)
         for one in entities(windows, readings, self._manifest.tags):
-            if one.certainty < self._manifest.entity_confidence:
+            said = seen.text[one.start : one.end].lstrip()  # some tokens have a space before them
+            if one.certainty < self._manifest.entity_confidence or not said:
                 continue
             kind = self._manifest.entities[one.label]
-            start, end = seen.span(one.start, one.end)
+            start, end = seen.span(one.end - len(said), one.end)
             yield Hit(
                 kind=kind,
                 severity=severity_of(kind),
                 confidence=round(one.certainty, 3),
                 start=start,
                 end=end,
-                detector=f"model.{one.label.lower()}",
+                detector=f"{self._name}.{one.label.lower()}",
                 value=True,
             )

@@ -1,7 +1,8 @@
 """Names in a text, put together from what the network says of each token."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmtrace.analyzers.model.network import Reading
 from llmtrace.analyzers.model.reading import Window
@@ -48,3 +49,35 @@ def _of(window: Window, reading: Reading, tags: Sequence[str]) -> Iterator[Entit
             end, certainty = last, min(certainty, sure)
     if label:
         yield Entity(label, start, end, certainty)
+
+
+def by_word(
+    text: str, windows: Sequence[Window], readings: Sequence[Reading], tags: Sequence[str]
+) -> list[Reading]:
+    """Give each token of a word the tag and the certainty of the word's first token.
+
+    For networks that were taught the first token of each word alone. ``tags`` has ``I-NAME`` for
+    each ``B-NAME``. Scripts that write no space between words keep the tags of their tokens.
+    """
+    goes_on = [
+        tags.index(f"I-{tag[2:]}") if tag.startswith("B-") else place
+        for place, tag in enumerate(tags)
+    ]
+    return [
+        _by_word(text, window, reading, goes_on)
+        for window, reading in zip(windows, readings, strict=True)
+    ]
+
+
+def _by_word(text: str, window: Window, reading: Reading, goes_on: Sequence[int]) -> Reading:
+    tags, certainty = list(reading.tags), list(reading.certainty)
+    for place in range(1, len(tags)):
+        at, before = window.spans[place][0], window.spans[place - 1][1]
+        if at == before and 0 < at < len(text) and _letter(text[at - 1]) and _letter(text[at]):
+            tags[place] = goes_on[tags[place - 1]]
+            certainty[place] = certainty[place - 1]
+    return replace(reading, tags=tags, certainty=certainty)
+
+
+def _letter(char: str) -> bool:
+    return char.isalnum() and unicodedata.east_asian_width(char) not in "WF"

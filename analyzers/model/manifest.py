@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 SHIPPED: Final = Path(__file__).parent / "shipped"
 """The folder of the model that comes with the gateway."""
@@ -18,6 +18,19 @@ POINTS: Final = ("high_recall", "balanced", "high_precision")
 
 class BadModel(ValueError):
     """A model cannot be used. The message names the file, and says what to do."""
+
+
+class Curve(Protocol):
+    """Turns logits of texts of up to ``tokens`` tokens into confidence."""
+
+    @property
+    def tokens(self) -> int:
+        """The longest text that it is for."""
+        ...
+
+    def confidence(self, logit: float) -> float:
+        """Return how sure a logit is, 0 to 1."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +59,9 @@ class Manifest:
     """What is to be known of a model beside its weights.
 
     ``tags`` are the network's labels for tokens, ``entities`` the kinds of findings that they
-    stand for; ``points`` are the confidences from which an attack is told, by name.
+    stand for; without ``tags`` it names nobody. ``points`` are the confidences from which an attack
+    is told, by name; without ``scales`` it tells of none. ``specials`` counts the tokens that the
+    network reads around each window, ``begin`` and ``end`` by default.
     """
 
     folder: Path
@@ -60,9 +75,19 @@ class Manifest:
     entities: Mapping[str, str]
     entity_confidence: float
     points: Mapping[str, float]
-    scales: tuple[Scale, ...]
+    scales: tuple[Curve, ...]
     seal: str
     """A hash over all files: part of the key under which verdicts are remembered."""
+    specials: int = 2
+    attack: str = "prompt_injection"
+    """The kind of finding that an attack is."""
+    by_word: bool = False
+    """Whether the tag of a word's first token is the tag of the word."""
+
+    @property
+    def room(self) -> int:
+        """How many tokens of a text stand in a window."""
+        return self.window - self.specials
 
     def confidence(self, logit: float, tokens: int) -> float:
         """Return how sure a text's worst logit is, given how long the text is."""

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,22 @@ class Reading:
     certainty: Sequence[float]
 
 
+def open_session(path: Path) -> Any:
+    """Load a network that runs on one thread. Raises: BadModel."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # else it keeps what the largest batch took
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has an exception class per fault, without a base
+        raise BadModel(
+            f"{path}: cannot be loaded ({type(error).__name__}); get the file again, or a "
+            f"model for ONNX Runtime {onnxruntime.__version__}"
+        ) from error
+
+
 class Network:
     """Runs the network on one thread per call. Safe to share between threads.
 
@@ -35,20 +52,7 @@ class Network:
     def __init__(self, manifest: Manifest, *, at_once: int = 1) -> None:
         self._begin, self._end = manifest.begin, manifest.end
         path = manifest.folder / NETWORK
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # else it keeps what the largest batch took
-        options.log_severity_level = 4
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime has an exception class per fault, without a base
-            raise BadModel(
-                f"{path}: cannot be loaded ({type(error).__name__}); get the file again, or a "
-                f"model for ONNX Runtime {onnxruntime.__version__}"
-            ) from error
+        self._session: Any = open_session(path)
         wanted = (["ids", "mask"], ["injection", "tags"])
         found = (
             [one.name for one in self._session.get_inputs()],

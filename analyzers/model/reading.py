@@ -46,7 +46,7 @@ class Reader:
             raise BadModel(f"{path}: is no tokenizer ({error}); get the file again") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._room = manifest.window - 2
+        self._room = manifest.room
         self._overlap = manifest.overlap
         self._step = self._room - manifest.overlap
 

@@ -69,6 +69,35 @@ def test_a_name_within_what_a_pattern_has_told_is_not_told_again() -> None:
     assert joined([mail], [hit("pii.person", 0, 5, 0.9, value=True)]) == [mail]
 
 
+def test_models_that_name_the_same_person_are_surer_and_leave_nothing_of_the_name() -> None:
+    one = hit("pii.person", 5, 10, 0.8, value=True)
+    other = hit("pii.person", 5, 19, 0.9, value=True)
+    (both,) = joined([one], [other])
+    assert (both.start, both.end) == (5, 19)
+    assert both.confidence == pytest.approx(0.98)
+    (whole,) = joined([one, hit("pii.person", 11, 19, 0.5, value=True)], [other])
+    assert (whole.start, whole.end) == (5, 19)
+
+
+def test_models_make_each_other_surer_by_the_same_rule() -> None:
+    models = [Says(hit("prompt_injection", 0, 9, 0.5), attack=0.5) for _ in range(3)]
+    made = Ensemble(Says(), *models).inspect("text", HERE)
+    assert made.attack == 0.875
+    assert [one.confidence for one in made.hits] == [0.875]
+
+
+def test_each_model_is_asked_for_what_it_wants_alone() -> None:
+    class Nothing(Says):
+        def wants(self, text: str, context: Context) -> bool:
+            return False
+
+    idle, asked = Nothing(attack=0.9), Says(attack=0.3)
+    ensemble = Ensemble(Says(), idle, asked)
+    assert ensemble.inspect("text", HERE).attack == pytest.approx(0.3)
+    assert ensemble.slow("text", HERE)
+    assert (idle.asked, asked.asked) == (0, 1)
+
+
 def test_the_model_is_not_asked_about_what_it_does_not_want() -> None:
     model = Says(attack=0.9)
     ensemble = Ensemble(Says(), model)

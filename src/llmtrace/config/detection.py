@@ -97,9 +97,10 @@ class SecurityAnalysisConfig(Section):
     """Folders that agents work in. With any, writes elsewhere are ``outside_workspace``."""
 
     ml_model: str | None = "shipped"
-    """The model that reads beside the rules: ``shipped``, a folder with ``model.json``,
-    ``model.onnx`` and ``tokenizer.json``, or ``null`` for none. It reads what users say and what
-    tools bring."""
+    """The model that reads beside the rules: ``shipped``, ``owner/name`` of a hub (see ``ml``), a
+    folder (``./name`` or absolute) with ``model.json``, ``model.onnx`` and ``tokenizer.json`` or
+    with what a hub's repository has, or ``null`` for none. It reads what users say and what tools
+    bring."""
 
     operating_point: Literal["high_recall", "balanced", "high_precision"] = "balanced"
     """From when on the model's word counts: where 5 %, 1 % or 0.1 % of harmless development texts

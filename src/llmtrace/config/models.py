@@ -3,7 +3,6 @@
 import itertools
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -15,8 +14,9 @@ from llmtrace.config.detection import (
     StreamingAnalysisConfig,
 )
 from llmtrace.config.limits import CostCapsConfig, RateLimitingConfig, RunawayConfig
+from llmtrace.config.ml import MlConfig
 from llmtrace.config.prices import CostConfig
-from llmtrace.config.section import ListenAddress, Network, Section, clash
+from llmtrace.config.section import ListenAddress, Network, Section, clash, is_url
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -254,6 +254,7 @@ class Config(Section):
     auth: AuthConfig = AuthConfig()
     policy: PolicyConfig = PolicyConfig()
     security_analysis: SecurityAnalysisConfig = SecurityAnalysisConfig()
+    ml: MlConfig = MlConfig()
     pii: PiiConfig = PiiConfig()
     streaming_analysis: StreamingAnalysisConfig = StreamingAnalysisConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -272,7 +273,7 @@ class Config(Section):
     @classmethod
     def _base_urls(cls, value: dict[str, str]) -> dict[str, str]:
         for host, url in value.items():
-            if not _is_url(url, plain=True):
+            if not is_url(url, plain=True):
                 raise ValueError(
                     f"{host!r}: not a base URL such as https://host:port/path; it has no user "
                     "name, no query and no fragment"
@@ -282,7 +283,7 @@ class Config(Section):
     @field_validator("upstream_proxy")
     @classmethod
     def _proxy_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _is_url(value.get_secret_value()):
+        if value is not None and not is_url(value.get_secret_value()):
             raise ValueError(
                 "not a proxy URL, such as http://host:3128 or http://user:password@host:3128; "
                 "write /, @, : and # in a password as %2F, %40, %3A and %23"
@@ -298,16 +299,3 @@ class Config(Section):
             if clash(text, its):
                 raise ValueError(f"{key} is {text} and {other} is {its}; give each its own port")
         return self
-
-
-def _is_url(text: str, *, plain: bool = False) -> bool:
-    """Whether a text is an HTTP URL; ``plain`` allows no user name. It may hold a password."""
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:  # its message quotes the text
-        return False
-    if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
-        return False
-    bare = not (parts.query or parts.fragment)
-    return bare and not (plain and (parts.username is not None or parts.password is not None))

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from typing import Annotated, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -78,3 +79,16 @@ def _network(text: str) -> str:
 
 type Network = Annotated[str, AfterValidator(_network)]
 """An address range in CIDR form, as text."""
+
+
+def is_url(text: str, *, plain: bool = False) -> bool:
+    """Whether a text is an HTTP URL; ``plain`` allows no user name. It may hold a password."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:  # its message quotes the text
+        return False
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
+        return False
+    bare = not (parts.query or parts.fragment)
+    return bare and not (plain and (parts.username is not None or parts.password is not None))

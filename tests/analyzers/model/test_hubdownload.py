@@ -1,0 +1,185 @@
+import errno
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import pytest
+
+from llmtrace.analyzers.model import hubdownload
+from llmtrace.analyzers.model.hubdownload import Asked, CannotFetch, download
+from llmtrace.testing.hub import Faults, StandInHub
+from llmtrace.testing.tinymodels import text_classifier
+
+NETWORK = "onnx/model.onnx"
+
+
+class Room(NamedTuple):
+    free: int
+
+
+@pytest.fixture
+def asked(hub: StandInHub, tmp_path: Path) -> Asked:
+    hub.add("owner/name", text_classifier())
+    return Asked(
+        id="owner/name",
+        revision="main",
+        file=None,
+        endpoint=hub.url,
+        folder=str(tmp_path),
+        seconds=5,
+        known={},
+    )
+
+
+def test_a_model_is_fetched_with_what_it_needs_and_no_more(
+    hub: StandInHub, asked: Asked, tmp_path: Path
+) -> None:
+    more = {"README.md": b"Read me.", "pytorch_model.bin": b"x" * 200}
+    commit = hub.add("owner/name", {**text_classifier(), **more})
+    said = download(asked)
+    assert said["commit"] == commit
+    assert set(said["files"]) == {"config.json", "tokenizer.json", NETWORK}
+    assert not (tmp_path / "pytorch_model.bin").exists()
+
+
+def test_weights_beside_a_network_come_with_it(hub: StandInHub, asked: Asked) -> None:
+    hub.add("owner/name", {**text_classifier(), f"{NETWORK}_data": b"weights"})
+    assert f"{NETWORK}_data" in download(asked)["files"]
+
+
+def test_what_is_known_is_not_fetched_again(hub: StandInHub, asked: Asked) -> None:
+    commit = hub.repos["owner/name"].commit
+    known = replace(asked, known={commit: ["config.json", "tokenizer.json", NETWORK]})
+    assert download(known) == {"commit": commit, "files": {}}
+    assert [method for method, _ in hub.calls] == ["GET"]
+
+
+def test_a_token_is_sent_from_the_environment_alone(
+    hub: StandInHub, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.token = "hf_secret"
+    with pytest.raises(CannotFetch, match="HF_TOKEN"):
+        download(asked)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert download(asked)["files"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        (Faults(status=401), r"refuses it \(401\); check the name, and set HF_TOKEN"),
+        (Faults(status=403), r"refuses it \(403\); check the name, and set HF_TOKEN"),
+        (Faults(status=403, code="GatedRepo"), r"is gated: accept its terms at .*/owner/name, and"),
+        (Faults(status=404), r"is not at .* \(404\)"),
+        (Faults(status=500), "answers 500; try again later, or use a mirror as ml.endpoint"),
+        (Faults(status=429), "answers 429"),
+        (Faults(cut=NETWORK), "a file came cut short; nothing of it is kept: try again"),
+        (Faults(changed=NETWORK), rf"{NETWORK} came with checksum .* the hub says"),
+        (Faults(changed="config.json"), r"config\.json came with checksum"),
+    ],
+    ids=["401", "403", "gated", "404", "500", "429", "cut-short", "changed", "changed-config"],
+)
+def test_a_hub_that_does_not_deliver_is_told_of_with_what_to_do(
+    hub: StandInHub, asked: Asked, faults: Faults, said: str
+) -> None:
+    hub.faults = faults
+    with pytest.raises(CannotFetch, match=rf"owner/name: .*{said}"):
+        download(asked)
+
+
+def test_a_hub_that_says_nothing_is_not_waited_for(hub: StandInHub, asked: Asked) -> None:
+    hub.faults = Faults(hangs=True)
+    with pytest.raises(CannotFetch, match="cannot be reached"):
+        download(replace(asked, seconds=0.1))
+
+
+def test_a_hub_that_is_not_there_is_named(asked: Asked) -> None:
+    with pytest.raises(CannotFetch, match=r"http://127\.0\.0\.1:1 cannot be reached"):
+        download(replace(asked, endpoint="http://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"id": "nobody/nothing"}, "is not at http"),
+        ({"revision": "v9"}, "has no revision 'v9'"),
+        ({"revision": "0" * 40}, f"has no revision '{'0' * 40}'"),
+        ({"file": "onnx/other.onnx"}, r"has no onnx/other\.onnx; it has onnx/model\.onnx: name"),
+    ],
+    ids=["repository", "branch", "commit", "file"],
+)
+def test_what_the_hub_does_not_have_is_named(
+    asked: Asked, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(CannotFetch, match=said):
+        download(replace(asked, **change))
+
+
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [
+        ("config.json", r"has no config\.json; choose a repository"),
+        ("tokenizer.json", r"has no tokenizer\.json"),
+        (NETWORK, r"has no model\.onnx, onnx/model\.onnx, .*optimum-cli export onnx"),
+    ],
+)
+def test_a_repository_without_what_is_needed_is_told(
+    hub: StandInHub, asked: Asked, without: str, said: str
+) -> None:
+    files = text_classifier()
+    del files[without]
+    hub.add("owner/name", files)
+    with pytest.raises(CannotFetch, match=said):
+        download(asked)
+
+
+def test_a_model_for_which_there_is_no_room_is_not_begun(
+    hub: StandInHub, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Room(free=100))
+    with pytest.raises(CannotFetch, match=r"needs .* MB, 0 MB are free .*another ml\.cache_dir"):
+        download(asked)
+    assert all("resolve" not in path for _, path in hub.calls)
+
+
+def test_a_model_that_is_too_large_is_not_begun(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubdownload, "MAX_BYTES", 100)
+    with pytest.raises(CannotFetch, match="name a smaller file"):
+        download(asked)
+
+
+def test_a_disk_that_is_full_is_told(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object, **_more: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hubdownload, "hf_hub_download", full)
+    with pytest.raises(CannotFetch, match=r"no space is left in .*; make room, or choose another"):
+        download(asked)
+
+
+def test_nothing_that_the_client_says_is_repeated(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its messages have addresses with signatures in them."""
+
+    def odd(*_args: object, **_more: object) -> NoReturn:
+        raise RuntimeError("https://cdn.example/x?Signature=abc")
+
+    monkeypatch.setattr(hubdownload, "hf_hub_download", odd)
+    with pytest.raises(CannotFetch) as caught:
+        download(asked)
+    assert "Signature" not in str(caught.value)
+
+
+def test_the_program_says_what_came_of_it(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked_line = json.dumps({name: getattr(asked, name) for name in Asked.__slots__})
+    monkeypatch.setattr("sys.stdin.readline", lambda: asked_line, raising=False)
+    monkeypatch.setattr("signal.alarm", lambda _seconds: 0)
+    hubdownload.main()
+    assert set(json.loads(capsys.readouterr().out)) == {"commit", "files"}
