@@ -230,7 +230,8 @@ async def test_bad_configuration_changes_nothing(
     gateway = start(python("worker-0", SERVE), reload=bad)
     await gateway.wait_ready()
     gateway.supervisor.reload()
-    assert "the configuration stays as it was: listen: not an address" in caplog.text
+    said = "the configuration stays as it was: listen: not an address"
+    await gateway.until(lambda: said in caplog.text)
     assert gateway.supervisor.health()[0] == 200
 
 

@@ -211,8 +211,8 @@ class Supervisor:
         shutdown_seconds: How long children may drain, each stage of them, before they are
             killed.
         policy: When the dead are started again.
-        reload: Called on SIGHUP; returns the line that children are told on their standard
-            input from now on. If it raises ValueError, all goes on as it was.
+        reload: Called on SIGHUP, in a thread; returns the line that children are told on their
+            standard input from now on. If it raises ValueError, all goes on as it was.
         started: Called once, when all children are ready for the first time.
     """
 
@@ -286,26 +286,29 @@ class Supervisor:
         self._stop.set()
 
     def reload(self) -> None:
-        """Have the children read their configuration anew."""
-        try:
-            line = self._reload() if self._reload else b""
-        except ValueError as error:
-            logger.error("the configuration stays as it was: %s", error)
-            return
-        for runner in self._runners:
-            if not runner.child.rolls:
-                runner.tell(line)
-                runner.signal(signal.SIGHUP)
-        self._do(self._roll(line))
+        """Have the children read their configuration anew. Reloads follow one another."""
+        self._do(self._reloading())
+
+    async def _reloading(self) -> None:
+        async with self._rolling:
+            try:
+                line = await asyncio.to_thread(self._reload) if self._reload else b""
+            except ValueError as error:
+                logger.error("the configuration stays as it was: %s", error)
+                return
+            for runner in self._runners:
+                if not runner.child.rolls:
+                    runner.tell(line)
+                    runner.signal(signal.SIGHUP)
+            await self._roll(line)
 
     async def _roll(self, line: bytes) -> None:
         """Replace the children that roll, one after the other: the new serves, the old drains."""
-        async with self._rolling:
-            for old in [runner for runner in self._runners if runner.child.rolls]:
-                child = replace(old.child, stdin=line or old.child.stdin)
-                if self._stop.is_set() or not await self._replace(old, child):
-                    return
-            logger.info("all workers run with what was read")
+        for old in [runner for runner in self._runners if runner.child.rolls]:
+            child = replace(old.child, stdin=line or old.child.stdin)
+            if self._stop.is_set() or not await self._replace(old, child):
+                return
+        logger.info("all workers run with what was read")
 
     async def _replace(self, old: _Runner, child: Child) -> bool:
         failed = asyncio.Event()

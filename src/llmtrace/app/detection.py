@@ -1,16 +1,12 @@
 """Wires what is looked for and what is done about it, as a configuration says."""
 
 import fnmatch
-import logging
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from llmtrace.analyzers.base import StreamAnalyzer
 from llmtrace.analyzers.cache import CachedAnalyzer
 from llmtrace.analyzers.canaries import CanaryAnalyzer
 from llmtrace.analyzers.combined import CombinedAnalyzer
-from llmtrace.analyzers.ensemble import Ensemble
 from llmtrace.analyzers.flooding import DETECTORS as FLOODING
 from llmtrace.analyzers.flooding import FloodingAnalyzer
 from llmtrace.analyzers.kinds import kinds
@@ -24,13 +20,6 @@ from llmtrace.analyzers.patterns import (
 )
 from llmtrace.config import Config
 from llmtrace.policy.table import BadPolicy, PolicyTable, compile_policy
-
-if TYPE_CHECKING:
-    from llmtrace.analyzers.model import ModelAnalyzer
-
-logger = logging.getLogger(__name__)
-
-SHIPPED: Final = "shipped"
 
 
 class BadDetection(ValueError):
@@ -63,38 +52,6 @@ def build_analyzer(config: Config, *, cached: bool = True) -> StreamAnalyzer:
     if not cached or not analysis.cache_entries:
         return combined
     return CachedAnalyzer(combined, max_entries=analysis.cache_entries)
-
-
-def with_model(patterns: StreamAnalyzer, config: Config) -> StreamAnalyzer:
-    """Return the patterns, and the model beside them where one is configured.
-
-    Raises:
-        BadDetection: The model cannot be loaded, and ``on_error`` is ``block``.
-    """
-    model = build_model(config)
-    return patterns if model is None else Ensemble(patterns, model)
-
-
-def build_model(config: Config) -> "ModelAnalyzer | None":
-    """Load the model, None where none is configured or, with ``on_error: allow``, usable.
-
-    Raises:
-        BadDetection: It cannot be loaded, and ``on_error`` is ``block``.
-    """
-    named = config.security_analysis.ml_model
-    if named is None:
-        return None
-    from llmtrace.analyzers import model  # ONNX Runtime takes 0.1 s and 30 MB
-
-    folder = model.SHIPPED if named == SHIPPED else Path(named)
-    try:
-        manifest = model.read_manifest(folder)
-        return model.ModelAnalyzer(manifest, point=config.security_analysis.operating_point)
-    except model.BadModel as error:
-        if config.on_error == "block":
-            raise BadDetection(f"security_analysis.ml_model: {error}") from error
-        logger.warning("the rules go on without a model: %s", error)
-        return None
 
 
 def rules(config: Config) -> Sequence[Rule]:

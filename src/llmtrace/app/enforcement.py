@@ -7,7 +7,8 @@ from typing import Final
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
 from llmtrace.analyzers.cache import CachedAnalyzer
 from llmtrace.analyzers.combined import CombinedAnalyzer
-from llmtrace.app.detection import build_analyzer, build_policy, with_model
+from llmtrace.app.detection import build_analyzer, build_policy
+from llmtrace.app.models import Models, load_models
 from llmtrace.app.settings import Settings
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.detection import Detection, Masks
@@ -22,8 +23,12 @@ logger = logging.getLogger(__name__)
 HOUR: Final = 3600.0
 
 
-def enforcement_of(settings: Settings, counters: Counters) -> Enforcement | None:
+def enforcement_of(
+    settings: Settings, counters: Counters, models: Models | None = None
+) -> Enforcement | None:
     """Return what judges a worker's calls, None where nothing is to be looked for.
+
+    ``models`` are those that read beside the rules; by default they are loaded.
 
     Raises:
         BadDetection: The configuration cannot be used.
@@ -35,9 +40,12 @@ def enforcement_of(settings: Settings, counters: Counters) -> Enforcement | None
     patterns = build_analyzer(config, cached=False)
     if isinstance(patterns, CombinedAnalyzer):  # so that no call waits for it
         threading.Thread(target=patterns.prepare, name="prepare-detection", daemon=True).start()
-    whole = with_model(patterns, config)
+    if models is None:
+        models = load_models(config, at=settings.home.path)
+    for one in models.missing:
+        counters.count("model_unavailable", one.name)
     detection = Detection(
-        analyzer=CachedAnalyzer(whole, max_entries=analysis.cache_entries),
+        analyzer=CachedAnalyzer(models.beside(patterns), max_entries=analysis.cache_entries),
         growing=patterns,
         actions=ActionAnalyzer(
             allowed_tools=analysis.allowed_tools,

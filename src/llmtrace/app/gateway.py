@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,9 +20,12 @@ from pydantic import SecretStr
 from llmtrace import logs
 from llmtrace.api.health import HealthServer
 from llmtrace.app.api import routes_of
-from llmtrace.app.detection import build_analyzer, build_policy
+from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
+from llmtrace.app.health import degraded, summed
+from llmtrace.app.models import SHIPPED, check_models, fetch_missing, wanted
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
+from llmtrace.app.trial import try_models
 from llmtrace.certs.authority import CaUnusable, CertificateAuthority, Made
 from llmtrace.certs.issue import CaPolicy
 from llmtrace.config import Config, ConfigError, load
@@ -38,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 START_SECONDS: Final = 60.0
 FAILED_TO_START: Final = 1
+OK: Final = 200
 ANY_PORT: Final = "127.0.0.1:0"
 ALLOCATION: Final = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "262144"}
 """glibc keeps what large bodies took, unless it is told: 213 MB of a worker become 160."""
@@ -69,6 +72,7 @@ class Gateway:
 
         Raises:
             OSError, CaUnusable, TimeoutError: It cannot be made; the message says what to do.
+            BadDetection: A model cannot be loaded, and ``on_error`` is ``block``.
         """
         settings = self._settings
         settings.prepare()
@@ -81,6 +85,9 @@ class Gateway:
         self._fingerprint = authority.fingerprint
         if made is not Made.FOUND:
             logger.info("made a certificate authority in %s", settings.home.ca)
+        fetch_missing(settings.config, at=settings.home.path)
+        if any(one.name != SHIPPED for one in wanted(settings.config)):
+            try_models(settings)
         missing = authority.difference(settings.permitted_names()).missing
         if missing:
             logger.warning(
@@ -128,15 +135,21 @@ class Gateway:
             return 503, {"status": "starting"}
         status, said = self._supervisor.health()
         recorder = read_status(self._settings.spool)
+        workers = self._said()
         return status, {
             **said,
+            **(degraded(workers) if status == OK else {}),
             "listen": asdict(self._addresses),
             "pid": os.getpid(),
             "ca_fingerprint": self._fingerprint,
             "auth": self._settings.config.auth.enabled,
             "recorder": asdict(recorder) if recorder else None,
-            **_summed([status.said for status in self._supervisor.status().values()]),
+            **summed(workers),
         }
+
+    def _said(self) -> Sequence[Mapping[str, object]]:
+        """Return what each process last said of itself."""
+        return [one.said for one in self._supervisor.status().values()] if self._supervisor else []
 
     def _children(self, ports: Ports, api_port: int) -> list[Child]:
         numbers = [item.port for item in ports.reserved]
@@ -178,12 +191,22 @@ class Gateway:
                 price_book(config)
                 build_policy(config)
                 build_analyzer(config, cached=False)
+                check_models(config)
             except (ConfigError, OSError) as error:
                 raise ValueError(str(error)) from error
-            self._settings = Settings(
-                config=_keep(self._settings.config, config), home=self._settings.home
-            )
+            config = _keep(self._settings.config, config)
+            settings = Settings(config=config, home=self._settings.home)
+        else:
+            settings = self._settings
+        self._try(settings)
+        self._settings = settings
         return self._line()
+
+    def _try(self, settings: Settings) -> None:
+        """Raise ValueError if new workers would lack a model where those that run lack none."""
+        missing = try_models(settings)
+        if missing and not degraded(self._said()):
+            raise BadDetection("; ".join(f"{one.name}: {one.reason}" for one in missing))
 
     def _announce(self) -> None:
         if self._addresses is None:
@@ -212,19 +235,6 @@ def _keep(old: Config, new: Config) -> Config:
     return new.model_copy(update=kept)
 
 
-def _summed(said: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Add up what the workers count, and what they let pass unread, by host."""
-    counters: Counter[str] = Counter()
-    tunnels: dict[str, Counter[str]] = {}
-    for status in said:
-        counts, hosts = status.get("counters"), status.get("tunnels")
-        if isinstance(counts, dict):
-            counters.update(counts)
-        for host, traffic in hosts.items() if isinstance(hosts, dict) else ():
-            tunnels.setdefault(host, Counter()).update(traffic)
-    return {"counters": dict(counters), "tunnels": {h: dict(t) for h, t in tunnels.items()}}
-
-
 def run_gateway(config: Config, *, config_path: Path | None = None) -> int:
     """Run a gateway in the foreground; return the program's exit code."""
     settings = Settings(config=config, home=Home(home()))
@@ -236,7 +246,7 @@ def _run(gateway: Gateway, config: Config) -> int:
     try:
         gateway.prepare()
         return asyncio.run(gateway.run())
-    except (OSError, CaUnusable, StorageError) as error:
+    except (OSError, CaUnusable, StorageError, BadDetection) as error:
         logger.critical("the gateway did not start: %s", error)
         return FAILED_TO_START
 

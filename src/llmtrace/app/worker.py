@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,14 +30,17 @@ from llmtrace.addons.limits import Count, Limits
 from llmtrace.addons.listening import Bound, Listen
 from llmtrace.addons.master import GatewayMaster, MasterOptions, build_master
 from llmtrace.addons.tls import GatewayTls, MayMint
-from llmtrace.addons.tunnels import HostPolicy, TunnelLedger
+from llmtrace.addons.tunnels import HostPolicy
 from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
+from llmtrace.app.detection import BadDetection
 from llmtrace.app.enforcement import enforcement_of
 from llmtrace.app.identity import Identity
 from llmtrace.app.limits import UNLIMITED, WorkerLimits, deferred_of, worker_limits
+from llmtrace.app.models import Models, load_models
 from llmtrace.app.prices import LAST_GOOD, price_book, watch_prices
 from llmtrace.app.settings import Settings
+from llmtrace.app.telling import status_of, tell
 from llmtrace.config.section import parse_address
 from llmtrace.environment.tlsfailures import TlsFailure, read_failures
 from llmtrace.pipeline import Bounds, Pipeline
@@ -54,9 +57,6 @@ from llmtrace.storage.spool import SpoolWriter
 logger = logging.getLogger(__name__)
 
 MAX_TLS_FAILURES: Final = 200
-STATUS_SECONDS: Final = 2.0
-MOST_TOLD: Final = 200
-"""Hosts of tunnels that the supervisor is told of, those first to which most was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +125,7 @@ def pipeline_of(
     identifier: Identifier,
     *,
     held_to: WorkerLimits = UNLIMITED,
+    models: Models | None = None,
 ) -> Pipeline:
     """Return the pipeline of one worker."""
     config = settings.config
@@ -147,7 +148,7 @@ def pipeline_of(
             ),
         ),
         counters=counters,
-        enforcement=enforcement_of(settings, counters),
+        enforcement=enforcement_of(settings, counters, models),
         admissions=held_to.admissions,
         watch=held_to.watch,
         deferred=deferred_of(settings),
@@ -244,6 +245,7 @@ def master_of(
     counters: Counters,
     prices: PriceBook | None,
     held_to: WorkerLimits = UNLIMITED,
+    models: Models | None = None,
 ) -> tuple[GatewayMaster, HostPolicy]:
     """Wire one worker. To be called inside the running event loop."""
     config = settings.config
@@ -259,7 +261,7 @@ def master_of(
         door, policy.unread, lambda client: master.hang_up(client), count=counters.count
     )
     pipeline = pipeline_of(
-        settings, journal, counters, prices, identity.identifier, held_to=held_to
+        settings, journal, counters, prices, identity.identifier, held_to=held_to, models=models
     )
     gateway = Gateway(
         pipeline=pipeline,
@@ -302,6 +304,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     counters, prices = Counters(), price_book(settings.config, last_good=last_good)
     journal = journal_of(settings, name)
     held_to = worker_limits(settings, counters, prices=prices, spool=journal.directory)
+    models = load_models(settings.config, at=settings.home.path)
     master, policy = master_of(
         settings,
         ports,
@@ -309,6 +312,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
         counters=counters,
         prices=prices,
         held_to=held_to,
+        models=models,
     )
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -320,9 +324,11 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     bound = await _ready(master, running)
     gc.collect()
     gc.freeze()  # what is here by now stays; to walk it again and again would hold the loop 40 ms
-    sys.stdout.write(json.dumps({"ready": [f"{b.host}:{b.port}" for b in bound]}) + "\n")
+    status = partial(status_of, counters, policy.ledger, models)
+    ready = {"ready": [f"{b.host}:{b.port}" for b in bound], "status": status()}
+    sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
-    telling = asyncio.create_task(_tell(counters, policy.ledger))
+    telling = asyncio.create_task(tell(status))
     watching = asyncio.create_task(watch_prices(settings.config, prices, last_good=last_good))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -349,22 +355,6 @@ def _when_orphaned(stop: Callable[[], object]) -> None:
     threading.Thread(target=listen, name="orphaned", daemon=True).start()
 
 
-async def _tell(counters: Counters, ledger: TunnelLedger) -> None:
-    """Tell the supervisor, every few seconds, what was counted."""
-    told: dict[str, object] = {}
-    while True:
-        await asyncio.sleep(STATUS_SECONDS)
-        busiest = sorted(ledger.snapshot().items(), key=lambda item: -item[1].up)[:MOST_TOLD]
-        status: dict[str, object] = {
-            "counters": counters.snapshot(),
-            "tunnels": {host: asdict(traffic) for host, traffic in busiest},
-        }
-        if status != told:
-            told = status
-            sys.stdout.write(json.dumps({"status": status}) + "\n")
-            sys.stdout.flush()
-
-
 async def _ready(master: GatewayMaster, running: asyncio.Task[None]) -> tuple[Bound, ...]:
     """Wait until it listens; what keeps it from that is raised."""
     ready = asyncio.create_task(master.ready())
@@ -382,7 +372,11 @@ def main() -> None:
     name = sys.argv[2]
     logging_ = settings.config.logging
     logs.configure(level=logging_.level, form=logging_.format, process=name)
-    asyncio.run(serve(settings, ports, name))
+    try:
+        asyncio.run(serve(settings, ports, name))
+    except BadDetection as error:
+        logger.critical("%s", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
+from llmtrace.app.models import check_models
 from llmtrace.app.prices import check_prices
 from llmtrace.cli.common import BAD_CONFIG
 from llmtrace.config import Config
@@ -37,6 +38,7 @@ _CHECKS: Final[Mapping[str, Callable[[Config], None]]] = {
     "upstream_ca": _roots,
     "policy": _policy,
     "security_analysis": _detection,
+    "ml": check_models,
 }
 """Key → what tries it out. Raises: OSError, ValueError."""
 

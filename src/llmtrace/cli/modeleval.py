@@ -16,7 +16,8 @@ from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.ensemble import ATTACKS, Ensemble
 from llmtrace.analyzers.evaluation import FALSE_POSITIVES, Share, auc, flagged, recall_at
 from llmtrace.analyzers.evasions import EVASIONS
-from llmtrace.app.detection import BadDetection, build_analyzer, build_model
+from llmtrace.app.detection import BadDetection, build_analyzer
+from llmtrace.app.models import load_models
 from llmtrace.cli.common import (
     BAD_CONFIG,
     config_option,
@@ -87,13 +88,12 @@ def evaluate(
 
 
 def _readers(settings: Config) -> Mapping[str, Analyzer]:
-    """Return the rules, the model, and both, as far as they are configured."""
+    """Return the rules, each model, and all of them, as far as they are configured."""
     try:
         patterns = build_analyzer(settings, cached=False)
-        model = build_model(settings)
-        if model is None:
-            return {"patterns": patterns}
-        return {"patterns": patterns, "model": model, "together": Ensemble(patterns, model)}
+        models = load_models(settings).loaded
+        alone: dict[str, Analyzer] = {"patterns": patterns, **{one.name: one for one in models}}
+        return alone | {"together": Ensemble(patterns, *models)} if models else alone
     except BadDetection as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)

@@ -7,7 +7,8 @@ from typing import IO, Final
 
 import click
 
-from llmtrace.app.detection import BadDetection, build_analyzer, build_policy, with_model
+from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
+from llmtrace.app.models import with_model
 from llmtrace.cli.common import BAD_CONFIG, config_option, read_config
 from llmtrace.cli.filters import OneOf
 from llmtrace.cli.scanmeter import metered

@@ -1,0 +1,62 @@
+"""What the processes of a gateway say of themselves, as one answer of ``GET /health``."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from llmtrace.analyzers.meter import total
+
+MOST_MODELS: Final = 32
+"""Models that are told of, each by name and version."""
+
+type Said = Mapping[str, Any]
+"""The last status of one process: ``counters``, ``tunnels``, ``models``."""
+
+
+def summed(said: Sequence[Said]) -> dict[str, object]:
+    """Add up what the workers count, and what they let pass unread, by host."""
+    counters: Counter[str] = Counter()
+    tunnels: dict[str, Counter[str]] = {}
+    for status in said:
+        counts, hosts = status.get("counters"), status.get("tunnels")
+        if isinstance(counts, dict):
+            counters.update(counts)
+        for host, traffic in hosts.items() if isinstance(hosts, dict) else ():
+            tunnels.setdefault(host, Counter()).update(traffic)
+    return {
+        "counters": dict(counters),
+        "tunnels": {host: dict(traffic) for host, traffic in tunnels.items()},
+        "models": [_model(rows) for rows in _by_name(said)][:MOST_MODELS],
+    }
+
+
+def degraded(said: Sequence[Said]) -> dict[str, object]:
+    """Return why there is less protection than is configured, nothing where there is not."""
+    missing = {
+        f"model {row['name']}: {row['reason']}": None
+        for rows in _by_name(said)
+        for row in rows
+        if not row["loaded"]
+    }
+    return {"status": "degraded", "degraded": list(missing)} if missing else {}
+
+
+def _by_name(said: Sequence[Said]) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield what all processes say of each model."""
+    rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for status in said:
+        for row in status.get("models", ()):
+            rows[row["name"]].append(row)
+    yield from rows.values()
+
+
+def _model(rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """Return how a model is in all processes that are to have it."""
+    loaded = [row for row in rows if row["loaded"]]
+    made: dict[str, object] = {
+        "name": rows[0]["name"],
+        "version": loaded[-1]["version"] if loaded else "",
+        "loaded": len(loaded),
+        "missing": len(rows) - len(loaded),
+    }
+    return made | total(loaded) if loaded else made

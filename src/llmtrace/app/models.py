@@ -1,0 +1,222 @@
+"""Wires the models that a configuration asks for: which, from where, and what if one is missing."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from llmtrace.analyzers.base import StreamAnalyzer
+from llmtrace.analyzers.ensemble import Ensemble
+from llmtrace.analyzers.kinds import kinds
+from llmtrace.app.detection import BadDetection
+from llmtrace.config import Config
+from llmtrace.config.ml import NONE, HubModelConfig, is_hub_id
+from llmtrace.environment.home import home
+
+if TYPE_CHECKING:
+    from llmtrace.analyzers.model import Hub, HubCache, HubSpec, Manifest, ModelAnalyzer
+
+logger = logging.getLogger(__name__)
+
+SHIPPED: Final = "shipped"
+ML_MODEL: Final = "security_analysis.ml_model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A model that is configured: by which key, and where it is. ``folder`` or ``hub`` is given."""
+
+    key: str
+    name: str
+    folder: Path | None = None
+    hub: HubModelConfig | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A model that is configured and cannot be used; ``reason`` has no path in it."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The models of one process."""
+
+    loaded: tuple["ModelAnalyzer", ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+    def beside(self, patterns: StreamAnalyzer) -> StreamAnalyzer:
+        """Return the patterns and the models as one."""
+        return Ensemble(patterns, *self.loaded) if self.loaded else patterns
+
+    def status(self) -> list[dict[str, object]]:
+        """Return how each model is, for the supervisor."""
+        rows: list[dict[str, object]] = [
+            {
+                "name": one.manifest.name,
+                "version": one.manifest.version,
+                "loaded": True,
+                **one.meter.snapshot(),
+            }
+            for one in self.loaded
+        ]
+        return rows + [{"loaded": False, **asdict(one)} for one in self.missing]
+
+
+def wanted(config: Config) -> list[Wanted]:
+    """Return the models that are configured, that of ``ml_model`` first."""
+    if not config.security_analysis.enabled:
+        return []
+    named = config.security_analysis.ml_model
+    made = [_named(config, named)] if named is not None else []
+    made += [
+        Wanted(key=f"ml.models[{place}]", name=one.id, hub=one)
+        for place, one in enumerate(config.ml.models)
+        if one.id != named
+    ]
+    return made
+
+
+def _named(config: Config, named: str) -> Wanted:
+    if named == SHIPPED:
+        return Wanted(key=ML_MODEL, name=named)
+    if not is_hub_id(named):
+        folder = Path(named).expanduser()
+        return Wanted(key=ML_MODEL, name=folder.name or "folder", folder=folder)
+    said = next((one for one in config.ml.models if one.id == named), None)
+    return Wanted(key=ML_MODEL, name=named, hub=said or HubModelConfig(id=named))
+
+
+def cache_of(config: Config, at: Path | None = None) -> "HubCache":
+    """Return where fetched models lie; ``at`` is the home folder, the user's own unless given."""
+    from llmtrace.analyzers.model import HubCache
+
+    return HubCache(config.ml.cache_dir or (at or home()) / "models")
+
+
+def spec_of(one: HubModelConfig) -> "HubSpec":
+    """Return what a configuration says of a model as those want it who load it."""
+    from llmtrace.analyzers.model import HubSpec
+
+    return HubSpec(
+        id=one.id,
+        revision=one.revision,
+        file=one.file,
+        labels=one.labels,
+        threshold=one.threshold,
+        window=one.window,
+    )
+
+
+def load_models(config: Config, *, at: Path | None = None) -> Models:
+    """Load the models that are configured. Nothing is fetched; takes a second or more.
+
+    ``at`` is the home folder.
+
+    Raises:
+        BadDetection: One cannot be loaded, and ``on_error`` is ``block``.
+    """
+    found: list[ModelAnalyzer] = []
+    missing: list[Missing] = []
+    for one in wanted(config):
+        from llmtrace.analyzers.model import BadModel  # ONNX Runtime takes 0.1 s and 30 MB
+
+        try:
+            found.append(load(one, config, at=at))
+        except BadModel as error:
+            if config.on_error == "block":
+                raise BadDetection(f"{one.key}: {error}") from error
+            logger.warning("%s: the gateway goes on without this model: %s", one.key, error)
+            missing.append(Missing(name=one.name, reason=_reason(one, config, error, at)))
+    return Models(loaded=tuple(found), missing=tuple(missing))
+
+
+def load(one: Wanted, config: Config, *, at: Path | None = None) -> "ModelAnalyzer":
+    """Load one model. Raises: BadModel."""
+    from llmtrace.analyzers import model
+
+    point = config.security_analysis.operating_point
+    if one.hub is not None:
+        return model.load_hub(spec_of(one.hub), cache_of(config, at), point=point)
+    return model.load_folder(one.folder or model.SHIPPED, point=point)
+
+
+def describe(one: Wanted, config: Config, *, at: Path | None = None) -> "Manifest":
+    """Check a model's files and say what is known of it, without loading it. Raises: BadModel."""
+    from llmtrace.analyzers import model
+
+    if one.hub is not None:
+        return model.read_hub(spec_of(one.hub), cache_of(config, at))
+    return model.read_folder(one.folder or model.SHIPPED, name=one.name)
+
+
+def _reason(one: Wanted, config: Config, error: Exception, at: Path | None) -> str:
+    """Say why a model is not there without the paths that are in the message."""
+    from llmtrace.analyzers import model
+
+    places, where = [one.folder or model.SHIPPED], "its folder"
+    if one.hub is not None:
+        cache = cache_of(config, at)
+        places, where = [*cache.home(one.name).glob("*"), cache.root], "the cache"
+    said = str(error).removeprefix(f"{one.name}: ")
+    for place in places:
+        said = said.replace(f"{place}/", "").replace(str(place), where)
+    return said
+
+
+def with_model(patterns: StreamAnalyzer, config: Config) -> StreamAnalyzer:
+    """Return the patterns, and the models beside them where any is configured.
+
+    Raises:
+        BadDetection: One cannot be loaded, and ``on_error`` is ``block``.
+    """
+    return load_models(config).beside(patterns)
+
+
+def check_models(config: Config) -> None:
+    """Check what can be told of the configured models without them. Raises: BadDetection."""
+    for place, one in enumerate(config.ml.models):
+        for kind in one.labels.values():
+            if kind != NONE and kind not in kinds():
+                raise BadDetection(
+                    f"ml.models[{place}].labels: {kind!r} is no kind of finding; "
+                    "docs/detection.md has all"
+                )
+
+
+def fetch_missing(config: Config, *, at: Path | None = None) -> None:
+    """Fetch the configured models that are not in the cache, unless ``ml.offline``.
+
+    What cannot be fetched is warned of: loading tells what that means.
+    """
+    if config.ml.offline:
+        return
+    for one in wanted(config):
+        if one.hub is None:
+            continue
+        from llmtrace.analyzers import model
+
+        spec, cache = spec_of(one.hub), cache_of(config, at)
+        try:
+            cache.find(spec)
+        except model.BadModel:
+            logger.info("fetching %s from %s", one.name, config.ml.endpoint)
+            try:
+                model.fetch(spec, cache, hub_of(config))
+            except model.BadModel as error:
+                logger.warning("%s: not fetched: %s", one.key, error)
+
+
+def hub_of(config: Config, *, progress: bool = False) -> "Hub":
+    """Return the hub that is configured, and how it is reached."""
+    from llmtrace.analyzers.model import Hub
+
+    proxy = config.upstream_proxy
+    return Hub(
+        endpoint=config.ml.endpoint,
+        seconds=config.ml.download_timeout_seconds,
+        proxy=proxy.get_secret_value() if proxy else None,
+        progress=progress,
+    )

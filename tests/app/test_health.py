@@ -1,0 +1,48 @@
+from typing import Any
+
+from llmtrace.analyzers.meter import Meter
+from llmtrace.app.health import degraded, summed
+
+
+def model(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "version": "1", "loaded": True, **Meter().snapshot(), **more}
+
+
+def missing(name: str, reason: str = "is not there") -> dict[str, Any]:
+    return {"name": name, "loaded": False, "reason": reason}
+
+
+def test_counters_and_tunnels_add_up_over_processes() -> None:
+    said = summed(
+        [
+            {"counters": {"a": 1, "b": 2}, "tunnels": {"x.example": {"up": 3, "down": 4}}},
+            {"counters": {"a": 5}, "tunnels": {"x.example": {"up": 1, "down": 1}}},
+            {},
+        ]
+    )
+    assert said["counters"] == {"a": 6, "b": 2}
+    assert said["tunnels"] == {"x.example": {"up": 4, "down": 5}}
+    assert said["models"] == []
+
+
+def test_a_model_is_one_over_all_processes() -> None:
+    said = summed([{"models": [model("m", texts=3)]}, {"models": [model("m", texts=4)]}, {}])
+    rows: Any = said["models"]
+    (row,) = rows
+    assert (row["name"], row["version"], row["loaded"], row["missing"]) == ("m", "1", 2, 0)
+    assert (row["texts"], row["p99_ms"]) == (7, None)
+
+
+def test_all_models_is_not_degraded() -> None:
+    assert degraded([{"models": [model("m")]}, {"counters": {}}, {}]) == {}
+
+
+def test_a_model_that_is_missing_anywhere_is_told_once_with_why() -> None:
+    said = [{"models": [missing("m")]}, {"models": [missing("m"), model("n")]}]
+    assert degraded(said) == {"status": "degraded", "degraded": ["model m: is not there"]}
+    assert degraded([{"models": [model("m")]}, {"models": [missing("m")]}])
+    rows: Any = summed(said)["models"]
+    assert [(row["name"], row["loaded"], row["missing"]) for row in rows] == [
+        ("m", 0, 2),
+        ("n", 1, 0),
+    ]
