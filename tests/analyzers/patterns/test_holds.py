@@ -44,6 +44,18 @@ def test_a_block_is_open_until_its_end(text: str, tail: str) -> None:
     assert text[undecided(text, [PEM]) :] == tail
 
 
+@pytest.mark.parametrize(
+    ("text", "tail"),
+    [
+        pytest.param("see ![a](https://b.c/d e", "](https://b.c/d e", id="begun"),
+        pytest.param("see ![a]", "]", id="about-to-begin"),
+        pytest.param("see ![a](https://b.c)", "", id="ended"),
+    ],
+)
+def test_behind_a_closing_bracket_nothing_is_open(text: str, tail: str) -> None:
+    assert text[undecided(text, [Hold("block", 60, "](", ")")]) :] == tail
+
+
 def test_without_holds_all_is_decided() -> None:
     assert undecided("abc", []) == 3
 
