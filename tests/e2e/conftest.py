@@ -4,10 +4,14 @@ Both are reached by the same block of environment variables, so that a client di
 but the proxy's address and the CA.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
+from botocore.eventstream import EventStreamBuffer  # type: ignore[import-untyped]  # no stubs exist
 
 from llmtrace.testing.background import LOOPBACK
 from llmtrace.testing.planted import HOUSE
@@ -78,3 +82,45 @@ def enforcing(
     folder = tmp_path_factory.mktemp("enforcing")
     with GatewayProcess(folder, provider, hosts, settings=HOUSE) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def spoken() -> Callable[[httpx2.Response], str]:
+    """Return what reads all strings of an answer's events, the pieces of each place joined."""
+    return _spoken
+
+
+def _spoken(answer: httpx2.Response) -> str:
+    """Return all strings of an answer's events, the pieces of each place joined."""
+    joined: dict[str, str] = {}
+    for document in _documents(answer):
+        for path, text in _strings(document, ""):
+            joined[path] = joined.get(path, "") + text
+    return "\n".join(joined.values())
+
+
+def _documents(answer: httpx2.Response) -> Iterator[Any]:
+    kind = answer.headers["content-type"].partition(";")[0]
+    if kind == "text/event-stream":
+        for line in answer.text.splitlines():
+            if line.startswith("data:") and line != "data: [DONE]":
+                yield json.loads(line.removeprefix("data:"))
+    elif kind == "application/x-ndjson":
+        yield from map(json.loads, answer.text.splitlines())
+    elif kind == "application/vnd.amazon.eventstream":
+        buffer = EventStreamBuffer()
+        buffer.add_data(answer.content)
+        yield from (json.loads(message.payload) for message in buffer if message.payload)
+    else:
+        yield json.loads(answer.text)
+
+
+def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item, f"{path}[]")

@@ -7,6 +7,7 @@ import pytest
 from llmtrace.analyzers.base import Context, Direction
 from llmtrace.analyzers.kinds import kinds
 from llmtrace.analyzers.patterns import PatternAnalyzer, Rule, load_packs, shipped_packs
+from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import ORIGIN_OF, Role
 
 RULES = load_packs(pack for pack in shipped_packs() if "rules" in str(pack))
@@ -59,10 +60,17 @@ def test_has_both_kinds_of_examples(rule: Rule) -> None:
 
 
 def test_the_agents_own_words_are_no_attack() -> None:
-    """A grep for an attack, or an essay about one, is not one; only markup that sends data is."""
+    """A grep for an attack, or an essay about one, is not one; only markup that sends data is.
+
+    What the owner's own words say, and what the model passes on, is told of and no more.
+    """
     for rule in RULES:
-        if rule.kind in INJECTION and Direction.REQUEST in rule.directions:
-            assert not rule.roles & AGENTS_OWN, rule.name
+        if rule.kind not in INJECTION or not rule.roles & AGENTS_OWN:
+            continue
+        if Direction.REQUEST in rule.directions:
+            assert rule.roles == {Role.SYSTEM}, rule.name
+        if rule.kind != "data_exfiltration":
+            assert rule.severity is Severity.LOW, rule.name
 
 
 def test_a_trusted_user_is_believed_at_least_as_much_as_a_stranger() -> None:
