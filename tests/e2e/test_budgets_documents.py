@@ -1,0 +1,83 @@
+"""What the pages say about budgets works as it is written there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+
+from llmtrace.config import load
+from llmtrace.storage.sqlite_ledger import SqliteLedger
+from llmtrace.testing.budgets import URL, settled
+from llmtrace.testing.inprocess import Worker, running_worker
+from llmtrace.testing.provider import ScriptedProvider
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/budgets.md", "docs/identity.md", "docs/prices.md")
+BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SECTIONS = {"cost_caps", "rate_limiting", "runaway", "auth", "mode", "policy"}
+
+
+def blocks(page: str) -> list[str]:
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+TWENTY = [block for page in PAGES for block in blocks(page) if "hard_limit_usd: 20\n" in block]
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider() as running:
+        yield running
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_block_is_a_configuration(page: str, tmp_path: Path) -> None:
+    for block in blocks(page):
+        if not SECTIONS.intersection(yaml.safe_load(block)):
+            continue  # a file of prices
+        path = tmp_path / "llmtrace.yaml"
+        path.write_text(block)
+        load(path, environ={})
+
+
+async def ask(worker: Worker, agent: str, output_tokens: int) -> httpx2.Response:
+    prompt = f"@script: input_tokens=0 output_tokens={output_tokens}"
+    messages = [{"role": "user", "content": prompt}]
+    async with httpx2.AsyncClient(
+        proxy=worker.proxy_url,
+        verify=worker.client_context(),
+        trust_env=False,
+        headers={"user-agent": agent},
+    ) as http:
+        return await http.post(URL, json={"model": "gpt-4o", "messages": messages})
+
+
+@pytest.mark.parametrize("block", TWENTY, ids=[f"block-{n}" for n, _ in enumerate(TWENTY, 1)])
+async def test_five_lines_hold_each_agent_to_twenty_dollars_a_day(
+    provider: ScriptedProvider, tmp_path: Path, block: str
+) -> None:
+    """gpt-4o costs $10 for a million output tokens, so that two million are $20."""
+    assert len(block.strip().splitlines()) == 5
+    provider.clear()
+    written: dict[str, Any] = yaml.safe_load(block)
+    async with running_worker(tmp_path, provider, **written) as worker:
+        ledger = SqliteLedger.at(worker.home.path / "limits.sqlite")
+        assert (await ask(worker, "claude-cli/2.0", 1_900_000)).status_code == 200
+        assert (await ask(worker, "claude-cli/2.0", 100_000)).status_code == 200
+        assert await settled(ledger) == 20 * 10**9
+        refused = await ask(worker, "claude-cli/2.0", 1)
+        assert (await ask(worker, "codex_cli_rs/0.9", 1)).status_code == 200
+        ledger.close()
+    error = refused.json()["error"]
+    assert refused.status_code == 429
+    assert (error["scope"], error["scope_id"]) == ("agent", "claude-code")
+    assert (error["window"], error["limit_usd"], error["spent_usd"]) == ("daily", 20, 20)
+    assert len(provider.model_calls) == 3
+
+
+def test_the_pages_show_it_twice() -> None:
+    assert len(TWENTY) == 2
