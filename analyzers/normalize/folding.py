@@ -12,10 +12,12 @@ import unicodedata
 from array import array
 from bisect import bisect_right
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from itertools import accumulate
+from string import ascii_uppercase
 from typing import Final
 
 import orjson
@@ -35,6 +37,7 @@ _QUOTES: Final = {
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u2032", "'"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033", '"'),
 }
+_SMALL_CAPITAL: Final = "LATIN LETTER SMALL CAPITAL"
 _DASHES: Final = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]{1,512}")
 """A run of a length that is soon folded: other threads wait that long for the interpreter."""
@@ -159,6 +162,9 @@ def _lookalikes() -> Mapping[str, str]:
             targets = [row["c"] for row in rows]
             if look := _best(char, [t for t in targets if t.isascii() and t.isalnum()]):
                 found[char] = look
+    for letter in ascii_uppercase:
+        with suppress(KeyError):  # not each has one
+            found.setdefault(unicodedata.lookup(f"{_SMALL_CAPITAL} {letter}"), letter.lower())
     for char, look in list(found.items()):
         for other, as_other in ((char.lower(), look.lower()), (char.upper(), look.upper())):
             if len(other) == 1 and other > "\x7f":

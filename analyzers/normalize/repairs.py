@@ -1,7 +1,8 @@
 """Repairs words that are written to be read by a model and missed by a filter.
 
-Spaced letters, digits for letters, backwards, upside down, ROT13: looked for only where a word
-that attacks use, or a common one by itself (``words.yaml``), shows through.
+Spaced letters, digits for letters, words that are each marked or joined, backwards, upside down,
+ROT13: looked for only where a word that attacks use, or a common one by itself (``words.yaml``),
+shows through.
 """
 
 import codecs
@@ -20,6 +21,9 @@ from llmtrace.analyzers.normalize.view import Aligned, Piece, Seen, View, replac
 SPACED: Final = r"\b[A-Za-z0-9](?:[ ._*|~/-]{1,3}[A-Za-z0-9]){5,}\b"
 """Single letters with separators between them, at least six."""
 
+MARKS: Final = "[*_~]"
+"""What Markdown emphasizes words with, or joins them in names."""
+_MARKS: Final = str.maketrans("*_~", "   ")
 _LEET: Final = str.maketrans("013456789@$", "oieasgtbgas")
 _LEET_CLASSES: Final = {
     "a": "[a4@]",
@@ -55,13 +59,15 @@ def words() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
 
 def cue_patterns() -> dict[str, str]:
     """Return, for each repair, the pattern that says it is worth a try."""
-    telling, _, common = words()
+    telling, beside, common = words()
     leet = (written for word in telling for written in _leet(word))
     common_leet = (written for word in common for written in _leet(word))
     backwards = (f"[a-z]?{word[::-1]}" for word in telling)
     return {
         "spaced": SPACED,
         "leet": rf"(?i)(?:{_any(leet)}|\b(?:{_any(common_leet)})\b)",
+        "marked": rf"(?i)(?:^|[^a-z0-9])(?:{_any(telling)}){MARKS}+ ?{MARKS}*"
+        rf"(?:{_any((*telling, *beside))})(?:{MARKS}|s?[ .,]|$)",
         "reversed": rf"(?i)\b(?:{_any(backwards)}|(?:{_any(common)[::-1]})\b)",
         "rot13": rf"(?i)\b(?:{_rotated(_any(telling))}|(?:{_rotated(_any(common))})\b)",
     }
@@ -77,6 +83,8 @@ def repaired(below: Seen, cues: frozenset[str]) -> Iterator[View | Aligned]:
         yield View.of("spaced", below, replaced(below.text, runs), decoded=False)
     if "leet" in cues:
         yield Aligned("leet", unleet(below.text), below)
+    if "marked" in cues:
+        yield Aligned("marked", below.text.translate(_MARKS), below)
     if "reversed" in cues:
         yield Aligned("reversed", below.text[::-1], below, backwards=True)
     if "rot13" in cues:

@@ -15,7 +15,7 @@ CLOSING: Final = ")"
 MAX_BLOCK: Final = 65_536
 """Longest block in code points: past that, a block without an end is held no more."""
 AFTER_BLOCK: Final = 80
-"""How far after its end literal, in the same line, a block may go on; behind a bracket it cannot."""
+"""How far after its end, in the same line, a block may go on; behind a bracket it cannot."""
 
 CLASSES: Final[Mapping[str, re.Pattern[str]]] = {
     "token": re.compile(r"[\w.+@/:=%~#&?$!*^-]*"),
