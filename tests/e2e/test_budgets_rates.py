@@ -149,6 +149,16 @@ async def test_each_has_a_rate_of_its_own(
         assert (await ask(worker, **passes)).status_code == 200
 
 
+async def test_a_value_that_no_rate_is_for_has_none(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.clear()
+    limit, _, _ = LIMITS["header"]
+    async with running_worker(tmp_path, provider, **rates(**limit)) as worker:
+        for headers in ({"x-team": "web"}, {}):
+            assert await statuses(worker, 3, headers=headers) == [200, 200, 200]
+
+
 async def test_a_header_of_who_is_not_trusted_counts_for_nothing(
     provider: ScriptedProvider, tmp_path: Path
 ) -> None:
@@ -234,7 +244,7 @@ async def test_each_scope_has_a_budget_of_its_own(
     async with running_worker(tmp_path, provider, **own) as worker:
         one = {"headers": {"x-llmtrace-token": tokens[0]}}
         assert await statuses(worker, 2, **one) == [200, 429]
-        changed = {
+        changed: dict[str, dict[str, Any]] = {
             "agent": {**one, "agent": "codex/1"},
             "tenant": {"headers": {"x-llmtrace-token": tokens[1]}},
             "key": {"headers": {"x-llmtrace-token": sibling}},
