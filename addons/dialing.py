@@ -12,6 +12,10 @@ type Refuses = Callable[[str, int, str], str | None]
 type Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the IP addresses of a host, best first. Raises OSError where there is none."""
 
+NAME_UNRESOLVED = "name_unresolved"
+DESTINATION_FORBIDDEN = "destination_forbidden"
+"""What the errors begin with that say why nothing was connected to."""
+
 MOST_ADDRESSES = 8
 """Addresses of one name that are tried."""
 
@@ -49,18 +53,24 @@ class Dialer:
             DestinationForbidden: An address of the host must not be called.
             OSError: The host is unknown, or none of its addresses accepts.
         """
-        addresses = (await self._resolve(host, port))[:MOST_ADDRESSES]
+        addresses = await self._addresses(host, port)
         for address in addresses:
             if reason := self._refuses(host, port, address):
-                self._count("destination_forbidden")
+                self._count(DESTINATION_FORBIDDEN)
                 raise DestinationForbidden(
-                    f"destination_forbidden: {host}:{port} leads to a {reason} address; name the "
-                    "host in intercept.hosts or upstreams if you mean it"
+                    f"{DESTINATION_FORBIDDEN}: {host}:{port} leads to a {reason} address; name "
+                    "the host in intercept.hosts or upstreams if you mean it"
                 )
-        error = OSError(f"{host} has no address")
+        error = OSError(f"{NAME_UNRESOLVED}: {host} has no address")
         for address in addresses:
             try:
                 return await asyncio.open_connection(address, port)
             except OSError as failed:
                 error = OSError(failed.errno, f"cannot connect to {host}:{port}: {failed.strerror}")
         raise error
+
+    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+        try:
+            return (await self._resolve(host, port))[:MOST_ADDRESSES]
+        except socket.gaierror as error:
+            raise OSError(f"{NAME_UNRESOLVED}: {host}: {error.strerror}") from error

@@ -22,6 +22,7 @@ from llmtrace.addons.replies import (
     refuse,
     replace_body,
     send_on,
+    status_of,
     usage_filter,
     without_empty_chunks,
 )
@@ -340,7 +341,7 @@ class Gateway:
         if not was_sent(flow):
             call.note(NOT_SENT, "true")
         if outcome in UNANSWERED:
-            status = 504 if outcome is Outcome.TIMEOUT else 502
+            status = status_of(outcome, code)
             message = f"LLMTrace: {BREAKAGES[code]}"
             body = call.dialect.refusal(status=status, code=code, message=message)
             headers = {"content-type": "application/json", TRACE_HEADER: call.id}

@@ -6,6 +6,7 @@ from typing import Final
 from mitmproxy import connection, http
 
 from llmtrace.addons.connections import PROVIDER_IDLE
+from llmtrace.addons.dialing import DESTINATION_FORBIDDEN, NAME_UNRESOLVED
 from llmtrace.domain.traces import Outcome
 from llmtrace.pipeline import Call, Refusal
 from llmtrace.pipeline.usage_chunks import UsageChunkFilter
@@ -21,10 +22,28 @@ BREAKAGES: Final = {
     "client_left": "the client closed the connection",
     "answer_broke_off": "the provider broke the answer off, or sent what is no HTTP",
     "provider_unreachable": "no connection to the provider could be made",
+    "provider_unresolved": "the name of the provider, or of upstream_proxy, has no address; see "
+    "this machine's DNS",
+    "destination_forbidden": "the provider's name leads to a local or private address; name the "
+    "host in intercept.hosts or upstreams if you mean it",
+    "upstream_proxy_refused": "upstream_proxy did not let the call through; see its address "
+    "and its user name",
     "provider_tls_failed": "the TLS handshake with the provider failed",
+    "provider_untrusted": "the provider's certificate is another's, or of a CA that is not "
+    "trusted; where a proxy signs it anew, name that CA in upstream_ca",
     "no_answer": "the provider closed the connection without an answer",
 }
 """What is recorded of a breakage. mitmproxy's own words may quote what was sent."""
+UNCONNECTED: Final = (
+    (f"{NAME_UNRESOLVED}: ", "provider_unresolved"),
+    (f"{DESTINATION_FORBIDDEN}: ", DESTINATION_FORBIDDEN),
+    ("cannot connect to ", "provider_unreachable"),
+    ("refused http connect request", "upstream_proxy_refused"),
+    ("certificate verify failed", "provider_untrusted"),
+    ("tls", "provider_tls_failed"),
+    ("ssl", "provider_tls_failed"),
+)
+"""Words of a connection's error, in lower case → what is recorded; the first that fit count."""
 
 
 def refuse(flow: http.HTTPFlow, refusal: Refusal, trace_id: str) -> None:
@@ -114,6 +133,13 @@ def _has_left(client: connection.Client) -> bool:
     return client.state is connection.ConnectionState.CLOSED
 
 
+def status_of(outcome: Outcome, code: str) -> int:
+    """Return the status of what is answered where the provider gave no answer."""
+    if code == DESTINATION_FORBIDDEN:
+        return 403
+    return 504 if outcome is Outcome.TIMEOUT else 502
+
+
 def breakage(flow: http.HTTPFlow) -> tuple[Outcome, str]:
     """Tell from the flow who broke it off, and whether the provider had been reached."""
     message = flow.error.msg.lower() if flow.error else ""
@@ -124,7 +150,10 @@ def breakage(flow: http.HTTPFlow) -> tuple[Outcome, str]:
     if flow.response is not None:
         return Outcome.BROKEN, "answer_broke_off"
     if not flow.server_conn.timestamp_tcp_setup:
-        return Outcome.CONNECT_FAILED, "provider_unreachable"
-    if flow.server_conn.tls and not flow.server_conn.tls_established:
-        return Outcome.CONNECT_FAILED, "provider_tls_failed"
+        return Outcome.CONNECT_FAILED, _unconnected(message)
     return Outcome.BROKEN, "no_answer"
+
+
+def _unconnected(error: str) -> str:
+    """Tell why a connection failed; a flow does not get to know one that never was."""
+    return next((code for words, code in UNCONNECTED if words in error), "provider_unreachable")

@@ -14,6 +14,7 @@ from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.proxy.layers import tcp
 from mitmproxy.proxy.mode_specs import ReverseMode
 
+from llmtrace.addons.dialing import DESTINATION_FORBIDDEN
 from llmtrace.addons.guard import FATAL, report
 from llmtrace.addons.limits import Count, discard
 from llmtrace.providers.addresses import forbidden_address, forbidden_host, is_ip_literal
@@ -191,7 +192,7 @@ class HostPolicy:
         if self._trusted(host, port):
             return ""
         if forbidden_host(host):
-            return "destination_forbidden"
+            return DESTINATION_FORBIDDEN
         if self._governs(host, port):
             return ""
         if port not in ports:
@@ -302,8 +303,8 @@ class HostPolicy:
         if self._trusted(host.lower().removesuffix("."), port):
             return
         if forbidden_host(host.lower().removesuffix(".")):
-            self._count("destination_forbidden")
-            data.server.error = f"destination_forbidden: {host}:{port}"
+            self._count(DESTINATION_FORBIDDEN)
+            data.server.error = f"{DESTINATION_FORBIDDEN}: {host}:{port}"
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Take out the offer of HTTP/3, which would lead clients past the gateway."""
@@ -313,7 +314,7 @@ class HostPolicy:
 
 _SAYS: Final = {
     "bad_host": "the host is malformed",
-    "destination_forbidden": "local and private addresses are not reached through the gateway; "
+    DESTINATION_FORBIDDEN: "local and private addresses are not reached through the gateway; "
     "name the host in intercept.hosts or upstreams if you mean it",
     "port_forbidden": "no such port is reached through the gateway; name host:port in "
     "intercept.hosts if a model is served there",

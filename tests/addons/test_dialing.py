@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -49,6 +50,14 @@ async def test_one_forbidden_address_forbids_the_name(port: int, order: tuple[st
 async def test_name_without_address_is_told() -> None:
     with pytest.raises(OSError, match=r"nobody.test has no address"):
         await Dialer(refuses=no_private, resolve=fixed())("nobody.test", 443)
+
+
+async def test_name_that_cannot_be_resolved_is_told_apart() -> None:
+    async def unknown(_host: str, _port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(OSError, match=r"^name_unresolved: nobody\.test: Name or service"):
+        await Dialer(refuses=no_private, resolve=unknown)("nobody.test", 443)
 
 
 async def test_host_that_does_not_accept_is_named() -> None:

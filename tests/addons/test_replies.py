@@ -5,7 +5,7 @@ from mitmproxy import connection, flow
 from mitmproxy.test import tflow
 
 from llmtrace.addons.connections import PROVIDER_IDLE
-from llmtrace.addons.replies import BREAKAGES, breakage, plain, refuse, replace_body
+from llmtrace.addons.replies import BREAKAGES, breakage, plain, refuse, replace_body, status_of
 from llmtrace.domain.traces import Outcome
 from llmtrace.pipeline import Refusal
 
@@ -58,6 +58,40 @@ def test_who_broke_off_is_told(error: str, outcome: Outcome) -> None:
     found, code = breakage(about)
     assert found is outcome
     assert code in BREAKAGES
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        pytest.param(
+            "cannot connect to tls.h:1: refused", "provider_unreachable", 502, id="refused"
+        ),
+        pytest.param("no connection to h:1 within 9 s", "provider_unreachable", 502, id="too-slow"),
+        pytest.param("name_unresolved: h: unknown", "provider_unresolved", 502, id="no-such-name"),
+        pytest.param(
+            "destination_forbidden: h:443 leads to a private address",
+            "destination_forbidden",
+            403,
+            id="private-address",
+        ),
+        pytest.param(
+            "Upstream proxy 10.0.0.1:3128 refused HTTP CONNECT request: 407 Who are you?",
+            "upstream_proxy_refused",
+            502,
+            id="upstream-proxy",
+        ),
+        pytest.param("OpenSSL Error: no cipher", "provider_tls_failed", 502, id="tls"),
+        pytest.param(
+            "Certificate verify failed: self-signed", "provider_untrusted", 502, id="distrusted"
+        ),
+    ],
+)
+def test_why_a_provider_was_not_reached_is_told(error: str, code: str, status: int) -> None:
+    about = tflow.tflow(err=flow.Error(error))
+    about.response, about.server_conn.timestamp_tcp_setup = None, None
+    assert breakage(about) == (Outcome.CONNECT_FAILED, code)
+    assert status_of(Outcome.CONNECT_FAILED, code) == status
+    assert BREAKAGES[code]
 
 
 def test_a_silent_provider_is_a_timeout() -> None:
