@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
 import ssl
 from collections.abc import Iterator
@@ -29,7 +27,7 @@ from llmtrace.testing.budgets import (
     settled,
     totals,
 )
-from llmtrace.testing.processes import GatewayProcess
+from llmtrace.testing.processes import GatewayProcess, kill_everything
 from llmtrace.testing.provider import ScriptedProvider
 
 HOSTS = ("api.openai.com", "api.groq.com")
@@ -48,25 +46,6 @@ def nobody() -> Iterator[str]:
     """Return where a connection is taken, and nothing is ever said on it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"https://127.0.0.1:{server.getsockname()[1]}"
-
-
-def children_of(parent: int) -> list[int]:
-    """Return the processes that a process has started."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            after_name = status.read_text().rpartition(")")[2].split()
-            if int(after_name[1]) == parent:
-                found.append(int(status.parent.name))
-    return found
-
-
-def kill_all(gateway: GatewayProcess) -> None:
-    """Kill the supervisor and all its children at once."""
-    for pid in [gateway.pid, *children_of(gateway.pid)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    gateway.stop()
 
 
 def traces_of(home: Path) -> list[Any]:
@@ -112,7 +91,7 @@ async def test_what_a_killed_gateway_left_open_is_settled_after_the_restart(
             with contextlib.closing(SharedSqliteFile(path)) as file, file.writing():
                 # nobody settles meanwhile
                 assert (await whole).status_code == 200
-                kill_all(gateway)
+                kill_everything(gateway)
             await asyncio.gather(*under_way, return_exceptions=True)
         assert totals(ledger) == (0, 4 * RESERVED)
         gateway.start()

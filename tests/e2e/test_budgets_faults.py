@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +16,9 @@ from llmtrace.storage.ledger import Ledger
 from llmtrace.storage.redis_ledger import RedisLedger
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.testing import redis
-from llmtrace.testing.budgets import COST, URL, Door, body, room_for, rush, totals
+from llmtrace.testing.budgets import COST, RESERVED, URL, Door, body, room_for, rush, totals
 from llmtrace.testing.inprocess import running_worker
+from llmtrace.testing.processes import GatewayProcess, kill_everything
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.redis import RedisServer
 from llmtrace.testing.script import Script
@@ -187,3 +189,40 @@ async def test_a_file_in_trouble(
 ) -> None:
     ledger = SqliteLedger.at(tmp_path / "limits.sqlite")
     await through(provider, tmp_path, ledger, lambda: fault(ledger), allow=allow)
+
+
+# --- and then everything is killed ---------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+async def test_calls_that_passed_without_a_store_are_booked_after_a_kill(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    """Two have ended and one has not, when Redis is away and the gateway is killed."""
+    provider.clear()
+    with RedisServer({"appendfsync": "always"}) as server:
+        kept = {"database_path": str(tmp_path / "home" / "llmtrace.db"), "redis_url": server.url}
+        settings = {"storage": kept, **room_for(10, cap={"on_store_unavailable": "allow"})}
+        hosts = ("api.openai.com",)
+        with GatewayProcess(tmp_path, provider, hosts, settings=settings) as gateway:
+            way = gateway.way()
+            trusts = ssl.create_default_context(cadata=way.ca_pem)
+            door = Door(proxy_url=way.proxy_url, context=trusts)
+            server.kill()
+            assert (await rush([door], 2, text=PROMPT)).statuses == {200: 2}
+            provider.enqueue(Script(hold=True, output_tokens=100))
+            under_way = asyncio.create_task(_ask(door))
+            await asyncio.to_thread(provider.wait_for, lambda calls: len(calls) == 3)
+            await asyncio.sleep(0.5)
+            kill_everything(gateway)
+            await asyncio.gather(under_way, return_exceptions=True)
+            notes = [path.read_bytes() for path in (gateway.home / "unbooked").iterdir()]
+            assert b"".join(notes).count(b'"admitted"') == 3
+            server.start()
+            gateway.start()
+            ledger = RedisLedger.at(server.url)
+            async with asyncio.timeout(40):
+                await _until(ledger, 2 * COST + RESERVED)  # strict: what was sent may be billed
+            ledger.close()
+            assert list((gateway.home / "unbooked").iterdir()) == []
