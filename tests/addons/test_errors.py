@@ -52,3 +52,39 @@ async def test_a_provider_that_falls_silent_is_a_504_in_the_dialects_shape(tmp_p
     assert answer.status_code == 504
     assert answer.json()["type"] == "error"
     assert (trace.outcome, trace.status) == (Outcome.TIMEOUT, 504)
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "code", "way_out"),
+    [
+        pytest.param(
+            {"upstreams": {"api.openai.com": "https://127.0.0.1:2"}},
+            *(502, "provider_unreachable", ""),
+            id="nobody-listens",
+        ),
+        pytest.param(
+            {"upstreams": {"api.openai.com": "https://127.0.0.1:1"}},
+            *(403, "destination_forbidden", "intercept.hosts"),
+            id="the-gateway-itself",
+        ),
+        pytest.param(
+            {"upstream_ca": None}, *(502, "provider_untrusted", "upstream_ca"), id="not-trusted"
+        ),
+    ],
+)
+async def test_why_a_provider_is_not_reached_is_answered_and_recorded(
+    tmp_path: Path, settings: dict[str, object], status: int, code: str, way_out: str
+) -> None:
+    with ScriptedProvider() as provider:
+        async with running_worker(tmp_path, provider, **settings) as worker:
+            url = f"{worker.base_url}/openai/v1/chat/completions"
+            async with httpx2.AsyncClient(trust_env=False, timeout=10) as http:
+                answer = await http.post(url, json={"model": "m", "messages": []})
+            trace = await worker.journal.trace()
+        assert not provider.model_calls
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (status, code)
+    assert (trace.outcome, trace.error_code) == (Outcome.CONNECT_FAILED, code)
+    assert answer.headers["x-llmtrace-trace-id"] == trace.trace_id
+    assert way_out in error["message"]
+    assert way_out in trace.error
