@@ -122,12 +122,27 @@ def test_a_transcript_is_read_part_by_part(write: Write, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "verdict"), [("user", "flag"), ("tool_result", "quarantine"), ("system", "allow")]
+    ("role", "verdict", "severity"),
+    [("user", "flag", "high"), ("tool_result", "quarantine", "high"), ("system", "flag", "low")],
 )
-def test_a_role_decides_what_becomes_of_it(write: Write, run: Run, role: str, verdict: str) -> None:
+def test_a_role_decides_what_becomes_of_it(
+    write: Write, run: Run, role: str, verdict: str, severity: str
+) -> None:
     path = write("r.jsonl", jsonl({"text": ATTACK}))
     (row,) = rows(run("scan", path, "--json", "--role", role))
-    assert row["verdict"] == verdict
+    assert (row["verdict"], row["findings"][0]["severity"]) == (verdict, severity)
+
+
+def test_what_a_transcript_did_is_told(write: Write, run: Run) -> None:
+    use = {"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": "rm -rf /"}}
+    body = {"model": "claude", "messages": [{"role": "assistant", "content": [use]}]}
+    path = write("did.json", json.dumps(body))
+    (row,) = rows(run("scan", path, "--format", "anthropic", "--json"))
+    (found,) = row["findings"]
+    assert (found["kind"], found["location"]) == (
+        "dangerous_command",
+        "messages[0].content[0].input",
+    )
 
 
 def test_the_policy_and_packs_of_a_configuration_count(write: Write, run: Run) -> None:

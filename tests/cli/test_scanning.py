@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from llmtrace.analyzers.actions import ActionAnalyzer
 from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped
 from llmtrace.cli.scanning import Result, Scanner, Spot, Spots
 from llmtrace.cli.scantexts import Document, Piece
@@ -11,6 +12,7 @@ from llmtrace.domain.findings import Severity, Verdict
 from llmtrace.domain.parts import ORIGIN_OF, Origin, Role
 from llmtrace.policy.masking import one_way
 from llmtrace.policy.table import Decision, Place
+from llmtrace.providers.called import Called
 
 
 class Words:
@@ -136,3 +138,11 @@ def test_a_finding_of_a_file_has_line_and_column(content: str, spot: Spot) -> No
 def test_a_finding_of_a_row_has_the_line_of_the_row() -> None:
     row = Document(source="f", line=7, pieces=text("a\nN1").pieces, row={"text": "a\nN1"})
     assert Spots(row).of(scan(row).findings[0]) == Spot(line=7)
+
+
+def test_what_tool_calls_do_is_judged_where_that_is_asked() -> None:
+    call = Called(name="Bash", arguments='{"command": "rm -rf /"}', path=("messages", 1))
+    document = Document(source="f", pieces=(), calls=(call,), body=b"{}")
+    assert not Scanner(Words(), decide).scan(document).findings
+    (found, *_) = Scanner(Words(), decide, ActionAnalyzer()).scan(document).findings
+    assert (found.kind, found.location) == ("dangerous_command", "messages[1]")

@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
 
+from llmtrace.analyzers.actions import ActionAnalyzer
 from llmtrace.analyzers.base import StreamAnalyzer
 from llmtrace.analyzers.cache import CachedAnalyzer
 from llmtrace.analyzers.canaries import CanaryAnalyzer
@@ -86,6 +87,16 @@ def _named(globs: Iterable[str], names: Sequence[str]) -> Iterator[str]:
                 f"security_analysis.disabled_rules: {glob!r} is no rule; docs/detection.md has all"
             )
         yield from matching
+
+
+def build_actions(config: Config) -> ActionAnalyzer:
+    """Return what looks into tool calls for what they do."""
+    analysis = config.security_analysis
+    return ActionAnalyzer(
+        allowed_tools=analysis.allowed_tools,
+        denied_tools=analysis.denied_tools,
+        workspace=[str(path) for path in analysis.workspace],
+    )
 
 
 def build_policy(config: Config) -> PolicyTable:

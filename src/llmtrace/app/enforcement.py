@@ -4,10 +4,10 @@ import logging
 import threading
 from typing import Final
 
-from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
+from llmtrace.analyzers.actions import ToolWatch
 from llmtrace.analyzers.cache import CachedAnalyzer
 from llmtrace.analyzers.combined import CombinedAnalyzer
-from llmtrace.app.detection import build_analyzer, build_policy
+from llmtrace.app.detection import build_actions, build_analyzer, build_policy
 from llmtrace.app.models import Models, load_models
 from llmtrace.app.settings import Settings
 from llmtrace.pipeline.counters import Counters
@@ -47,11 +47,7 @@ def enforcement_of(
     detection = Detection(
         analyzer=CachedAnalyzer(models.beside(patterns), max_entries=analysis.cache_entries),
         growing=patterns,
-        actions=ActionAnalyzer(
-            allowed_tools=analysis.allowed_tools,
-            denied_tools=analysis.denied_tools,
-            workspace=[str(path) for path in analysis.workspace],
-        ),
+        actions=build_actions(config),
         policy=build_policy(config),
         masks=masks_of(settings),
         watch=ToolWatch(),

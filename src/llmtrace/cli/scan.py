@@ -7,7 +7,7 @@ from typing import IO, Final
 
 import click
 
-from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
+from llmtrace.app.detection import BadDetection, build_actions, build_analyzer, build_policy
 from llmtrace.app.models import with_model
 from llmtrace.cli.common import BAD_CONFIG, config_option, read_config
 from llmtrace.cli.filters import OneOf
@@ -130,7 +130,7 @@ class Sources:
 def _scanner(config: Config) -> Scanner:
     try:
         analyzer = with_model(build_analyzer(config, cached=False), config)
-        return Scanner(analyzer, build_policy(config).decide)
+        return Scanner(analyzer, build_policy(config).decide, build_actions(config))
     except BadDetection as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)

@@ -2,19 +2,21 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from llmtrace.analyzers.actions import ActionAnalyzer, ToolUse
 from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit
 from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.ensemble import ATTACKS
 from llmtrace.cli.scantexts import Document, Piece
 from llmtrace.domain.findings import Finding, Severity, Verdict
-from llmtrace.domain.parts import Path, Role
+from llmtrace.domain.parts import ORIGIN_OF, Path, Role, location
 from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.table import Decision, Place
 from llmtrace.providers.base import Json
+from llmtrace.providers.called import Called
 from llmtrace.providers.editing import edit
 
 _ANSWERS: Final = frozenset({Role.ASSISTANT, Role.TOOL_CALL})
@@ -92,21 +94,43 @@ class Spots:
 class Scanner:
     """Analyses documents one after the other, and decides by the policy."""
 
-    def __init__(self, analyzer: Analyzer, decide: Callable[[Hit, Place], Decision]) -> None:
+    def __init__(
+        self,
+        analyzer: Analyzer,
+        decide: Callable[[Hit, Place], Decision],
+        actions: ActionAnalyzer | None = None,
+    ) -> None:
+        """Take what looks into texts, the policy, and what looks into tool calls."""
         self._analyzer = analyzer
         self._decide = decide
+        self._actions = actions
 
     def scan(self, document: Document, *, redact: bool = False) -> Result:
         """Judge a document."""
         made = [inspection(self._analyzer, one.text, _context(one)) for one in document.pieces]
         seen = [(piece, one.hits) for piece, one in zip(document.pieces, made, strict=True)]
+        done = [pair for call in document.calls for pair in self._deeds(call)]
         return Result(
             document=document,
-            findings=[self._finding(piece, hit) for piece, hits in seen for hit in hits],
+            findings=[self._finding(piece, hit) for piece, hits in (*seen, *done) for hit in hits],
             skipped=sorted({f"{s.detector} ({s.reason})" for one in made for s in one.skipped}),
             attack=max((one.attack for one in made), default=0.0),
             redacted=_redacted(document, seen) if redact else None,
         )
+
+    def _deeds(self, call: Called) -> Iterator[tuple[Piece, Sequence[Hit]]]:
+        """Yield what a tool call does, where that is looked into."""
+        if self._actions is None:
+            return
+        piece = Piece(
+            text=call.arguments,
+            role=Role.TOOL_CALL,
+            origin=ORIGIN_OF[Role.TOOL_CALL],
+            location=location(call.path),
+            path=call.path,
+        )
+        use = ToolUse(name=call.name, arguments=call.arguments)
+        yield piece, self._actions.analyze_tool(use)
 
     def _finding(self, piece: Piece, hit: Hit) -> Finding:
         context = _context(piece)

@@ -11,6 +11,7 @@ import orjson
 from llmtrace.domain.parts import ORIGIN_OF, Origin, Path, Role
 from llmtrace.providers import registry
 from llmtrace.providers.base import Json, Route
+from llmtrace.providers.called import Called, tool_calls
 from llmtrace.providers.jsongate import BadJson, parse
 
 MAX_BYTES: Final = 64 << 20
@@ -35,12 +36,14 @@ class Document:
     """What is judged at once: a file, a line of JSONL, or a transcript.
 
     ``line`` counts from 1 and is 0 for a whole file. ``row`` is the object of a line of JSONL,
-    ``body`` the bytes of a transcript. ``unread`` says what is in it that is no text.
+    ``body`` the bytes of a transcript, ``calls`` the tool calls in it. ``unread`` says what is in
+    it that is no text.
     """
 
     source: str
     line: int = 0
     pieces: Sequence[Piece]
+    calls: Sequence[Called] = ()
     row: Mapping[str, Any] | None = None
     body: bytes | None = None
     unread: str = ""
@@ -164,7 +167,13 @@ def _conversation(body: Json, dialect: str, data: bytes, source: str) -> Entry:
     )
     unread = [f"{item.kind} at {item.location}" for item in view.media]
     unread += [one.reason for one in view.unread]
-    return Document(source=source, pieces=pieces, body=data, unread=", ".join(unread))
+    return Document(
+        source=source,
+        pieces=pieces,
+        calls=tuple(tool_calls(body)),
+        body=data,
+        unread=", ".join(unread),
+    )
 
 
 def _openai(body: Json) -> str:
