@@ -4,9 +4,9 @@ import asyncio
 import collections
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from mitmproxy import flow, http
 from mitmproxy.connection import Connection, ConnectionState
@@ -29,6 +29,7 @@ async def dial_anywhere(host: str, port: int) -> Streams:
 
 OPENS = frozenset({"requestheaders"})
 CLOSES = frozenset({"response", "error", "websocket_end"})
+READ_BYTES = 64 * 1024
 PROVIDER_IDLE = "the provider sent nothing for too long"
 REFUSED_GREETING = "No TLS context was provided"
 """How mitmproxy calls it an error that a greeting was refused; the refusal is counted."""
@@ -57,6 +58,64 @@ class PlainHooksNow:
                     yield command
 
 
+class Outbox:
+    """What is to be written to the connections of one client when an event has been handled.
+
+    A head and its body, or the chunks of an answer, leave in one write: each is a system call,
+    and wakes up who reads it. It never holds more than what one event has to say.
+    """
+
+    def __init__(self, transports: MutableMapping[Connection, ConnectionIO]) -> None:
+        self._transports = transports
+        self._data: dict[Connection, list[bytes]] = {}
+
+    def put(self, connection: Connection, data: bytes) -> None:
+        """Add bytes for a connection; none for one that is closed."""
+        if connection in self._transports:
+            self._data.setdefault(connection, []).append(data)
+
+    def flush(self) -> None:
+        """Write all of it."""
+        if not self._data:
+            return
+        data, self._data = self._data, {}
+        for connection, pieces in data.items():
+            io = self._transports.get(connection)
+            if io and io.writer and not io.writer.is_closing():
+                io.writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+
+_RUNNING: set[asyncio.Task[None]] = set()
+"""The loop itself keeps no task from being collected."""
+
+
+def _begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task and run it as far as it goes without waiting."""
+    task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+    if not task.done():
+        _RUNNING.add(task)
+        task.add_done_callback(_RUNNING.discard)
+    return task
+
+
+def _read_in_pieces(io: ConnectionIO) -> None:
+    """Read no more at once than mitmproxy takes.
+
+    asyncio reads up to 256 KiB. A buffer of that size is memory of its own for each read, asked of
+    the system and given back.
+    """
+    if isinstance(io.writer, asyncio.StreamWriter):
+        vars(io.writer.transport)["max_size"] = READ_BYTES
+
+
+def _is_held_up(io: ConnectionIO) -> bool:
+    """Whether what was written has not all been taken by the system, or never will be."""
+    if not isinstance(io.writer, asyncio.StreamWriter):
+        return False
+    transport = io.writer.transport
+    return transport.is_closing() or transport.get_write_buffer_size() > 0
+
+
 class GatewayConnection(ProxyConnectionHandler):
     """mitmproxy's handler of a client connection, with its bounds set and its log kept quiet.
 
@@ -67,6 +126,11 @@ class GatewayConnection(ProxyConnectionHandler):
 
     def configure(self, *, hooks: HookTable, limits: Limits, dial: Dial) -> None:
         """Set what the base class has no argument for. To be called before it is served."""
+        for io in self.transports.values():
+            _read_in_pieces(io)
+        self._outbox = Outbox(self.transports)
+        self._events: collections.deque[events.Event] = collections.deque()
+        self._handling = self._scheduled = False
         self.max_conns = collections.defaultdict(
             lambda: asyncio.Semaphore(limits.upstream_connections)
         )
@@ -120,6 +184,85 @@ class GatewayConnection(ProxyConnectionHandler):
         if io and io.handler:
             io.handler.cancel("gateway shuts down")
 
+    # --- events -----------------------------------------------------------------------------
+
+    async def server_event(self, event: events.Event) -> None:
+        """Have the layers handle an event, and do what they say.
+
+        A hook may end, and with it an event come, while another is being handled: that one waits
+        for its turn. mitmproxy has a lock for this; with a queue, a hook costs one round of the
+        loop less, and no future.
+        """
+        self._take(event)
+
+    def _take(self, event: events.Event) -> None:
+        """Handle an event now, or in its turn.
+
+        What is in its turn is handled in the next round of the loop, with the same stage of all
+        other connections: code that has just run is in the processor's cache, and the rest of a
+        call is not.
+        """
+        if not self._handling and not self._events:
+            self._handle(event)
+            return
+        self._events.append(event)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self._handle(self._events.popleft())
+        if self._events:
+            self._schedule()
+
+    def _handle(self, event: events.Event) -> None:
+        self._handling = True
+        self.timeout_watchdog.register_activity()
+        try:
+            for command in self.layer.handle_event(event):
+                self._do(command)
+        except Exception:  # noqa: BLE001  # logged, as mitmproxy does: the connection goes on
+            self.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
+        finally:
+            self._handling = False
+            self._outbox.flush()
+
+    def _do(self, command: commands.Command) -> None:
+        """Do what a layer says, as ``ConnectionHandler.server_event`` does."""
+        if isinstance(command, commands.SendData):
+            self._outbox.put(command.connection, command.data)
+        elif isinstance(command, commands.StartHook):
+            _begin(self.hook_task(command))
+        elif isinstance(command, commands.OpenConnection):
+            io = self.transports[command.connection] = ConnectionIO()
+            io.handler = _begin(self.open_connection(command))
+        elif isinstance(command, commands.CloseConnection):
+            if command.connection in self.transports:
+                self._outbox.flush()
+                half = isinstance(command, commands.CloseTcpConnection) and command.half_close
+                self.close_connection(command.connection, half)
+        elif isinstance(command, commands.RequestWakeup):
+            self.wakeup_timer.add(_begin(self.wakeup(command)))
+        elif isinstance(command, commands.Log):
+            self.log(command.message, command.level)
+        else:
+            raise TypeError(f"a layer said {type(command).__name__}")
+
+    async def hook_task(self, hook: commands.StartHook) -> None:
+        """Run a hook, and tell the layers that it has ended."""
+        await self.handle_hook(hook)
+        if hook.blocking:
+            self._take(events.HookCompleted(hook))
+
+    async def drain_writers(self) -> None:
+        """Wait until what was written may be followed by more."""
+        if any(map(_is_held_up, self.transports.values())):
+            await super().drain_writers()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
+
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Run a hook's handlers, with the idle timer stopped."""
         with self.timeout_watchdog.disarm():
@@ -167,25 +310,6 @@ class GatewayConnection(ProxyConnectionHandler):
         if level >= logging.WARNING and not message.startswith(REFUSED_GREETING):
             super().log(message, level, exc_info)
 
-    async def handle_connection(self, connection: Connection) -> None:
-        """Read from a connection until it ends, and close it whatever happens.
-
-        mitmproxy leaves a connection open, and its layers uninformed, when it is cancelled
-        while its bytes wait for another event to be handled.
-        """
-        try:
-            await super().handle_connection(connection)
-        except asyncio.CancelledError:
-            io = self.transports.get(connection)
-            if io and io.writer:
-                connection.state = ConnectionState.CLOSED
-                try:
-                    await self.server_event(events.ConnectionClosed(connection))
-                finally:
-                    io.writer.close()
-                    self.transports.pop(connection, None)
-            raise
-
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """Open a provider connection for a layer, tell it how that went, and read from it."""
         server = command.connection
@@ -228,9 +352,9 @@ class GatewayConnection(ProxyConnectionHandler):
         server.state = ConnectionState.OPEN
         server.peername = writer.get_extra_info("peername")
         server.sockname = writer.get_extra_info("sockname")
-        self.transports[server] = ConnectionIO(
-            handler=asyncio.current_task(), reader=reader, writer=writer
-        )
+        io = ConnectionIO(handler=asyncio.current_task(), reader=reader, writer=writer)
+        _read_in_pieces(io)
+        self.transports[server] = io
 
     async def _carry(
         self, command: commands.OpenConnection, data: server_hooks.ServerConnectionHookData

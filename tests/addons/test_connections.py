@@ -4,14 +4,15 @@ from typing import Any, ClassVar
 
 import pytest
 from mitmproxy import http
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, Connection
 from mitmproxy.options import Options
 from mitmproxy.proxy import commands, events, layer, server_hooks
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
+from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.test import tflow
 
-from llmtrace.addons.connections import PROVIDER_IDLE, PlainHooksNow, Streams
+from llmtrace.addons.connections import PROVIDER_IDLE, Outbox, PlainHooksNow, Streams
 from llmtrace.addons.limits import Limits
 from llmtrace.testing.dataplane import PROVIDER, H2Client, read_all, read_answer
 
@@ -95,7 +96,7 @@ async def test_bytes_of_a_client_are_never_logged(
     assert "sk-canary" not in caplog.text
 
 
-async def test_connection_cut_while_its_bytes_wait_is_closed_and_its_call_told(
+async def test_connection_cut_while_its_body_comes_is_closed_and_its_call_told(
     gateway: Any,
 ) -> None:
     class Errors:
@@ -110,11 +111,8 @@ async def test_connection_cut_while_its_bytes_wait_is_closed_and_its_call_told(
     writer.write(CALL[:-1])
     await asyncio.sleep(0.1)
     (connection,) = gw.master.proxyserver.connections.values()
-    async with connection._server_event_lock:
-        writer.write(b"c")
-        await asyncio.sleep(0.05)
-        connection.hang_up()
-        await asyncio.sleep(0)
+    writer.write(b"c")
+    connection.hang_up()
     assert await asyncio.wait_for(read_all(reader), 2) == b""
     assert errors.seen == 1
 
@@ -171,3 +169,73 @@ def test_layers_see_the_same_whether_hooks_run_here_or_in_a_task(plain: bool) ->
         assert isinstance(hook, commands.StartHook)
         left = list(front.handle_event(events.HookCompleted(hook)))
     assert top.told == ["begin Start", "asked once", "end Start"]
+
+
+class Written:
+    """A writer that notes what it is given."""
+
+    def __init__(self, *, closing: bool = False) -> None:
+        self.closing = closing
+        self.pieces: list[bytes] = []
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+
+def test_what_one_event_says_leaves_in_one_write_for_each_connection() -> None:
+    one, two, closing, gone = (
+        Client(peername=("192.0.2.1", n), sockname=("192.0.2.2", 1)) for n in range(4)
+    )
+    written = {one: Written(), two: Written(), closing: Written(closing=True)}
+    transports: dict[Connection, ConnectionIO] = {
+        client: ConnectionIO(writer=writer)  # type: ignore[arg-type]  # all of it that is used
+        for client, writer in written.items()
+    }
+    outbox = Outbox(transports)
+    for client, data in (
+        (one, b"head "),
+        (two, b"x"),
+        (one, b"body"),
+        (closing, b"y"),
+        (gone, b""),
+    ):
+        outbox.put(client, data)
+    outbox.flush()
+    outbox.flush()
+    assert [writer.pieces for writer in written.values()] == [[b"head body"], [b"x"], []]
+
+
+class Turns(layer.Layer):
+    """Asks a hook for each event, and notes in which order it is told what."""
+
+    def __init__(self, context: Context, told: list[str]) -> None:
+        super().__init__(context)
+        self.told = told
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        self.told.append(f"begin {event.data!r}")  # type: ignore[attr-defined]
+        yield HttpRequestHook(tflow.tflow())
+        self.told.append(f"end {event.data!r}")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["hook-ends-at-once", "hook-waits"])
+async def test_events_are_handled_one_after_another_as_they_come(gateway: Any, waits: bool) -> None:
+    class Hook:
+        async def request(self, flow: http.HTTPFlow) -> None:
+            if waits:
+                await asyncio.sleep(0)
+
+    gw = await gateway(addons=[Hook()], modes=REVERSE)
+    await gw.connect()
+    await asyncio.sleep(0.05)
+    (connection,) = gw.master.proxyserver.connections.values()
+    told: list[str] = []
+    connection.serve_with(Turns(Context(connection.client, Options()), told))
+    for data in (b"1", b"2", b"3"):
+        await connection.server_event(events.DataReceived(connection.client, data))
+    for _ in range(12):
+        await asyncio.sleep(0)
+    assert told == [f"{what} {data!r}" for data in (b"1", b"2", b"3") for what in ("begin", "end")]
