@@ -210,7 +210,7 @@ def listens_of(settings: Settings, ports: Ports, proxy: ProxyUrl | None) -> list
     listens = [Listen(mode=mode, host=forward.host, port=ports.forward)]
     if settings.config.reverse.listen and ports.reverse is not None:
         host = parse_address(settings.config.reverse.listen).host
-        listens.append(Listen(mode=f"reverse:https://{NOWHERE}", host=host, port=ports.reverse))
+        listens.append(Listen(mode=f"reverse:http://{NOWHERE}", host=host, port=ports.reverse))
     return listens
 
 

@@ -42,6 +42,35 @@ def test_headers_are_taken_out_as_mitmproxy_takes_them_out(
     assert ours.fields == theirs.fields
 
 
+@given(FIELDS, FIELDS, ASKED)
+def test_headers_that_were_changed_are_read_anew(
+    before: tuple[tuple[bytes, bytes], ...], after: tuple[tuple[bytes, bytes], ...], name: Any
+) -> None:
+    headers: Any = http.Headers(before)
+    shortcuts.get_all(headers, name)
+    headers.fields = after
+    assert shortcuts.get_all(headers, name) == http.Headers.get_all(headers, name)
+    headers.fields = listed = list(before)
+    shortcuts.get_all(headers, name)
+    listed.extend(after)
+    assert shortcuts.get_all(headers, name) == http.Headers.get_all(headers, name)
+
+
+@given(FIELDS)
+def test_headers_are_made_as_mitmproxy_makes_them(fields: tuple[tuple[bytes, bytes], ...]) -> None:
+    ours: Any = http.Headers()
+    shortcuts.init(ours, list(fields))
+    assert ours.fields == http.Headers(fields).fields
+    shortcuts.init(ours, fields, content_type="x")
+    assert ours.fields == http.Headers(fields, content_type="x").fields
+
+
+@pytest.mark.parametrize("field", [("a", b"b"), (b"a", "b"), (b"a", None)])
+def test_fields_that_are_no_bytes_are_refused(field: Any) -> None:
+    with pytest.raises(TypeError, match="must be bytes"):
+        shortcuts.init(http.Headers(), [field])
+
+
 def test_what_is_no_name_is_refused() -> None:
     headers: Any = http.Headers()
     with pytest.raises(TypeError, match="got int"):
