@@ -75,6 +75,15 @@ def decode_record(data: bytes) -> Record:
     return _guarded(lambda: _record(data))
 
 
+def decode_request(data: bytes) -> Body | None:
+    """Read the request alone of what ``encode_record`` wrote; its trace is not looked at.
+
+    Raises:
+        CodecError: As of ``decode_record``, but for what only the trace could tell.
+    """
+    return _guarded(lambda: _bodies(data)[1])
+
+
 def to_json(value: object) -> bytes:
     """Write dataclasses, mappings and sequences as JSON without a raw line feed.
 
@@ -145,13 +154,19 @@ def _opened(data: bytes) -> Mapping[str, Any]:
     return values
 
 
-def _record(data: bytes) -> Record:
+def _bodies(data: bytes) -> tuple[Mapping[str, Any], Body | None, Body | None]:
+    """Return the head of a record, its request and its answer."""
     end = data.index(b"\n")
     head = _opened(data[:end])
     request, offset = _body(head["request"], data, end + 1)
     answer, offset = _body(head["answer"], data, offset)
     if offset != len(data):
         raise ValueError("bytes after the end")
+    return head, request, answer
+
+
+def _record(data: bytes) -> Record:
+    head, request, answer = _bodies(data)
     texts = _build(Texts, {}, head["texts"])
     return Record(trace=trace_from(head["trace"]), request=request, answer=answer, texts=texts)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from llmtrace.domain.traces import NOT_SENT, Outcome, Record, Trace
-from llmtrace.storage.codec import decode_record
+from llmtrace.domain.traces import NOT_SENT, Body, Outcome, Record, Trace
+from llmtrace.storage.codec import decode_record, decode_request
 from llmtrace.storage.spool_format import Entry, Flag, Kind
 from llmtrace.storage.spool_ledger import Position
 from llmtrace.storage.spool_payload import STRIPPED, content, id_text
@@ -152,10 +152,10 @@ class Joiner:
         call = self._drop(key)
         if call is None or call.start is None or record.request is not None:
             return (record,)
-        start = _read(call.start)
+        start = _request(call.start)
         if isinstance(start, Unreadable):
             return (record, start)
-        record = replace(record, request=start.request)
+        record = replace(record, request=start)
         return (_stripped(record) if Flag.STRIPPED in call.start.flags else record,)
 
     def _drop(self, key: str) -> _OpenCall | None:
@@ -195,13 +195,24 @@ def _pending(start: Entry, progress: Entry | None) -> Record | Unreadable:
 
 
 def _read(entry: Entry) -> Record | Unreadable:
+    record = _decoded(entry, decode_record)
+    if isinstance(record, Unreadable) or Flag.STRIPPED not in entry.flags:
+        return record
+    return _stripped(record)
+
+
+def _request(start: Entry) -> Body | Unreadable | None:
+    """Return the request of a START: its END has all the rest, and newer."""
+    return _decoded(start, decode_request)
+
+
+def _decoded[T](entry: Entry, decode: Callable[[bytes], T]) -> T | Unreadable:
     raw = entry.payload
     try:
         raw = content(entry)
-        record = decode_record(raw)
+        return decode(raw)
     except ValueError as exc:
         return Unreadable(trace_id=id_text(entry.trace_id), content=raw, reason=str(exc))
-    return _stripped(record) if Flag.STRIPPED in entry.flags else record
 
 
 def _stripped(record: Record) -> Record:

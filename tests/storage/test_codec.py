@@ -14,6 +14,7 @@ from llmtrace.storage.codec import (
     FORMAT,
     CodecError,
     decode_record,
+    decode_request,
     decode_trace,
     encode_record,
     encode_trace,
@@ -33,12 +34,13 @@ def test_any_trace_comes_back_equal(trace: Trace) -> None:
 @given(records())
 def test_any_record_comes_back_equal(record: Record) -> None:
     assert decode_record(encode_record(record)) == record
+    assert decode_request(encode_record(record)) == record.request
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_other_bytes_are_refused_with_one_error(data: bytes) -> None:
-    for decode in (decode_trace, decode_record):
+    for decode in (decode_trace, decode_record, decode_request):
         with pytest.raises(CodecError):
             decode(data)
 
@@ -50,6 +52,8 @@ def test_a_record_cut_short_is_refused(data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(CodecError):
         decode_record(whole[:cut])
+    with pytest.raises(CodecError):
+        decode_request(whole[:cut])
 
 
 def test_bytes_behind_a_record_are_refused() -> None:
