@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
-from calls import Field
+from calls import BARE, WHOLE, Field
 from load import payload
 from machine import ALL_CORES, pin, rss_mb
 from report import Goal, Section, table
@@ -22,35 +22,37 @@ WARM_CALLS = 2_000
 
 def memory(at: Field) -> Section:
     """Resident memory of each process over many calls."""
-    target = at.one.targets("LLMTrace")["reverse"]
+    rows: list[list[str]] = []
+    goals: list[Goal] = []
+    for which, gateway in ((BARE, at.bare), (WHOLE, at.one)):
+        seen = _resident(at, gateway)
+        worker = seen["worker-0"]
+        growth, most = max(worker) - worker[0], max(worker)
+        rows += [[which, name, *(f"{mb:.0f}" for mb in all_mb)] for name, all_mb in seen.items()]
+        flat = f"{which}: worker flat within 20 MB over {at.effort.calls:,} calls"
+        goals += [
+            Goal(flat, f"{growth:+.1f} MB", growth <= 20),
+            Goal(f"{which}: ≤ 120 MB for each worker", f"{most:.0f} MB", most <= 120),
+        ]
+    head = ["", "MB resident", "after warm-up"]
+    head += [f"+{at.effort.calls * i // 5:,}" for i in range(1, 6)]
+    note = f"{WARM_CALLS:,} calls before the first figure; 16 connections, 2 KB prompts."
+    return Section(f"Memory over {at.effort.calls:,} calls", note, "\n" + table(head, rows), goals)
+
+
+def _resident(at: Field, gateway: Ours) -> dict[str, list[float]]:
+    """Make the calls, and return what each process had before and in between, in MB."""
+    target = gateway.targets("LLMTrace")["reverse"]
     pin(target.pids, ALL_CORES)
-    pids = at.one.processes()
+    pids = gateway.processes()
     take = at.taker(pinned=False, connections=16, calls=at.effort.calls // 5, seconds=120)
-    warm = at.taker(pinned=False, connections=16, calls=WARM_CALLS, seconds=60)
-    warm(target)
+    at.taker(pinned=False, connections=16, calls=WARM_CALLS, seconds=60)(target)
     seen = {name: [rss_mb(pid)] for name, pid in pids.items()}
     for _ in range(5):
         take(target)
         for name, pid in pids.items():
             seen[name].append(rss_mb(pid))
-    worker = seen["worker-0"]
-    growth, most = max(worker) - worker[0], max(worker)
-    rows = [[name, *(f"{value:.0f}" for value in values)] for name, values in seen.items()]
-    head = [
-        "MB resident",
-        "after warm-up",
-        *(f"+{at.effort.calls * i // 5:,}" for i in range(1, 6)),
-    ]
-    goals = [
-        Goal(
-            f"worker flat within 20 MB over {at.effort.calls:,} calls",
-            f"{growth:+.1f} MB",
-            growth <= 20,
-        ),
-        Goal("≤ 120 MB for each worker", f"{most:.0f} MB", most <= 120),
-    ]
-    note = f"{WARM_CALLS:,} calls before the first figure; 16 connections, 2 KB prompts."
-    return Section(f"Memory over {at.effort.calls:,} calls", note, "\n" + table(head, rows), goals)
+    return seen
 
 
 @dataclass

@@ -16,7 +16,7 @@ import limited
 import report
 from calls import Effort, Field
 from report import Section
-from targets import direct, ours, provider, stock
+from targets import UNLOOKED, direct, ours, provider, stock
 
 WHOLE = Effort(rounds=3, seconds=2.0, connections=(1, 16, 64), calls=10_000, kills=20)
 QUICK = Effort(rounds=1, seconds=0.8, connections=(16,), calls=1_000, kills=4)
@@ -42,6 +42,7 @@ def measure(effort: Effort, parts: list[str], seed: int) -> list[Section]:
             direct=direct(at),
             stock=stack.enter_context(stock(at, folder)),
             one=stack.enter_context(ours(at, folder / "one", 1)),
+            bare=stack.enter_context(ours(at, folder / "bare", 1, UNLOOKED)),
             two=stack.enter_context(ours(at, folder / "two", 2)),
             others=at.pids,
             effort=effort,
