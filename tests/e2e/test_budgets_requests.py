@@ -251,3 +251,24 @@ async def test_a_model_without_a_price_goes_only_where_nothing_must_be_proved(
                 assert await settled(ledger) > 0  # not free: as the dearest model would be
                 ledger.close()
     assert len(provider.model_calls) == 1
+
+
+CORPUS = Path(__file__).parents[1] / "providers" / "token_corpus.jsonl"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_what_is_told_no_usage_of_is_charged_within_15_per_cent(
+    provider: ScriptedProvider, tmp_path: Path, stream: bool
+) -> None:
+    provider.clear()
+    samples = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
+    async with running_worker(tmp_path, provider, **room_for(1000)) as worker:
+        ledger = SqliteLedger.at(worker.home.path / "limits.sqlite")
+        for sample in samples:
+            provider.enqueue(Script(text=sample["text"], chunks=5, usage="null"))
+            document = body(stream=stream, max_tokens=2 * sample["tokens"])
+            assert (await ask(worker, document)).status_code == 200
+        spent = await settled(ledger)
+        ledger.close()
+    expected = sum(sample["tokens"] for sample in samples) * COST // 100
+    assert spent == pytest.approx(expected, rel=0.15)

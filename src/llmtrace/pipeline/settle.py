@@ -30,7 +30,8 @@ from llmtrace.pipeline.gated import GatedTap
 from llmtrace.pipeline.streaming import Blocked
 from llmtrace.pipeline.streaming.stops import BROKEN_OFF
 from llmtrace.providers.pricing import UNPRICED, PriceBook, partial
-from llmtrace.providers.usage import estimate_tokens, read_usage
+from llmtrace.providers.tokens import count_tokens
+from llmtrace.providers.usage import read_usage
 from llmtrace.storage.deferred import Deferred, Owed
 
 MAX_ARGUMENT_CHARS: Final = 4096
@@ -231,8 +232,8 @@ def _usage(call: Call, answer: Answer, sent: bool) -> tuple[Usage, UsageSource]:
     if not sent or not guess or _comes_later(call, answer):
         return (told, UsageSource.PROVIDER) if told else (Usage(), UsageSource.NONE)
     guessed = Usage(
-        input_tokens=sum(estimate_tokens(part.text) for part in call.view.parts),
-        output_tokens=sum(map(estimate_tokens, _written(answer))) + _unread_tokens(call),
+        input_tokens=count_tokens(part.text for part in call.view.parts),
+        output_tokens=count_tokens(_written(answer)) + _unread_tokens(call),
     )
     return _at_least(told, guessed) if told else (guessed, UsageSource.ESTIMATED)
 
