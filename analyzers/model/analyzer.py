@@ -1,5 +1,7 @@
 """The model as a detector: attacks by how a text reads, people and places by name."""
 
+import math
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -64,6 +66,7 @@ class ModelAnalyzer:
         names: bool = True,
         name: str = "model",
         network: Reads | None = None,
+        seconds: float = math.inf,
     ) -> None:
         """Load the model.
 
@@ -75,6 +78,8 @@ class ModelAnalyzer:
             names: Whether people, organisations, places and addresses are told.
             name: What findings and numbers call it.
             network: What reads; by default the network of ``manifest``.
+            seconds: How long one text may take, waiting for others included. What is not read
+                by then is told.
 
         Raises:
             BadModel: A file cannot be used.
@@ -87,6 +92,7 @@ class ModelAnalyzer:
         self._names = names and bool(manifest.tags)
         self._judges = bool(manifest.scales)
         self._name = name
+        self._seconds = seconds
         self.meter = Meter()
         """What it did so far."""
 
@@ -131,36 +137,45 @@ class ModelAnalyzer:
             return self._inspect(text)
 
     def _inspect(self, text: str) -> Inspection:
+        ends = time.monotonic() + self._seconds
         folded = fold(text[:MOST_CHARS])
         windows, tokens = self._windows(folded)
-        readings = self._read(windows)
+        readings = self._read(windows, ends)
+        windows = windows[: len(readings)]
         judged = []
         if self._judges and windows:
             judged.append(self._worst(folded, windows, readings, tokens))
         if self._judges:
-            judged += self._decoded(views(folded).views)
+            judged += self._decoded(views(folded).views, ends)
         hits = [self._attack(one) for one in judged if one.confidence >= self._least]
         if self._names:
             hits += self._named(folded, windows, readings)
         hits.sort(key=lambda hit: (hit.start, -hit.end))
         whole = self._reader.needed(tokens) <= MOST_WINDOWS and len(text) <= MOST_CHARS
-        if not whole:
+        reason = "timeout" if time.monotonic() > ends else "" if whole else "over_limit"
+        if reason:
             self.meter.cut()
         return Inspection(
             hits,
-            () if whole else (Skipped(self._name, "over_limit"),),
+            (Skipped(self._name, reason),) if reason else (),
             max((one.confidence for one in judged), default=0.0),
         )
 
-    def _decoded(self, made: Sequence[Seen]) -> Iterator[Judged]:
+    def _decoded(self, made: Sequence[Seen], ends: float) -> Iterator[Judged]:
         for view in made[:MOST_VIEWS]:
             windows, tokens = self._windows(view)
-            if windows:
-                yield self._worst(view, windows, self._read(windows), tokens)
+            if readings := self._read(windows, ends):
+                yield self._worst(view, windows[: len(readings)], readings, tokens)
 
-    def _read(self, windows: Sequence[Window]) -> list[Reading]:
-        self.meter.read(len(windows))
-        return self._network.read(windows)
+    def _read(self, windows: Sequence[Window], ends: float) -> list[Reading]:
+        """Read windows in order as long as there is time (``time.monotonic``)."""
+        readings: list[Reading] = []
+        for window in windows:
+            if time.monotonic() > ends:
+                break
+            self.meter.read(1)
+            readings += self._network.read([window])
+        return readings
 
     def _windows(self, seen: Seen) -> tuple[list[Window], int]:
         return self._reader.windows(seen.text[:MOST_CHARS], most=MOST_WINDOWS)

@@ -135,6 +135,21 @@ def test_no_path_is_told_of_a_model_of_our_own(tmp_path: Path, name: str) -> Non
     assert str(tmp_path) not in one.reason
 
 
+def test_files_that_cannot_be_used_are_named_before_anything_starts(tmp_path: Path) -> None:
+    own = write(text_classifier(labels=("A", "INJECTION")), tmp_path / "own")
+    with pytest.raises(BadDetection, match=r"security_analysis\.ml_model: .*config\.json: "):
+        check_models(folder(own))
+    check_models(folder(own, on_error="allow"))
+    check_models(folder(write(text_classifier(), tmp_path / "other")))
+
+
+def test_what_will_be_fetched_need_not_be_there_yet(tmp_path: Path) -> None:
+    models = {"models": [{"id": "a/b"}], "cache_dir": tmp_path}
+    check_models(config(ml=models))
+    with pytest.raises(BadDetection, match=r"ml\.models\[0\]: a/b: .*models fetch a/b"):
+        check_models(config(ml={**models, "offline": True}))
+
+
 def test_labels_that_stand_for_nothing_are_named() -> None:
     check_models(config(ml={"models": [{"id": "a/b", "labels": {"A": "none", "B": "jailbreak"}}]}))
     with pytest.raises(BadDetection, match=r"ml\.models\[0\]\.labels: 'jailbrake' is no kind"):

@@ -21,6 +21,9 @@ class Started:
     def __init__(self) -> None:
         self.stopped = 0
 
+    def degraded(self) -> list[str]:
+        return []
+
     def stop(self) -> None:
         self.stopped += 1
 

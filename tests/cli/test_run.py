@@ -42,10 +42,14 @@ class FakeGateway:
     upstream: list[str | None] = field(default_factory=list)
     stopped: int = 0
     proxy_url: str = "http://127.0.0.1:9999"
+    missing: tuple[str, ...] = ()
 
     def start(self, config: Config, *, upstream_proxy: str | None) -> "FakeGateway":
         self.upstream.append(upstream_proxy)
         return self
+
+    def degraded(self) -> tuple[str, ...]:
+        return self.missing
 
     def stop(self) -> None:
         self.stopped += 1
@@ -207,6 +211,18 @@ def test_a_gateway_that_runs_is_used_and_left_running(
     assert gateway.environ()["HTTPS_PROXY"].endswith("@127.0.0.1:8642")
     assert (gateway.upstream, gateway.stopped) == ([], 0)
     assert "NO CALL" in result.stderr
+
+
+def test_a_gateway_that_looks_for_less_than_is_configured_is_said(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.missing = ("model a/b: not in the cache",)
+    said = "less is looked for than is configured: model a/b: not in the cache"
+    assert said in invoke(gateway, "--quiet", *dumping(gateway)).stderr
+    answer = {"status": "degraded", "degraded": list(gateway.missing)}
+    monkeypatch.setattr(module, "health", lambda _listen: answer)
+    monkeypatch.setattr("llmtrace.cli.run.time.sleep", lambda _: None)
+    assert said in invoke(gateway, *dumping(gateway)).stderr
 
 
 def test_a_gateway_with_another_ca_is_refused(

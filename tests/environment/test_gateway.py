@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from llmtrace.environment.gateway import health, proxy_url, reachable
+from llmtrace.environment.gateway import degraded, health, proxy_url, reachable
 
 
 @contextmanager
@@ -55,3 +55,19 @@ def test_an_address_to_bind_is_turned_into_one_to_reach() -> None:
     assert str(reachable("0.0.0.0:8642")) == "127.0.0.1:8642"
     assert proxy_url("[::]:8642") == "http://[::1]:8642"
     assert proxy_url("127.0.0.1:8642") == "http://127.0.0.1:8642"
+
+
+@pytest.mark.parametrize(
+    ("said", "reasons"),
+    [
+        (None, []),
+        ({"status": "ok"}, []),
+        ({"degraded": "model"}, []),
+        ({"status": "degraded", "degraded": ["model a/b: gone"]}, ["model a/b: gone"]),
+    ],
+    ids=["none-runs", "whole", "odd", "degraded"],
+)
+def test_a_gateway_says_why_it_looks_for_less(
+    said: dict[str, object] | None, reasons: list[str]
+) -> None:
+    assert degraded(said) == reasons

@@ -64,6 +64,16 @@ def test_ports_of_a_gateway_that_runs_are_its_own(
     assert {check.status for check in found} == {Status.OK}
 
 
+def test_a_gateway_that_looks_for_less_than_is_configured_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"status": "degraded", "degraded": ["model a/b: not in the cache"]}
+    monkeypatch.setattr(machine, "health", lambda _: said)
+    found = by_name(list(check_ports(here(tmp_path))))
+    assert found["degraded"].status is Status.WARN
+    assert "model a/b: not in the cache" in found["degraded"].detail
+
+
 @pytest.mark.parametrize(
     ("environ", "name", "status"),
     [

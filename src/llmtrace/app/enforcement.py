@@ -41,7 +41,7 @@ def enforcement_of(
     if isinstance(patterns, CombinedAnalyzer):  # so that no call waits for it
         threading.Thread(target=patterns.prepare, name="prepare-detection", daemon=True).start()
     if models is None:
-        models = load_models(config, at=settings.home.path)
+        models = load_models(config, at=settings.home.path, seconds=analysis.timeout_ms / 1000)
     for one in models.missing:
         counters.count("model_unavailable", one.name)
     detection = Detection(

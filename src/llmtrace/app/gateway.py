@@ -19,9 +19,9 @@ from pydantic import SecretStr
 
 from llmtrace import logs
 from llmtrace.api.health import HealthServer
+from llmtrace.app import health as health_of
 from llmtrace.app.api import routes_of
 from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
-from llmtrace.app.health import degraded, summed
 from llmtrace.app.models import SHIPPED, check_models, fetch_missing, wanted
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
@@ -30,6 +30,7 @@ from llmtrace.certs.authority import CaUnusable, CertificateAuthority, Made
 from llmtrace.certs.issue import CaPolicy
 from llmtrace.config import Config, ConfigError, load
 from llmtrace.config.section import Address, parse_address
+from llmtrace.environment.gateway import degraded, health
 from llmtrace.environment.home import Home, home
 from llmtrace.ports import Ports
 from llmtrace.storage.base import StorageError
@@ -138,13 +139,13 @@ class Gateway:
         workers = self._said()
         return status, {
             **said,
-            **(degraded(workers) if status == OK else {}),
+            **(health_of.degraded(workers) if status == OK else {}),
             "listen": asdict(self._addresses),
             "pid": os.getpid(),
             "ca_fingerprint": self._fingerprint,
             "auth": self._settings.config.auth.enabled,
             "recorder": asdict(recorder) if recorder else None,
-            **summed(workers),
+            **health_of.summed(workers),
         }
 
     def _said(self) -> Sequence[Mapping[str, object]]:
@@ -205,7 +206,7 @@ class Gateway:
     def _try(self, settings: Settings) -> None:
         """Raise ValueError if new workers would lack a model where those that run lack none."""
         missing = try_models(settings)
-        if missing and not degraded(self._said()):
+        if missing and not health_of.degraded(self._said()):
             raise BadDetection("; ".join(f"{one.name}: {one.reason}" for one in missing))
 
     def _announce(self) -> None:
@@ -263,6 +264,10 @@ class StartedGateway:
     def proxy_url(self) -> str:
         """``http://host:port`` for ``HTTPS_PROXY``, without user name."""
         return f"http://{self.addresses.forward}"
+
+    def degraded(self) -> Sequence[str]:
+        """Why it looks for less than is configured; empty where it does not."""
+        return degraded(health(self.addresses.api))
 
     def stop(self) -> None:
         """End it; return when what was under way is finished and all of it is in the store."""
@@ -325,7 +330,7 @@ def _await_ready(process: subprocess.Popen[bytes], settings: Settings) -> Addres
     """Tell the process its settings, and wait for the line that says it is ready."""
     if process.stdin is None or process.stdout is None:
         return None
-    timer = threading.Timer(START_SECONDS, process.kill)
+    timer = threading.Timer(_start_seconds(settings.config), process.kill)
     timer.start()
     try:
         process.stdin.write(settings.dump().encode() + b"\n")
@@ -336,6 +341,12 @@ def _await_ready(process: subprocess.Popen[bytes], settings: Settings) -> Addres
     finally:
         timer.cancel()
     return Addresses(**json.loads(line)["ready"]) if line else None
+
+
+def _start_seconds(config: Config) -> float:
+    """Return how long a start may take: longer where models may have to be fetched first."""
+    hubs = 0 if config.ml.offline else sum(one.hub is not None for one in wanted(config))
+    return START_SECONDS + hubs * config.ml.download_timeout_seconds
 
 
 def _free(config: Config, upstream_proxy: str | None) -> Config:

@@ -1,10 +1,12 @@
 """Wires the models that a configuration asks for: which, from where, and what if one is missing."""
 
 import logging
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from llmtrace.analyzers import model
 from llmtrace.analyzers.base import StreamAnalyzer
 from llmtrace.analyzers.ensemble import Ensemble
 from llmtrace.analyzers.kinds import kinds
@@ -12,9 +14,6 @@ from llmtrace.app.detection import BadDetection
 from llmtrace.config import Config
 from llmtrace.config.ml import NONE, HubModelConfig, is_hub_id
 from llmtrace.environment.home import home
-
-if TYPE_CHECKING:
-    from llmtrace.analyzers.model import Hub, HubCache, HubSpec, Manifest, ModelAnalyzer
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Missing:
 class Models:
     """The models of one process."""
 
-    loaded: tuple["ModelAnalyzer", ...] = ()
+    loaded: tuple[model.ModelAnalyzer, ...] = ()
     missing: tuple[Missing, ...] = ()
 
     def beside(self, patterns: StreamAnalyzer) -> StreamAnalyzer:
@@ -89,18 +88,14 @@ def _named(config: Config, named: str) -> Wanted:
     return Wanted(key=ML_MODEL, name=named, hub=said or HubModelConfig(id=named))
 
 
-def cache_of(config: Config, at: Path | None = None) -> "HubCache":
+def cache_of(config: Config, at: Path | None = None) -> model.HubCache:
     """Return where fetched models lie; ``at`` is the home folder, the user's own unless given."""
-    from llmtrace.analyzers.model import HubCache
-
-    return HubCache(config.ml.cache_dir or (at or home()) / "models")
+    return model.HubCache(config.ml.cache_dir or (at or home()) / "models")
 
 
-def spec_of(one: HubModelConfig) -> "HubSpec":
+def spec_of(one: HubModelConfig) -> model.HubSpec:
     """Return what a configuration says of a model as those want it who load it."""
-    from llmtrace.analyzers.model import HubSpec
-
-    return HubSpec(
+    return model.HubSpec(
         id=one.id,
         revision=one.revision,
         file=one.file,
@@ -110,22 +105,23 @@ def spec_of(one: HubModelConfig) -> "HubSpec":
     )
 
 
-def load_models(config: Config, *, at: Path | None = None) -> Models:
+def load_models(config: Config, *, at: Path | None = None, seconds: float = math.inf) -> Models:
     """Load the models that are configured. Nothing is fetched; takes a second or more.
 
-    ``at`` is the home folder.
+    Args:
+        config: Its ``security_analysis`` and ``ml`` name them.
+        at: The home folder, the user's own unless given.
+        seconds: How long a model may take for one text.
 
     Raises:
         BadDetection: One cannot be loaded, and ``on_error`` is ``block``.
     """
-    found: list[ModelAnalyzer] = []
+    found: list[model.ModelAnalyzer] = []
     missing: list[Missing] = []
     for one in wanted(config):
-        from llmtrace.analyzers.model import BadModel  # ONNX Runtime takes 0.1 s and 30 MB
-
         try:
-            found.append(load(one, config, at=at))
-        except BadModel as error:
+            found.append(load(one, config, at=at, seconds=seconds))
+        except model.BadModel as error:
             if config.on_error == "block":
                 raise BadDetection(f"{one.key}: {error}") from error
             logger.warning("%s: the gateway goes on without this model: %s", one.key, error)
@@ -133,20 +129,19 @@ def load_models(config: Config, *, at: Path | None = None) -> Models:
     return Models(loaded=tuple(found), missing=tuple(missing))
 
 
-def load(one: Wanted, config: Config, *, at: Path | None = None) -> "ModelAnalyzer":
+def load(
+    one: Wanted, config: Config, *, at: Path | None = None, seconds: float = math.inf
+) -> model.ModelAnalyzer:
     """Load one model. Raises: BadModel."""
-    from llmtrace.analyzers import model
-
     point = config.security_analysis.operating_point
     if one.hub is not None:
-        return model.load_hub(spec_of(one.hub), cache_of(config, at), point=point)
-    return model.load_folder(one.folder or model.SHIPPED, point=point)
+        cache = cache_of(config, at)
+        return model.load_hub(spec_of(one.hub), cache, point=point, seconds=seconds)
+    return model.load_folder(one.folder or model.SHIPPED, point=point, seconds=seconds)
 
 
-def describe(one: Wanted, config: Config, *, at: Path | None = None) -> "Manifest":
+def describe(one: Wanted, config: Config, *, at: Path | None = None) -> model.Manifest:
     """Check a model's files and say what is known of it, without loading it. Raises: BadModel."""
-    from llmtrace.analyzers import model
-
     if one.hub is not None:
         return model.read_hub(spec_of(one.hub), cache_of(config, at))
     return model.read_folder(one.folder or model.SHIPPED, name=one.name)
@@ -154,8 +149,6 @@ def describe(one: Wanted, config: Config, *, at: Path | None = None) -> "Manifes
 
 def _reason(one: Wanted, config: Config, error: Exception, at: Path | None) -> str:
     """Say why a model is not there without the paths that are in the message."""
-    from llmtrace.analyzers import model
-
     places, where = [one.folder or model.SHIPPED], "its folder"
     if one.hub is not None:
         cache = cache_of(config, at)
@@ -176,7 +169,13 @@ def with_model(patterns: StreamAnalyzer, config: Config) -> StreamAnalyzer:
 
 
 def check_models(config: Config) -> None:
-    """Check what can be told of the configured models without them. Raises: BadDetection."""
+    """Check what the configured models' files say, and what is said of the models.
+
+    What would be fetched, or may be missing, need not be there.
+
+    Raises:
+        BadDetection: Something of it cannot be used.
+    """
     for place, one in enumerate(config.ml.models):
         for kind in one.labels.values():
             if kind != NONE and kind not in kinds():
@@ -184,6 +183,20 @@ def check_models(config: Config) -> None:
                     f"ml.models[{place}].labels: {kind!r} is no kind of finding; "
                     "docs/detection.md has all"
                 )
+    if config.on_error == "block":
+        for named in wanted(config):
+            if named.name != SHIPPED:
+                _check_files(named, config)
+
+
+def _check_files(one: Wanted, config: Config) -> None:
+    try:
+        describe(one, config)
+    except model.NotFetched as error:
+        if config.ml.offline:
+            raise BadDetection(f"{one.key}: {error}") from error
+    except model.BadModel as error:
+        raise BadDetection(f"{one.key}: {error}") from error
 
 
 def fetch_missing(config: Config, *, at: Path | None = None) -> None:
@@ -196,8 +209,6 @@ def fetch_missing(config: Config, *, at: Path | None = None) -> None:
     for one in wanted(config):
         if one.hub is None:
             continue
-        from llmtrace.analyzers import model
-
         spec, cache = spec_of(one.hub), cache_of(config, at)
         try:
             cache.find(spec)
@@ -209,12 +220,10 @@ def fetch_missing(config: Config, *, at: Path | None = None) -> None:
                 logger.warning("%s: not fetched: %s", one.key, error)
 
 
-def hub_of(config: Config, *, progress: bool = False) -> "Hub":
+def hub_of(config: Config, *, progress: bool = False) -> model.Hub:
     """Return the hub that is configured, and how it is reached."""
-    from llmtrace.analyzers.model import Hub
-
     proxy = config.upstream_proxy
-    return Hub(
+    return model.Hub(
         endpoint=config.ml.endpoint,
         seconds=config.ml.download_timeout_seconds,
         proxy=proxy.get_secret_value() if proxy else None,

@@ -304,7 +304,8 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     counters, prices = Counters(), price_book(settings.config, last_good=last_good)
     journal = journal_of(settings, name)
     held_to = worker_limits(settings, counters, prices=prices, spool=journal.directory)
-    models = load_models(settings.config, at=settings.home.path)
+    seconds = settings.config.security_analysis.timeout_ms / 1000
+    models = load_models(settings.config, at=settings.home.path, seconds=seconds)
     master, policy = master_of(
         settings,
         ports,

@@ -22,6 +22,7 @@ from llmtrace.environment.gateway import (
     GatewayHandle,
     RunKey,
     RunServices,
+    degraded,
     health,
     no_key,
     proxy_url,
@@ -149,6 +150,8 @@ class Session:
             url = handle.proxy_url if handle else proxy_url(self._place.config.listen)
             if self._console.is_terminal and not quiet:
                 self._say(f"{url}  (run {self._id})")
+            for reason in handle.degraded() if handle else degraded(running):
+                self._say(f"less is looked for than is configured: {reason}")
             code = self._child(command, url, self._key(running))
         finally:
             if handle:

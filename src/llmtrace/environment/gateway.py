@@ -3,7 +3,7 @@
 import http.client
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -25,6 +25,10 @@ class GatewayHandle(Protocol):
     @property
     def proxy_url(self) -> str:
         """``http://host:port`` for ``HTTPS_PROXY``, without user name."""
+        ...
+
+    def degraded(self) -> Sequence[str]:
+        """Why it looks for less than is configured; empty where it does not."""
         ...
 
     def stop(self) -> None:
@@ -70,6 +74,12 @@ class RunServices:
 
     run_key: Callable[[Config, str], RunKey] = no_key
     """Makes an LLMTrace key for a run. Raises as ``open_storage``."""
+
+
+def degraded(said: Mapping[str, object] | None) -> list[str]:
+    """Return why a gateway that says this of its health looks for less than is configured."""
+    reasons = (said or {}).get("degraded")
+    return [str(one) for one in reasons] if isinstance(reasons, list) else []
 
 
 def reachable(text: str) -> Address:

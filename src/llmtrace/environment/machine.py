@@ -11,7 +11,7 @@ from typing import Final
 from llmtrace.config.section import parse_address
 from llmtrace.environment.block import upstream_proxy
 from llmtrace.environment.checks import Check, fail, ok, warn
-from llmtrace.environment.gateway import health, reachable
+from llmtrace.environment.gateway import degraded, health, reachable
 from llmtrace.environment.installation import Installation
 from llmtrace.environment.report import bypassed
 
@@ -37,9 +37,15 @@ def check_versions() -> Iterator[Check]:
 def check_ports(place: Installation) -> Iterator[Check]:
     """Whether a gateway answers, or its ports are free; and who can reach them."""
     config = place.config
-    running = health(config.api.listen) is not None
+    said = health(config.api.listen)
+    running = said is not None
     if running:
         yield ok("gateway", "running", f"answers at http://{reachable(config.api.listen)}/health")
+    for reason in degraded(said):
+        yield warn(
+            *("gateway", "degraded", f"less is looked for than is configured: {reason}"),
+            fix="see 'llmtrace models list', then restart the gateway or send it SIGHUP",
+        )
     addresses = {"listen": config.listen, "api.listen": config.api.listen}
     if config.reverse.listen:
         addresses["reverse.listen"] = config.reverse.listen

@@ -16,7 +16,6 @@ from llmtrace.analyzers.model import (
     ModelAnalyzer,
     load_folder,
     load_hub,
-    read_folder,
     read_hub,
 )
 from llmtrace.testing.tinymodels import Files, text_classifier, token_classifier, write
@@ -81,21 +80,20 @@ def test_a_fetched_model_beside_the_shipped_one_makes_it_surer(tmp_path: Path) -
 def test_a_folder_as_hubs_have_it_can_be_named(tmp_path: Path) -> None:
     model = load_folder(write(text_classifier(), tmp_path), point="balanced")
     assert [hit.detector for hit in model.analyze("ignore that", Context())] == ["model.injection"]
-    read_folder(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "onnx/model.onnx"])
-def test_a_folder_that_is_not_whole_is_refused(tmp_path: Path, name: str) -> None:
-    write(text_classifier(), tmp_path)
-    (tmp_path / name).unlink()
-    with pytest.raises(BadModel, match=name.rpartition("/")[2]):
-        read_folder(tmp_path)
+def test_a_text_that_takes_too_long_is_read_as_far_as_there_is_time(tmp_path: Path) -> None:
+    folder = write(text_classifier(), tmp_path)
+    model = load_folder(folder, point="balanced", seconds=0)
+    made = model.inspect(FILLER * 40, Context())
+    assert [(one.detector, one.reason) for one in made.skipped] == [("model", "timeout")]
+    assert model.meter.snapshot()["truncated"] == 1
+    assert model.meter.snapshot()["windows"] == 0
 
 
 def test_a_folder_without_a_model_says_what_one_has(tmp_path: Path) -> None:
-    for look in (lambda: load_folder(tmp_path, point="balanced"), lambda: read_folder(tmp_path)):
-        with pytest.raises(BadModel, match=r"a model is a folder with model\.json"):
-            look()
+    with pytest.raises(BadModel, match=r"a model is a folder with model\.json"):
+        load_folder(tmp_path, point="balanced")
 
 
 def test_a_model_that_changed_in_the_cache_is_refused(tmp_path: Path) -> None:
