@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.supervisor import Child, RestartPolicy, State, Supervisor
+from llmtrace.supervisor import UNUSABLE, Child, RestartPolicy, State, Supervisor
 
 SERVE = """
 import json, os, signal, sys
@@ -32,6 +32,7 @@ while True:
 )
 NEVER_READY = "import sys; sys.stdin.read()"
 DIES = "raise SystemExit(7)"
+SERVE_AND_END = SERVE.replace("while True:\n    signal.pause()", f"sys.exit({UNUSABLE})")
 FAST = RestartPolicy(first_delay=0.01, longest_delay=0.02)
 
 
@@ -219,6 +220,21 @@ async def test_a_child_that_does_not_start_anew_stays_as_it_was(start: Any) -> N
     assert (status.pid, status.state) == (pid, State.READY)
     gateway.supervisor.stop()
     assert await gateway.end() == 0
+
+
+async def test_a_child_that_cannot_be_used_as_configured_is_started_once(
+    start: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = start(python("worker-0", f"raise SystemExit({UNUSABLE})"))
+    assert await gateway.end() == 1
+    assert gateway.supervisor.status()["worker-0"].restarts == 0
+    assert "worker-0 cannot be used as configured; it says why above" in caplog.text
+
+
+async def test_a_child_that_has_served_is_started_again_whatever_it_ends_with(start: Any) -> None:
+    gateway = start(python("worker-0", SERVE_AND_END))
+    status = gateway.supervisor.status()["worker-0"]
+    await gateway.until(lambda: status.restarts >= 2)
 
 
 async def test_bad_configuration_changes_nothing(

@@ -21,6 +21,9 @@ KILL_SECONDS: Final = 5.0
 ROLL_SECONDS: Final = 60.0
 """How long a new process may take to serve before the old one is kept."""
 MAX_LINE_BYTES: Final = 64 * 1024
+UNUSABLE: Final = 78
+"""Exit code of a child that cannot work with its configuration (``EX_CONFIG`` of ``sysexits.h``):
+to start it again would change nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,9 @@ class _Runner:
             lived = time.monotonic() - started
             self._failures = self._failures + 1 if lived < self._policy.at_once else 1
             self._set(State.DEAD)
+            if code == UNUSABLE and self.status.ready is None:
+                self.gave_up(f"{self.child.name} cannot be used as configured; it says why above")
+                return
             if self._failures >= self._policy.give_up:
                 self.gave_up(
                     f"{self.child.name} died {self._failures} times at once (exit code {code}); "

@@ -130,8 +130,8 @@ def test_without_its_model_a_gateway_that_blocks_does_not_start(
     with pytest.raises(RuntimeError) as caught:
         start(security_analysis={"ml_model": "a/texts"}, ml={"endpoint": hub.url})
     said = str(caught.value)
-    assert "the gateway did not start: security_analysis.ml_model: a/texts: revision" in said
-    assert said.count("did not start:") == 1
+    assert "security_analysis.ml_model: a/texts: revision 'main' is not in" in said
+    assert "worker-0 cannot be used as configured; it says why above" in said
     assert "died" not in said
 
 

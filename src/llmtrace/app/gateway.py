@@ -22,7 +22,7 @@ from llmtrace.api.health import HealthServer
 from llmtrace.app import health as health_of
 from llmtrace.app.api import routes_of
 from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
-from llmtrace.app.models import SHIPPED, check_models, fetch_missing, wanted
+from llmtrace.app.models import check_models, fetch_missing, wanted
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
 from llmtrace.app.trial import try_models
@@ -73,7 +73,6 @@ class Gateway:
 
         Raises:
             OSError, CaUnusable, TimeoutError: It cannot be made; the message says what to do.
-            BadDetection: A model cannot be loaded, and ``on_error`` is ``block``.
         """
         settings = self._settings
         settings.prepare()
@@ -87,8 +86,6 @@ class Gateway:
         if made is not Made.FOUND:
             logger.info("made a certificate authority in %s", settings.home.ca)
         fetch_missing(settings.config, at=settings.home.path)
-        if any(one.name != SHIPPED for one in wanted(settings.config)):
-            try_models(settings)
         missing = authority.difference(settings.permitted_names()).missing
         if missing:
             logger.warning(
@@ -247,7 +244,7 @@ def _run(gateway: Gateway, config: Config) -> int:
     try:
         gateway.prepare()
         return asyncio.run(gateway.run())
-    except (OSError, CaUnusable, StorageError, BadDetection) as error:
+    except (OSError, CaUnusable, StorageError) as error:
         logger.critical("the gateway did not start: %s", error)
         return FAILED_TO_START
 

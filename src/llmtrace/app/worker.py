@@ -53,6 +53,7 @@ from llmtrace.providers.jsongate import JsonLimits
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.storage.memory import MemoryTraceRepository
 from llmtrace.storage.spool import SpoolWriter
+from llmtrace.supervisor import UNUSABLE
 
 logger = logging.getLogger(__name__)
 
@@ -377,7 +378,7 @@ def main() -> None:
         asyncio.run(serve(settings, ports, name))
     except BadDetection as error:
         logger.critical("%s", error)
-        sys.exit(1)
+        sys.exit(UNUSABLE)
 
 
 if __name__ == "__main__":
