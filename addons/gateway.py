@@ -120,7 +120,7 @@ class Gateway:
             return
         where = self._destination(flow)
         if where.kind == "refused":
-            self._counters.count("destination_refused", where.reason)
+            self._counters.count("destination_refused", where.reason.partition(":")[0])
             flow.response = plain(403, f"LLMTrace refused this destination: {where.reason}")
             return
         if where.kind == "other":

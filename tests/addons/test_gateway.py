@@ -383,3 +383,12 @@ async def test_without_bodies_only_numbers_are_kept(start: StartWorker, stream: 
     assert trace.usage.output_tokens
     assert [action.name for action in trace.actions] == ["t"]
     assert "said" not in repr(worker.journal.begun) + repr(worker.journal.ended)
+
+
+async def test_what_asks_without_a_body_goes_on_without_one(start: StartWorker) -> None:
+    worker = await start()
+    async with client(worker) as http:
+        answer = await http.post("https://api.openai.com/v1/responses/resp_1/cancel")
+    assert answer.headers["x-llmtrace-trace-id"]
+    (call,) = worker.provider.calls
+    assert (call.method, call.body) == ("POST", b"")

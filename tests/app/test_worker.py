@@ -74,6 +74,25 @@ def test_only_what_the_configuration_names_is_trusted(
     assert Trusted(named, named.hosts(), upstreams)(host, port) is trusted
 
 
+@pytest.mark.parametrize(
+    ("listens", "trusted"),
+    [
+        pytest.param({}, True, id="defaults"),
+        pytest.param({"listen": "localhost:8642", "reverse.listen": None}, True, id="localhost"),
+        pytest.param({"listen": "0.0.0.0:8642"}, False, id="anyone"),
+        pytest.param({"reverse.listen": "192.168.1.7:8643"}, False, id="a-network"),
+    ],
+)
+def test_the_ollama_of_this_machine_is_for_this_machine(
+    tmp_path: Path, listens: dict[str, object], trusted: bool
+) -> None:
+    chosen = settings(tmp_path, **listens)
+    found = Trusted(chosen, chosen.hosts(), Upstreams(bases={}))
+    assert found("127.0.0.1", 11434) is trusted
+    assert not found("127.0.0.1", 11435)
+    assert not found("10.0.0.1", 11434)
+
+
 def test_self_hosted_providers_have_a_base_url(tmp_path: Path) -> None:
     named = settings(
         tmp_path,

@@ -1,6 +1,7 @@
 """Reading requests: what is decoded, what is parsed, and what is accounted for as unread."""
 
 import gzip
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -85,6 +86,16 @@ def test_what_is_over_a_bound_is_refused() -> None:
 def test_a_known_route_takes_nothing_but_json() -> None:
     with pytest.raises(BadJson):
         reader().read(call(), b"hello")
+
+
+def test_an_empty_body_is_a_body_where_none_is_due() -> None:
+    cancel = call(path="/v1/responses/resp_1/cancel")
+    cancel.route = replace(cancel.route, dialect="openai.responses", operation="retrieve")
+    assert reader().read(cancel, b"") == (b"", None)
+    with pytest.raises(BadJson):
+        reader().read(cancel, b"{")
+    with pytest.raises(BadJson):
+        reader().read(call(), b"")
 
 
 def test_an_unknown_route_may_be_no_json_and_says_so() -> None:

@@ -12,6 +12,7 @@ from llmtrace.providers.addresses import (
     forbidden_address,
     forbidden_host,
     is_ip_literal,
+    is_loopback,
     parse_address,
 )
 
@@ -141,6 +142,21 @@ def test_agrees_with_the_resolver_of_this_machine(text: str) -> None:
 )
 def test_says_why_an_address_is_forbidden(address: str, reason: str | None) -> None:
     assert forbidden_address(address) == reason
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", True),
+        ("127.1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("localhost.example", False),
+    ],
+)
+def test_a_loopback_address_is_known(host: str, here: bool) -> None:
+    assert is_loopback(host) is here
 
 
 def test_an_address_that_is_none_is_an_error() -> None:

@@ -41,6 +41,7 @@ from llmtrace.app.models import Models, load_models
 from llmtrace.app.prices import LAST_GOOD, price_book, watch_prices
 from llmtrace.app.settings import Settings
 from llmtrace.app.telling import status_of, tell
+from llmtrace.config import Config
 from llmtrace.config.section import parse_address
 from llmtrace.environment.tlsfailures import TlsFailure, read_failures
 from llmtrace.pipeline import Bounds, Pipeline
@@ -48,6 +49,7 @@ from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
 from llmtrace.pipeline.journal import DirectJournal, Journal, SpoolJournal
 from llmtrace.pipeline.threads import share_the_interpreter
+from llmtrace.providers.addresses import is_loopback
 from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import JsonLimits
 from llmtrace.providers.pricing import PriceBook
@@ -178,19 +180,30 @@ def data_limits(settings: Settings) -> Limits:
 
 
 class Trusted:
-    """Which destinations the configuration itself names: they may be anywhere."""
+    """Which destinations the configuration itself names: they may be anywhere.
+
+    Where only this machine can reach the gateway, so may what the shipped list has on this
+    machine: Ollama's port.
+    """
 
     def __init__(self, settings: Settings, hosts: HostTable, upstreams: Upstreams) -> None:
         self._upstreams = upstreams
         self._hosts = hosts
         self._named = set(settings.config.intercept.hosts)
+        self._local = hosts.local_bases() if _for_this_machine(settings.config) else frozenset()
 
     def __call__(self, host: str, port: int) -> bool:
         """Whether this one is named."""
-        if self._upstreams.trusted(host, port):
+        if self._upstreams.trusted(host, port) or (host, port) in self._local:
             return True
         own = {host, f"{host}:{port}", f"[{host}]:{port}"} & self._named
         return bool(own) and self._hosts.provider_of(host, port) is not None
+
+
+def _for_this_machine(config: Config) -> bool:
+    listens = filter(None, (config.listen, config.reverse.listen))
+    hosts = [parse_address(listen).host for listen in listens]
+    return all(host == "localhost" or is_loopback(host) for host in hosts)
 
 
 def bases_of(settings: Settings) -> Mapping[str, str]:

@@ -57,11 +57,9 @@ class RequestReader:
     def _json(self, call: Call, content: bytes, media_type: str) -> Json:
         """Parse a body; None if the route takes other bodies too and this is one."""
         wanted = not call.route.generic and call.route.operation not in FREE_FORM
-        if call.head.method in ("GET", "HEAD", "DELETE", "OPTIONS") and not content:
+        if not content and (not wanted or _may_be_empty(call)):
             return None
         if not wanted:
-            if not content:
-                return None
             if "json" not in media_type and content.lstrip()[:1] not in (b"{", b"["):
                 call.gap("not_json", len(content))
                 return None
@@ -115,3 +113,9 @@ class RequestReader:
         call.route = found
         call.dialect = dialect_named(found.dialect)
         call.know(provider=found.provider, dialect=found.dialect, operation=found.operation)
+
+
+def _may_be_empty(call: Call) -> bool:
+    """Whether a request asks for something without a body: ``POST …/responses/ID/cancel`` does."""
+    asks = call.head.method in ("GET", "HEAD", "DELETE", "OPTIONS")
+    return asks or call.route.operation == "retrieve"

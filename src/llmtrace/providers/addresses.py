@@ -34,6 +34,12 @@ def is_ip_literal(host: str) -> bool:
     return parse_address(host) is not None
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host`` is an address of this machine alone, in any spelling."""
+    address = parse_address(host)
+    return address is not None and address.is_loopback
+
+
 def _parse_ipv4(text: str) -> IPv4Address | None:
     parts = text.split(".") if len(text) <= _MAX_TEXT else []
     widths = _IPV4_WIDTHS.get(len(parts))

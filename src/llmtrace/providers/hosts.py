@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 import yaml
 
-from llmtrace.providers.addresses import forbidden_address, forbidden_host, is_ip_literal
+from llmtrace.providers.addresses import (
+    forbidden_address,
+    forbidden_host,
+    is_ip_literal,
+    is_loopback,
+)
 from llmtrace.providers.hostnames import BadHost, canonical_host, split_host
 
 __all__ = [
@@ -200,6 +206,12 @@ class HostTable:
         """Return where a provider is reached by default, empty where nobody can know."""
         known = self._providers.get(provider)
         return known.base_url if known else ""
+
+    def local_bases(self) -> frozenset[tuple[str, int]]:
+        """Return host and port of those providers that are reached on this machine by default."""
+        bases = [urlsplit(known.base_url) for known in self._providers.values()]
+        found = ((base.hostname or "", base.port or 443) for base in bases)
+        return frozenset((host, port) for host, port in found if is_loopback(host))
 
     def providers(self) -> list[str]:
         """Return the names of the shipped list, sorted."""
