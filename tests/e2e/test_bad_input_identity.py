@@ -107,6 +107,17 @@ async def test_an_untrusted_peer_names_nobody(provider: ScriptedProvider, tmp_pa
         assert trace.tenant.startswith("key-")
 
 
+async def test_an_untrusted_peer_changes_no_price(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    """gpt-4o costs nothing that anybody knew, if it were Ollama's."""
+    provider.clear()
+    async with running_worker(tmp_path, provider, identity__trusted_proxies=[]) as worker:
+        await send(worker, PLAIN, "X-LLMTrace-Provider: ollama")
+        trace = await worker.journal.trace()
+        assert (trace.provider, bool(trace.cost_nano_usd)) == ("openai", True)
+
+
 async def test_who_comes_first_with_a_providers_key_is_a_tenant_without_rights(
     provider: ScriptedProvider, tmp_path: Path
 ) -> None:

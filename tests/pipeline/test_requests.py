@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import orjson
@@ -5,8 +6,16 @@ import pytest
 
 from llmtrace.pipeline.call import RequestHead
 from llmtrace.pipeline.credentials import TooManyCredentials
-from llmtrace.pipeline.requests import fault, is_coded, named_model, target_of, with_details
+from llmtrace.pipeline.requests import (
+    believed,
+    fault,
+    is_coded,
+    named_model,
+    target_of,
+    with_details,
+)
 from llmtrace.providers.decoding import BodyTooLarge
+from llmtrace.providers.hosts import HostTable
 
 
 def head(*headers: tuple[str, str]) -> RequestHead:
@@ -84,3 +93,22 @@ def test_a_target_is_what_the_head_says() -> None:
 def test_details_stand_with_the_message(body: bytes, told: dict[str, object]) -> None:
     assert orjson.loads(with_details(body, "c", {"window": "daily"})) == told
     assert with_details(body, "c", {}) == body
+
+
+@pytest.mark.parametrize(
+    ("host", "hint", "trusted", "kept"),
+    [
+        pytest.param("api.openai.com", "ollama", False, "", id="of-a-known-host"),
+        pytest.param("api.openai.com", "ollama", True, "ollama", id="by-who-is-trusted"),
+        pytest.param("api.openai.com", "openai", False, "openai", id="as-the-host-is"),
+        pytest.param("gpu.example", "vllm", False, "vllm", id="of-a-host-that-nobody-knows"),
+        pytest.param("api.openai.com", "", False, "", id="none"),
+    ],
+)
+def test_who_is_not_trusted_names_no_other_provider(
+    host: str, hint: str, trusted: bool, kept: str
+) -> None:
+    asked = replace(head(), host=host, provider_hint=hint)
+    found = believed(asked, HostTable({}), lambda _peer: trusted)
+    assert found.provider_hint == kept
+    assert found == replace(asked, provider_hint=kept)

@@ -29,6 +29,7 @@ from llmtrace.pipeline.requests import (
     DO_NOT_RETRY,
     NOTHING,
     Bounds,
+    believed,
     fault,
     folded,
     is_coded,
@@ -102,10 +103,10 @@ class Pipeline:
 
     def identify(self, head: RequestHead) -> Call | Refusal:
         """Begin a call: say who calls, whom, and in which dialect as far as the head tells."""
+        head = believed(head, self._hosts, self._identifier.trusts)
         headers, repeated = folded(head)
         target = target_of(head, headers)
         found = route(target, provider_hint=head.provider_hint, body=None, hosts=self._hosts)
-        dialect = dialect_named(found.dialect)
         try:
             credentials = Credentials(head.headers, head.query)
             caller = self._identifier.caller(
@@ -120,7 +121,7 @@ class Pipeline:
         except (BadIdentity, KeyRefused, TooManyCredentials) as error:
             status, code, message = fault(error)
             self._counters.count("refused", code)
-            body = dialect.refusal(status=status, code=code, message=message)
+            body = dialect_named(found.dialect).refusal(status=status, code=code, message=message)
             headers = ASKS_FOR_KEY if status == 401 else {}
             return Refusal(status=status, code=code, message=message, body=body, headers=headers)
         return new_call(head, caller, found, credentials)

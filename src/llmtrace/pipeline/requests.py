@@ -1,7 +1,7 @@
 """What a request's head tells of it, and what is answered to one that cannot be read."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -22,6 +22,7 @@ from llmtrace.pipeline.keyring import (
 )
 from llmtrace.providers.base import Json, Route, Target
 from llmtrace.providers.decoding import BodyTooLarge, UndecodableBody
+from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import BadJson, JsonLimits
 from llmtrace.providers.openai_errors import encode
 from llmtrace.providers.plans import plan_of
@@ -66,6 +67,18 @@ class Bounds:
     answer_bytes: int
     frame_bytes: int
     json: JsonLimits
+
+
+def believed(head: RequestHead, hosts: HostTable, trusts: Callable[[str], bool]) -> RequestHead:
+    """Return a head without the name of a provider that its host is not, by who is not trusted.
+
+    Prices go by the provider: who may name another pays what that one takes.
+    """
+    if not head.provider_hint or trusts(head.peer) or not hosts.is_shipped(head.host):
+        return head
+    if hosts.resolve_provider(head.provider_hint) == hosts.provider_of(head.host, head.port):
+        return head
+    return replace(head, provider_hint="")
 
 
 def folded(head: RequestHead) -> tuple[dict[str, str], frozenset[str]]:
