@@ -73,10 +73,15 @@ def _by_word(text: str, window: Window, reading: Reading, goes_on: Sequence[int]
     tags, certainty = list(reading.tags), list(reading.certainty)
     for place in range(1, len(tags)):
         at, before = window.spans[place][0], window.spans[place - 1][1]
-        if at == before and 0 < at < len(text) and _letter(text[at - 1]) and _letter(text[at]):
+        # bytes of one character share its span
+        if at < before or (at == before and _within_word(text, at)):
             tags[place] = goes_on[tags[place - 1]]
             certainty[place] = certainty[place - 1]
     return replace(reading, tags=tags, certainty=certainty)
+
+
+def _within_word(text: str, at: int) -> bool:
+    return 0 < at < len(text) and _letter(text[at - 1]) and _letter(text[at])
 
 
 def _letter(char: str) -> bool:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -236,6 +237,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def main() -> None:
     """Read what is asked on standard input, write what came of it on standard output."""
     asked = Asked(**json.loads(sys.stdin.readline()))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))  # whatever the hub announces
     signal.alarm(math.ceil(asked.seconds) + 1)  # whoever started this may be gone
     try:
         said = download(asked)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from llmtrace.analyzers.model.hubrepository import HubSpec
 from llmtrace.analyzers.model.manifest import BadModel
 
 PROGRAM: Final = "llmtrace.analyzers.model.hubdownload"
+STAGING: Final = ".fetching-"
+DAY: Final = 86_400.0
 
 
 class FetchFailed(BadModel):
@@ -45,7 +48,8 @@ def fetch(spec: HubSpec, cache: HubCache, hub: Hub) -> Fetched:
     home = cache.home(spec.id)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        staging = Path(mkdtemp(prefix=".fetching-", dir=home))
+        _forget(home)
+        staging = Path(mkdtemp(prefix=STAGING, dir=home))
     except OSError as error:
         raise FetchFailed(f"{home}: {error.strerror}; choose another ml.cache_dir") from error
     try:
@@ -57,6 +61,13 @@ def fetch(spec: HubSpec, cache: HubCache, hub: Hub) -> Fetched:
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _forget(home: Path) -> None:
+    """Remove what was left of fetches that were killed, a day ago or more."""
+    for path in home.glob(f"{STAGING}*"):
+        if time.time() - path.stat().st_mtime > DAY:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _ask(

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 
 from llmtrace.analyzers.evasions import EVASIONS
 from llmtrace.cli.main import llmtrace
+from llmtrace.testing.tinymodels import keep, text_classifier
 
 ROWS = [
     {
@@ -49,6 +50,18 @@ def test_rules_and_model_are_measured_side_by_side(run: Run, tmp_path: Path) -> 
     assert set(made["together"]["flagged_by_kind"]) == {"a:1", "q:0", ":0"}
     assert made["model"]["of_kind"] == {"a:1": 2, "q:0": 1, ":0": 1}
     assert "recall at 1.0% FPR" in run("models", "eval", path).output
+
+
+def test_models_of_a_hub_are_measured_beside_the_shipped_one(tmp_path: Path) -> None:
+    words = {"Ignore": "INJECTION", "Disregard": "INJECTION"}
+    keep(text_classifier(words), tmp_path / "models", "a/texts")
+    config = tmp_path / "c.yaml"
+    config.write_text(f"ml: {{models: [{{id: a/texts}}], cache_dir: {tmp_path / 'models'}}}\n")
+    path = write(tmp_path / "rows.jsonl", ROWS)
+    done = CliRunner().invoke(llmtrace, ["models", "eval", path, "--json", "--config", str(config)])
+    (made,) = json.loads(done.output).values()
+    assert made["a/texts"]["auc"] == 1.0
+    assert {"patterns", "model", "a/texts", "together"} <= set(made)
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"text": "a"}', '{"text": "a", "label": "x"}'])

@@ -90,10 +90,12 @@ def test_a_fetched_model_whose_labels_say_nothing_is_told_at_once(
     [
         (["fetch", "nothing"], 2, "'nothing' is no id of a hub; write owner/name"),
         (["fetch", "a/b", "--revision", "v9"], 1, "a/b: is not at"),
+        (["fetch", "a/texts", "--file", "../x.onnx"], 2, "--file: '../x.onnx' cannot be one"),
+        (["fetch", "a/texts", "--revision", "-x"], 2, "--revision: '-x' cannot be one"),
         (["verify", "../etc"], 2, "is no id of a hub"),
         (["verify", "a/b"], 1, "run 'llmtrace models fetch a/b'"),
     ],
-    ids=["no-id", "nowhere", "path", "not-fetched"],
+    ids=["no-id", "nowhere", "file-outside", "option", "path", "not-fetched"],
 )
 def test_what_cannot_be_fetched_or_verified_is_told(
     hub: StandInHub, run: Run, words: list[str], code: int, said: str

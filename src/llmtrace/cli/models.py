@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from pydantic import ValidationError
 
 from llmtrace.analyzers.base import Context
 from llmtrace.analyzers.model import (
@@ -116,8 +116,7 @@ def fetch_model(name: str, revision: str | None, file: str | None, config: Path 
     A token for private and gated models is read from HF_TOKEN.
     """
     settings = read_config(config)
-    spec = spec_of(_hub(settings, name))
-    spec = replace(spec, revision=revision or spec.revision, file=file or spec.file)
+    spec = spec_of(_asked(_hub(settings, name), revision, file))
     if settings.ml.offline:
         raise click.ClickException("ml.offline is true: nothing is fetched")
     try:
@@ -128,6 +127,16 @@ def fetch_model(name: str, revision: str | None, file: str | None, config: Path 
     for file_name, seal in sorted(made.files.items()):
         click.echo(f"  {seal}  {file_name}")
     _try(spec, cache_of(settings), settings)
+
+
+def _asked(one: HubModelConfig, revision: str | None, file: str | None) -> HubModelConfig:
+    """Return what is asked for: as configured, but for what was said. Ends the program if bad."""
+    said = {"revision": revision, "file": file}
+    try:
+        return HubModelConfig(**{**one.model_dump(), **{k: v for k, v in said.items() if v}})
+    except ValidationError as error:
+        key = error.errors()[0]["loc"][0]
+        raise click.UsageError(f"--{key}: {said.get(str(key))!r} cannot be one") from None
 
 
 def _try(spec: HubSpec, cache: HubCache, settings: Config) -> None:

@@ -1,5 +1,6 @@
 """Tiny models in the layout of a hub's repository: a few words, and what each of them says."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
+from llmtrace.analyzers.model import Fetched, HubCache
 from llmtrace.testing.onnxfile import INPUTS, Over, classifier
 
 SPECIALS: Final = ("[UNK]", "[CLS]", "[SEP]")
@@ -17,6 +19,9 @@ SURE: Final = 4.0
 """The logit of what a word says; the others have 0."""
 ATTACKS: Final = {"ignore": "INJECTION", "disregard": "INJECTION"}
 NAMES: Final = {"Maria": "B-PER", "Gonzalez": "I-PER", "Acme": "B-ORG"}
+
+COMMIT: Final = "c" * 40
+"""The commit of what is kept without a hub."""
 
 type Files = dict[str, bytes]
 """The files of a repository, by name."""
@@ -51,6 +56,16 @@ def write(files: Mapping[str, bytes], folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+def keep(files: Mapping[str, bytes], root: Path, name: str) -> HubCache:
+    """Put a repository into a cache as if it had been fetched, and return the cache."""
+    cache = HubCache(root)
+    folder = write(files, cache.home(name) / COMMIT)
+    seals = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+    made = Fetched(id=name, commit=COMMIT, folder=folder, files=seals)
+    cache.keep(made, "main", endpoint="", at="")
+    return cache
 
 
 def logits(over: Over, words: Mapping[str, str], labels: Sequence[str]) -> list[list[float]]:

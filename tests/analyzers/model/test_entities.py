@@ -66,3 +66,7 @@ def test_what_follows_a_sign_or_a_space_is_a_word_of_its_own() -> None:
 
 def test_scripts_without_spaces_keep_the_tags_of_their_tokens() -> None:
     assert words("田中さん", [1, 2, 0], (0, 1), (1, 2), (2, 4)) == [1, 2, 0]
+
+
+def test_bytes_of_one_letter_are_one_word() -> None:
+    assert words("é1", [1, 0, 0], (0, 1), (0, 1), (1, 2)) == [1, 2, 2]

@@ -180,6 +180,9 @@ def test_the_program_says_what_came_of_it(
 ) -> None:
     asked_line = json.dumps({name: getattr(asked, name) for name in Asked.__slots__})
     monkeypatch.setattr("sys.stdin.readline", lambda: asked_line, raising=False)
-    monkeypatch.setattr("signal.alarm", lambda _seconds: 0)
+    bounds: list[object] = []
+    monkeypatch.setattr("signal.alarm", bounds.append)
+    monkeypatch.setattr("resource.setrlimit", lambda _what, most: bounds.append(most))
     hubdownload.main()
     assert set(json.loads(capsys.readouterr().out)) == {"commit", "files"}
+    assert bounds == [(hubdownload.MAX_BYTES, hubdownload.MAX_BYTES), 6]

@@ -58,6 +58,24 @@ def test_a_fetch_that_fails_leaves_nothing_behind(
     assert left(cache) == []
 
 
+def test_what_a_killed_fetch_left_is_removed_a_day_later(
+    cache: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = cache.home(SPEC.id)
+    old, new = home / ".fetching-old", home / ".fetching-new"
+    for path in (old, new):
+        path.mkdir(parents=True)
+    os.utime(old, (0, 0))
+
+    def refused(*_args: object) -> NoReturn:
+        raise FetchFailed("not today")
+
+    monkeypatch.setattr("llmtrace.analyzers.model.hubfetch._ask", refused)
+    with pytest.raises(FetchFailed):
+        fetch(SPEC, cache, Hub())
+    assert left(cache) == [new.name]
+
+
 def test_a_cache_that_cannot_be_written_is_named(cache: HubCache) -> None:
     cache.root.write_text("no folder")
     with pytest.raises(FetchFailed, match=r"owner--name: Not a directory; choose another ml\.cac"):
