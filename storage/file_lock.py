@@ -49,6 +49,24 @@ class FileLock:
             self._threads.release()
             raise
 
+    def acquire_now(self) -> bool:
+        """Take the lock if it is free; whether it was.
+
+        Raises:
+            OSError: The system cannot lock the file.
+            ValueError: The lock is closed, or was opened before this process was forked.
+        """
+        if not self._threads.acquire(blocking=False):
+            return False
+        try:
+            taken = _locked(self._usable())
+        except BaseException:
+            self._threads.release()
+            raise
+        if not taken:
+            self._threads.release()
+        return taken
+
     def release(self) -> None:
         """Give back what ``acquire`` took, in the same thread."""
         try:

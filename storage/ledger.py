@@ -337,6 +337,12 @@ class Ledger(Protocol):
         """
         ...
 
+    def exchange_now(
+        self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
+    ) -> Sequence[Admitted | Denied] | None:
+        """Do as ``exchange`` if nobody has to be waited for, process or network; else None."""
+        ...
+
     def extend(self, ids: Sequence[tuple[str, str]], *, lease_seconds: float) -> None:
         """Let the leases of open calls, (tenant, id) each, end no sooner than in so long."""
         ...

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 AFTER_COMMITS: Final = 500
 """About 3,000 pages of 4 KiB in the journal: two seconds at 200 calls a second."""
 
+LATE_AFTER: Final = 4 * AFTER_COMMITS
+"""Before so many commits have filled the journal so far that one of them would move it."""
+
 _END_SECONDS: Final = 10.0
 
 
@@ -33,13 +36,21 @@ class Checkpointer:
         self._wal = wal
         self._checkpoint = checkpoint
         self._commits = 0
+        self._since = 0
+        """Commits since the last checkpoint that was made."""
         self._due = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_late(self) -> bool:
+        """Whether a commit may have to do the thread's work, which takes a while."""
+        return self._since >= LATE_AFTER
+
     def committed(self) -> None:
         """Count a commit; the caller holds the lock of the file."""
         self._commits += 1
+        self._since += 1
         if self._commits >= AFTER_COMMITS:
             self._commits = 0
             self._due.set()
@@ -61,6 +72,7 @@ class Checkpointer:
             try:
                 sync(self._wal)
                 self._checkpoint()
+                self._since = 0
             except StorageError as error:  # a commit does it when the journal gets long
                 logger.warning("checkpoint put off: %s", error)
 

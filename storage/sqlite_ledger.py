@@ -90,29 +90,43 @@ class SqliteLedger:
 
     def admit(self, admission: Admission) -> Admitted | Denied:
         """Reserve in all nodes and take from all paces, or nothing."""
-        with self._writing() as (db, now):
-            return calls.admit(db, admission, now)
+        (answer,) = self.exchange([], [admission])
+        return answer
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
         """End reservations, in one transaction."""
         with self._writing() as (db, now):
-            return self._settle(db, settlements, now)
+            settled, _ = self._exchange(db, now, settlements, ())
+            return settled
 
     def exchange(
         self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
     ) -> Sequence[Admitted | Denied]:
         """Settle, then admit, in one transaction."""
         with self._writing() as (db, now):
-            if settlements:
-                self._settle(db, settlements, now)
-            return [calls.admit(db, admission, now) for admission in admissions]
+            _, answers = self._exchange(db, now, settlements, admissions)
+            return answers
 
-    def _settle(
-        self, db: Connection, settlements: Sequence[Settlement], now: int
-    ) -> Sequence[Settled]:
-        settled = [calls.settle(db, settlement, now) for settlement in settlements]
+    def exchange_now(
+        self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
+    ) -> Sequence[Admitted | Denied] | None:
+        """Settle, then admit, in one transaction, unless others hold the file."""
+        with _unavailable(), self._file.writing_now() as db:
+            if db is None:
+                return None
+            _, answers = self._exchange(db, self._time(db), settlements, admissions)
+            return answers
+
+    def _exchange(
+        self,
+        db: Connection,
+        now: int,
+        settlements: Sequence[Settlement],
+        admissions: Sequence[Admission],
+    ) -> tuple[Sequence[Settled], Sequence[Admitted | Denied]]:
+        settled, answers = calls.exchange(db, settlements, admissions, now)
         self._pruner.prune(db, now, settled=len(settled))
-        return settled
+        return settled, answers
 
     def extend(self, ids: Sequence[tuple[str, str]], *, lease_seconds: float) -> None:
         """Let leases of open calls end no sooner than in so long."""
@@ -208,11 +222,15 @@ class SqliteLedger:
     @contextmanager
     def _writing(self) -> Iterator[tuple[Connection, int]]:
         with _unavailable(), self._file.writing() as db:
-            seen = _seen(db)
-            now = self._clock.read_after(seen)
-            if abs(now - seen) >= _TICK:
-                _see(db, now)
-            yield db, now
+            yield db, self._time(db)
+
+    def _time(self, db: Connection) -> int:
+        """Return the time, and let others see it."""
+        seen = _seen(db)
+        now = self._clock.read_after(seen)
+        if abs(now - seen) >= _TICK:
+            _see(db, now)
+        return now
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[Connection, int]]:

@@ -39,6 +39,9 @@ MOST: Final = 100
 EVERY: Final = 50
 """Of so many transactions one looks at what is not a call."""
 
+TOGETHER: Final = 8
+"""Calls that are settled before it is looked for those to forget."""
+
 _STATEMENTS: Final = tuple(
     text.format(grace=GRACE // GRACE.resolution, most=MOST) for text in _REST
 )
@@ -49,10 +52,14 @@ class Pruner:
 
     def __init__(self) -> None:
         self._turns = 0
+        self._settled = 0
 
     def prune(self, db: Connection, now: int, *, settled: int) -> None:
         """Delete a little."""
-        db.execute(_CALLS, (now, min(MOST, 2 * settled + 2)))
+        self._settled += settled
+        if self._settled >= TOGETHER:
+            db.execute(_CALLS, (now, min(MOST, 2 * self._settled + 2)))
+            self._settled = 0
         self._turns += 1
         if self._turns % EVERY == 0:
             for statement in _STATEMENTS:

@@ -59,6 +59,8 @@ class SharedSqliteFile:
         self._writer: sqlite3.Connection | None = None
         self._readers: deque[sqlite3.Connection] = deque()
         self._closed = False
+        self._waits = True
+        """Whether the writer waits for programs that do not know the lock."""
         wal = path.with_name(path.name + "-wal")
         self._checkpointer = Checkpointer(wal, self._move_journal)
         make_private(path)
@@ -103,11 +105,32 @@ class SharedSqliteFile:
             StorageCorrupt: The file is damaged.
         """
         with self._locked():
-            connection = self._connection()
+            connection = self._waiting(True)
             with connection:  # commits, or rolls back and raises
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
             self._checkpointer.committed()
+
+    @contextmanager
+    def writing_now(self) -> Iterator[sqlite3.Connection | None]:
+        """Do as ``writing`` if nobody has to be waited for; None if somebody has to be.
+
+        For an event loop: what is written goes to the page cache, and no checkpoint is waited for.
+        """
+        if self._checkpointer.is_late or not self._acquire_now():
+            yield None
+            return
+        try:
+            with translated(self.path):
+                connection = self._waiting(False)
+                if not _begun(connection):
+                    yield None
+                    return
+                with connection:  # commits, or rolls back and raises
+                    yield connection
+                self._checkpointer.committed()
+        finally:
+            self._lock.release()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -149,6 +172,23 @@ class SharedSqliteFile:
             raise _unusable(self._lock.path, error) from error
         except ValueError as error:
             raise StorageError(str(error)) from error
+
+    def _acquire_now(self) -> bool:
+        try:
+            return self._lock.acquire_now()
+        except OSError as error:
+            raise _unusable(self._lock.path, error) from error
+        except ValueError as error:
+            raise StorageError(str(error)) from error
+
+    def _waiting(self, waits: bool) -> sqlite3.Connection:
+        """Return the connection that writes, and have it wait for others or not."""
+        connection = self._connection()
+        if waits is not self._waits:
+            milliseconds = int(self._timeout * 1000) if waits else 0
+            connection.execute(f"PRAGMA busy_timeout = {milliseconds}").fetchall()
+            self._waits = waits
+        return connection
 
     def _move_journal(self) -> None:
         with self._locked():
@@ -223,6 +263,17 @@ class SharedSqliteFile:
                 "start with empty budgets and without keys"
             )
         return applied < known
+
+
+def _begun(connection: sqlite3.Connection) -> bool:
+    """Begin a transaction that writes, unless another program holds the file."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            return False
+        raise
+    return True
 
 
 def _applied(db: sqlite3.Connection) -> set[str]:

@@ -114,11 +114,14 @@ class CheckThenAdd:
         self._ledger.exchange(settlements, [])
         return [self._admit(one) for one in admissions]
 
+    def exchange_now(self, settlements: object, admissions: object) -> None:
+        """Whoever looks first and reserves then does not do it at once."""
+
     def _admit(self, asked: Admission) -> Admitted | Denied:
         (node,) = asked.nodes
         found = self._ledger.standings(asked.tenant, [node.key])[node.key]
         limit = node.limit or 0
-        time.sleep(0.002)  # what lies between looking and reserving
+        time.sleep(0.01)  # what lies between looking and reserving
         if found.spent + found.reserved + asked.amounts["usd"] > limit:
             return Denied(reason="exhausted", requested=asked.amounts["usd"], node=node)
         unlimited = type(node)(key=node.key, unit=node.unit, limit=None, ends=node.ends)

@@ -37,13 +37,19 @@ def settlement(call: str, usd: int = 1) -> Settlement:
 
 @dataclass
 class FakeLedger:
-    """Notes what it is asked, in order; fails while ``down``, waits while ``slow``."""
+    """Notes what it is asked, in order; fails while ``down``, waits while ``slow``.
+
+    With ``prompt`` it does at once what it can do so.
+    """
 
     done: list[tuple[str, Any]] = field(default_factory=list)
     down: bool = False
     fault: Callable[[], Exception] = lambda: LedgerUnavailable("not now")
     slow: threading.Event | None = None
     failures: int = 0
+    prompt: bool = False
+    at_once: int = 0
+    exchanges: int = 0
 
     def admit(self, asked: Admission) -> Admitted | Denied:
         if self.slow is not None:
@@ -62,8 +68,17 @@ class FakeLedger:
     def exchange(
         self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
     ) -> Sequence[Admitted | Denied]:
+        self.exchanges += 1
         self.settle(settlements)
         return [self.admit(asked) for asked in admissions]
+
+    def exchange_now(
+        self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
+    ) -> Sequence[Admitted | Denied] | None:
+        if not self.prompt:
+            return None
+        self.at_once += 1
+        return self.exchange(settlements, admissions)
 
     def extend(self, ids: Sequence[tuple[str, str]], *, lease_seconds: float) -> None:
         self._try()
@@ -276,3 +291,91 @@ async def test_a_call_that_went_on_without_the_ledger_is_booked_when_it_is_back(
         ledger.down = False
         await until(lambda: ("booked", "a") in replay.noted)
     assert ledger.done[:2] == [("admit", "a"), ("settle", "a")]
+
+
+async def test_calls_that_come_at_once_are_admitted_in_one_transaction_in_the_loop(
+    ledger: FakeLedger,
+) -> None:
+    ledger.prompt = True
+    async with at_desk(ledger) as desk:
+        desk.settle(settlement("before"))
+        answers = await asyncio.gather(*(desk.admit(admission(call)) for call in "abc"))
+        assert all(isinstance(answer, Admitted) for answer in answers)
+        assert (ledger.exchanges, ledger.at_once) == (1, 1)
+    assert ledger.done[:4] == [("settle", "before"), ("admit", "a"), ("admit", "b"), ("admit", "c")]
+
+
+async def test_a_crowd_does_not_hold_the_loop_for_long(ledger: FakeLedger) -> None:
+    ledger.prompt = True
+    async with at_desk(ledger) as desk:
+        await asyncio.gather(*(desk.admit(admission(f"c{n}")) for n in range(40)))
+        assert ledger.at_once == 3
+    assert [call for _kind, call in ledger.done[:40]] == [f"c{n}" for n in range(40)]
+
+
+async def test_settlements_that_no_call_takes_along_are_done_in_a_moment(
+    ledger: FakeLedger,
+) -> None:
+    ledger.prompt = True
+    async with at_desk(ledger) as desk:
+        desk.settle(settlement("a"))
+        desk.settle(settlement("b"))
+        await until(lambda: ledger.at_once == 1)
+    assert ledger.done[:2] == [("settle", "a"), ("settle", "b")]
+
+
+async def test_a_failure_in_the_loop_is_told_and_what_waits_is_kept(ledger: FakeLedger) -> None:
+    ledger.prompt = ledger.down = True
+    async with at_desk(ledger) as desk:
+        desk.settle(settlement("before"))
+        with pytest.raises(LedgerUnavailable, match="not now"):
+            await desk.admit(admission("a"))
+        with pytest.raises(NotAsked):
+            await desk.admit(admission("b"))
+        ledger.down = False
+        await until(lambda: ("settle", "before") in ledger.done)
+
+
+async def test_a_bad_call_does_not_hold_up_those_that_came_with_it(
+    ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ledger.admit
+
+    def picky(asked: Admission) -> Admitted | Denied:
+        if asked.id == "bad":
+            raise BadAmount("usd")
+        return real(asked)
+
+    monkeypatch.setattr(ledger, "admit", picky)
+    ledger.prompt = True
+    async with at_desk(ledger) as desk:
+        calls = (desk.admit(admission(call)) for call in ("a", "bad", "b"))
+        first, bad, last = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(first, Admitted)
+        assert isinstance(bad, BadAmount)
+        assert isinstance(last, Admitted)
+
+
+async def test_no_call_overtakes_those_that_wait_for_the_ledger(ledger: FakeLedger) -> None:
+    ledger.slow = threading.Event()
+    async with at_desk(ledger) as desk:
+        waiting = asyncio.create_task(desk.admit(admission("first")))
+        await asyncio.sleep(0.02)
+        ledger.prompt = True
+        later = asyncio.create_task(desk.admit(admission("second")))
+        await asyncio.sleep(0.02)
+        assert ledger.at_once == 0
+        ledger.slow.set()
+        await asyncio.gather(waiting, later)
+    assert ledger.done[:2] == [("admit", "first"), ("admit", "second")]
+
+
+async def test_a_call_whose_client_left_at_once_is_not_asked_for(ledger: FakeLedger) -> None:
+    ledger.prompt = True
+    async with at_desk(ledger) as desk:
+        gone = asyncio.create_task(desk.admit(admission("gone")))
+        asyncio.get_running_loop().call_soon(gone.cancel)
+        await asyncio.wait([gone])
+        await desk.admit(admission("next"))
+    assert ("admit", "gone") not in ledger.done
+    assert ("release", "gone") in ledger.done

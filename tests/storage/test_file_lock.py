@@ -46,6 +46,19 @@ def test_one_holds_it_at_a_time(lock: FileLock, path: Path) -> None:
     other.close()
 
 
+def test_who_does_not_wait_takes_it_only_where_it_is_free(lock: FileLock, path: Path) -> None:
+    other = FileLock(path, timeout=0.001)
+    assert lock.acquire_now()
+    assert not lock.acquire_now()
+    assert not other.acquire_now()
+    lock.release()
+    assert other.acquire_now()
+    other.release()
+    other.close()
+    with pytest.raises(ValueError, match="closed"):
+        other.acquire_now()
+
+
 def test_threads_wait_for_each_other(lock: FileLock) -> None:
     lock.acquire()
     refused: list[bool] = []

@@ -120,6 +120,18 @@ def test_what_is_settled_in_an_exchange_makes_room_for_what_is_admitted(ledger: 
     assert (standing.spent, standing.reserved) == (100, 800)
 
 
+def test_what_can_be_done_at_once_is_done_as_always_and_else_not_at_all(ledger: Ledger) -> None:
+    ledger.admit(call("first", 900, DAY))
+    settlement = Settlement(id="first", tenant="acme", kind="settle", amounts={"usd": 100})
+    answers = ledger.exchange_now([settlement], [call("second", 800, DAY), call("third", 200, DAY)])
+    (standing,) = ledger.standings("acme", [DAY.key]).values()
+    if answers is None:
+        assert (standing.spent, standing.reserved) == (0, 900)
+    else:
+        assert [type(answer) for answer in answers] == [Admitted, Denied]
+        assert (standing.spent, standing.reserved) == (100, 800)
+
+
 @pytest.mark.parametrize(
     "moment", [datetime(2026, 3, 1), datetime(1900, 1, 1, tzinfo=UTC)], ids=["no-zone", "long-ago"]
 )

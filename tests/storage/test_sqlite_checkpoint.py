@@ -59,6 +59,23 @@ def test_the_journal_is_moved_after_each_so_many_commits(
         assert moves.count == count
 
 
+def test_it_is_late_while_none_succeeds(
+    checkpointer: Checkpointer, moves: Moves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_checkpoint, "LATE_AFTER", 6)
+    moves.failures = 2
+    commit(checkpointer, 3)
+    moves.wait()
+    assert not checkpointer.is_late
+    commit(checkpointer, 3)
+    moves.wait()
+    assert checkpointer.is_late
+    commit(checkpointer, 3)
+    moves.wait()
+    checkpointer.close()
+    assert not checkpointer.is_late
+
+
 def test_a_failure_is_told_and_tried_again_later(
     checkpointer: Checkpointer, moves: Moves, caplog: pytest.LogCaptureFixture
 ) -> None:

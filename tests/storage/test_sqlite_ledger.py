@@ -51,6 +51,7 @@ def ledger(file: SharedSqliteFile, clock: SetClock) -> Iterator[SqliteLedger]:
 CALLS: dict[str, Callable[[Ledger], Any]] = {
     "admit": lambda ledger: ledger.admit(ASKED),
     "settle": lambda ledger: ledger.settle([Settlement(id="1", tenant="acme", kind="release")]),
+    "exchange": lambda ledger: ledger.exchange([], [ASKED]),
     "extend": lambda ledger: ledger.extend([("acme", "1")], lease_seconds=60),
     "raise-spent": lambda ledger: ledger.raise_spent("acme", NODE, 5),
     "once": lambda ledger: ledger.once("key", ends=None),
@@ -80,6 +81,14 @@ def test_a_file_that_others_hold_is_unavailable(
         call(ledger)
     call(ledger)
     assert ledger.healthy()
+
+
+def test_an_event_loop_does_not_wait_for_others(ledger: SqliteLedger, path: Path) -> None:
+    with closing(SharedSqliteFile(path)) as other, other.writing():
+        assert ledger.exchange_now([], [ASKED]) is None
+    assert not ledger.open()
+    (answer,) = ledger.exchange_now([], [ASKED]) or ()
+    assert isinstance(answer, Admitted)
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

@@ -7,7 +7,17 @@ import pytest
 
 from llmtrace.storage import sqlite_ledger_calls as calls
 from llmtrace.storage import sqlite_ledger_marks as marks
-from llmtrace.storage.ledger import GRACE, KEEP_SETTLED, Admission, Node, Pace, Settlement
+from llmtrace.storage.ledger import (
+    GRACE,
+    KEEP_SETTLED,
+    Admission,
+    Admitted,
+    Denied,
+    Node,
+    Pace,
+    Settled,
+    Settlement,
+)
 from llmtrace.storage.sqlite_ledger_prune import EVERY, MOST, Pruner
 from llmtrace.storage.sqlite_ledger_tables import LEDGER
 from llmtrace.storage.sqlite_values import time_out
@@ -25,14 +35,24 @@ def db() -> Iterator[sqlite3.Connection]:
         yield opened
 
 
+def admit(db: sqlite3.Connection, asked: Admission, now: int) -> Admitted | Denied:
+    _, (answer,) = calls.exchange(db, [], [asked], now)
+    return answer
+
+
+def settle(db: sqlite3.Connection, settlement: Settlement, now: int) -> Settled:
+    (settled,), _ = calls.exchange(db, [settlement], [], now)
+    return settled
+
+
 def fill(db: sqlite3.Connection, count: int) -> None:
     for number in range(count):
         node = Node(key=f"n{number}", unit="usd", limit=None, ends=time_out(NOW))
         pace = Pace(key=f"p{number}", unit="calls", emission_ns=1000, burst=9)
         amounts = {"usd": 1, "calls": 1}
         asked = Admission(id=str(number), tenant="t", amounts=amounts, nodes=(node,), paces=(pace,))
-        calls.admit(db, asked, NOW)
-        calls.settle(db, Settlement(id=str(number), tenant="t", kind="settle"), NOW)
+        admit(db, asked, NOW)
+        settle(db, Settlement(id=str(number), tenant="t", kind="settle"), NOW)
         marks.once(db, str(number), time_out(NOW + 1), NOW)
         marks.bump(db, str(number), 1, 60, NOW)
 
@@ -63,9 +83,9 @@ def test_all_that_is_old_goes_a_little_at_a_time(db: sqlite3.Connection) -> None
 def test_what_may_be_asked_for_stays(db: sqlite3.Connection) -> None:
     fill(db, 1)
     asked = Admission(id="open", tenant="t", amounts={}, lease_seconds=1)
-    calls.admit(db, asked, NOW)
+    admit(db, asked, NOW)
     total = Node(key="total", unit="usd", limit=None, ends=None)
-    calls.admit(db, Admission(id="2", tenant="t", amounts={"usd": 1}, nodes=(total,)), NOW)
+    admit(db, Admission(id="2", tenant="t", amounts={"usd": 1}, nodes=(total,)), NOW)
     marks.once(db, "ever", None, NOW)
     pruner = Pruner()
     for _ in range(EVERY):

@@ -104,6 +104,38 @@ def test_a_foreign_program_that_holds_the_file_is_named(file: SharedSqliteFile, 
     mark(file, "a")
 
 
+def test_who_does_not_wait_writes_only_where_nobody_else_does(
+    file: SharedSqliteFile, path: Path
+) -> None:
+    with file.writing_now() as db:
+        assert db is not None
+        db.execute("INSERT INTO ledger_marks VALUES ('a', NULL)")
+    with closing(SharedSqliteFile(path)) as other, other.writing(), file.writing_now() as db:
+        assert db is None
+    assert marks(file) == 1
+
+
+def test_who_does_not_wait_leaves_a_foreign_program_alone(path: Path) -> None:
+    with (
+        closing(SharedSqliteFile(path, timeout=60)) as file,
+        closing(sqlite3.connect(path, isolation_level=None)) as shell,
+    ):
+        shell.execute("BEGIN IMMEDIATE")
+        with file.writing_now() as db:
+            assert db is None
+        shell.execute("ROLLBACK")
+        mark(file, "a")
+        assert pragma(file._connection(), "busy_timeout") == 60_000, "the others wait as before"
+
+
+def test_who_does_not_wait_leaves_a_long_journal_to_those_who_do(
+    file: SharedSqliteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_checkpoint, "LATE_AFTER", 0)
+    with file.writing_now() as db:
+        assert db is None
+
+
 def test_it_opens_while_another_writes(file: SharedSqliteFile, path: Path) -> None:
     with file.writing():
         SharedSqliteFile(path, timeout=0.01).close()

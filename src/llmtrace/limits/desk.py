@@ -1,4 +1,8 @@
-"""Where a worker's event loop brings what a ledger is to do: one thread, one trip for each call.
+"""Where a worker's event loop brings what a ledger is to do: one trip for each call.
+
+Where the ledger can do it at once, the trip is made in the loop itself: a thread would have to be
+woken, and would compete with the loop for the interpreter at each step. Where somebody has to be
+waited for, one thread makes it, for all calls that wait by then.
 
 Admissions are awaited. Settlements are not: they wait in a queue, go out in batches, and always
 before the next admission of this worker. What the ledger does not take is kept and tried again.
@@ -10,15 +14,30 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from llmtrace.limits.replay import Replay
-from llmtrace.limits.waiting import Asked, DeskStatus, Errand, Later, NotAsked, Queues, unlimited
+from llmtrace.limits.trips import FAULTS, admit_alone, exchange, settle_each
+from llmtrace.limits.waiting import (
+    MOST_ERRANDS,
+    MOST_UNSETTLED,
+    MOST_WAITING,
+    Asked,
+    DeskStatus,
+    Errand,
+    Later,
+    NotAsked,
+    Outcome,
+    Queues,
+    answer,
+    unlimited,
+)
 from llmtrace.storage.ledger import (
     Admission,
     Admitted,
-    BadAmount,
     Denied,
     Ledger,
     LedgerUnavailable,
@@ -33,23 +52,13 @@ PATIENCE_SECONDS: Final = 3.0
 """Longest that a call waits for the ledger."""
 PAUSE_SECONDS: Final = 0.25
 """After a failure, how long the ledger is left alone: calls are answered at once meanwhile."""
-MOST_UNSETTLED: Final = 10_000
-"""Settlements that are kept; those beyond are left to the recovery, which reads the traces."""
-MOST_WAITING: Final = 10_000
-"""Admissions that wait; those beyond are answered as if the ledger could not be reached."""
 BATCH: Final = 256
 AT_ONCE: Final = 16
-"""Calls that are admitted in one trip."""
+"""Calls that are admitted, or settled in the event loop, in one trip: it takes about 1 ms."""
 LINGER_SECONDS: Final = 0.01
 """How long settlements wait for a call that is to be admitted, and go with it."""
-BUSY_SECONDS: Final = 1.0
-"""For how long after the last call the desk looks again by itself."""
-FAULTS: Final = (Exception,)
-"""What a ledger may raise, whatever it promises."""
+RESTING: Final = "the ledger could not be reached a moment ago"
 
-MOST_ERRANDS: Final = 1_000
-
-type Outcome = Admitted | Denied | Exception
 type OnEvent = Callable[[str, str], None]
 """Told in the event loop of what is to be counted: a name and a label."""
 
@@ -87,8 +96,10 @@ class LedgerDesk:
         self._resting_until = float("-inf")
         self._next_beat = clock() + heartbeat_seconds
         self._closing: float | None = None
-        self._worked_at = float("-inf")
-        self._sleeps = False
+        self._is_out = False  # the thread is on a trip: it has taken what waited
+        self._is_due = False  # it is to do what waits, admissions or not
+        self._fresh: list[Asked] = []  # what came since the loop went round last
+        self._lingers = False  # the loop will look after what waits in a moment
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -103,19 +114,14 @@ class LedgerDesk:
             BadAmount: The admission asks for what no ledger counts.
         """
         loop = self._started()
-        if self._clock() < self._resting_until or len(self._queues.asked) >= MOST_WAITING:
-            raise NotAsked("the ledger could not be reached a moment ago")
-        asked = Asked(admission, loop, loop.create_future())
-        with self._wake:
-            self._queues.asked.append(asked)
-            self._wake.notify()
+        if self._is_resting() or len(self._queues.asked) + len(self._fresh) >= MOST_WAITING:
+            raise NotAsked(RESTING)
+        asked = Asked(admission, loop.create_future())
+        if not self._fresh:
+            loop.call_soon(self._ask)
+        self._fresh.append(asked)
         try:
-            return await asyncio.wait_for(asked.answer, self._patience)
-        except TimeoutError:
-            self._rest()
-            raise LedgerUnavailable(
-                f"the ledger did not answer within {self._patience:g} s"
-            ) from None
+            return await asked.answer
         except asyncio.CancelledError:  # nobody waits for it any more, reserved or not
             self.settle(Settlement(id=admission.id, tenant=admission.tenant, kind="release"))
             raise
@@ -126,7 +132,6 @@ class LedgerDesk:
 
     def admit_unbooked(self, admission: Admission) -> bool:
         """Note a call that goes on although the ledger cannot be reached. False if it must not."""
-        self._started()
         if len(self._queues.later) >= self._most_unsettled:
             return False
         return self._replay is None or self._replay.admitted(admission)
@@ -145,13 +150,12 @@ class LedgerDesk:
         ``told`` is called in the event loop with what came of it. It may fail, and is not
         repeated. Errands beyond ``MOST_ERRANDS`` are not done.
         """
-        self._started()
         with self._wake:
             if len(self._queues.errands) >= MOST_ERRANDS:
                 self.count("ledger_errands_dropped")
                 return
             self._queues.errands.append(Errand(errand, told))
-            self._wake.notify()
+        self._linger()
 
     def count(self, name: str, label: str = "") -> None:
         """Have something counted in the event loop. May be called in any thread."""
@@ -175,16 +179,86 @@ class LedgerDesk:
         return not self._queues.later
 
     def _later(self, later: Later) -> None:
-        self._started()
         with self._wake:
             self._queues.open.pop(later.settlement.id, None)
             if len(self._queues.later) >= self._most_unsettled:
-                self.status.lost += 1
-                self.count("settlements_lost")
+                self._lost(1, "settlements_lost")
                 return
             self._queues.later.append(later)
-            if self._sleeps:
+        self._linger()
+
+    def _ask(self) -> None:
+        """Have the calls admitted that came since the loop went round last: in one transaction."""
+        taken, self._fresh = self._fresh[:AT_ONCE], self._fresh[AT_ONCE:]
+        if self._fresh:
+            self._started().call_soon(self._ask)
+        group = [each for each in taken if not each.answer.done()]
+        outcomes: Sequence[Outcome]
+        try:
+            outcomes = self._at_once([each.admission for each in group])
+        except LedgerUnavailable as error:
+            outcomes = [error] * len(group)
+        if outcomes:
+            answer(group, outcomes)
+        else:
+            self._leave(group)
+
+    def _leave(self, group: Sequence[Asked]) -> None:
+        """Leave it to the thread to have calls admitted."""
+        with self._wake:
+            self._queues.asked.extend(group)
+            self._wake.notify()
+        self._started().call_later(self._patience, self._give_up, group)
+
+    def _give_up(self, group: Sequence[Asked]) -> None:
+        """Wait no longer for the answers that are not there yet."""
+        late = [each for each in group if not each.answer.done()]
+        if late:
+            self._rest()
+            reason = f"the ledger did not answer within {self._patience:g} s"
+            answer(late, [LedgerUnavailable(reason)] * len(late))
+
+    def _linger(self) -> None:
+        if not self._lingers:
+            self._lingers = True
+            self._started().call_later(LINGER_SECONDS, self._look_after)
+
+    def _look_after(self) -> None:
+        """Do what waits and no call has taken along, or leave it to the thread."""
+        self._lingers = False
+        if self._closing is not None:
+            return
+        if self._is_resting():
+            self._linger()
+            return
+        with suppress(LedgerUnavailable):  # it is kept, and counted
+            self._at_once(())
+        with self._wake:
+            if self._queues.later or self._queues.errands:
+                self._is_due = True
                 self._wake.notify()
+
+    def _at_once(self, admissions: Sequence[Admission]) -> Sequence[Admitted | Denied]:
+        """Settle what waits, then admit, if nobody has to be waited for; else return nothing."""
+        with self._wake:  # the thread stays where it is meanwhile
+            later = self._queues.later
+            if self._is_out or not self._queues.may_go_at_once(AT_ONCE):
+                return ()
+            if not later and not admissions:
+                return ()
+            try:
+                answers = self._ledger.exchange_now([one.settlement for one in later], admissions)
+            except LedgerUnavailable as error:
+                self._failed(error)
+                raise
+            except FAULTS:  # the thread finds out which one it is
+                return ()
+            if answers is None:
+                return ()
+            later.clear()
+            self.status.unsettled = 0
+            self._queues.opened(admissions, answers, self._clock())
+            return answers
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._thread is None:
@@ -203,28 +277,25 @@ class LedgerDesk:
                 while not self._has_work():
                     if self._closing is not None and self._is_done():
                         return
-                    self._wait()
-                asked = [each for each in self._queues.asked if not each.answer.cancelled()]
+                    self._wake.wait(self._longest_wait())
+                asked = [each for each in self._queues.asked if not each.answer.done()]
                 self._queues.asked.clear()
+                self._is_out = True
             self._work(asked)
-            self._worked_at = self._clock()
 
-    def _wait(self) -> None:
-        """Wait for calls, or until something is due. Where much goes on, for a moment only."""
-        self._sleeps = self._clock() - self._worked_at > BUSY_SECONDS
-        most = max(self._next_beat - self._clock(), 0.001) if self._sleeps else LINGER_SECONDS
-        self._wake.wait(min(most, LINGER_SECONDS) if self._has_backlog() else most)
-        self._sleeps = False
-
-    def _has_backlog(self) -> bool:
-        return bool(self._queues.later or self._queues.errands or self._closing is not None)
+    def _longest_wait(self) -> float:
+        """Return for how many seconds there is nothing to do unless somebody says so."""
+        if self._closing is not None:
+            return LINGER_SECONDS
+        until = min(self._next_beat, self._resting_until) if self._is_due else self._next_beat
+        return max(until - self._clock(), 0.001)
 
     def _has_work(self) -> bool:
         now, queues = self._clock(), self._queues
         if queues.asked or now >= self._next_beat:
             return True
-        due = self._closing is not None or now - self._worked_at >= LINGER_SECONDS
-        return bool(queues.later or queues.errands) and due and now >= self._resting_until
+        is_due = self._is_due or self._closing is not None
+        return bool(queues.later or queues.errands) and is_due and now >= self._resting_until
 
     def _is_done(self) -> bool:
         late = self._closing is not None and self._clock() >= self._closing
@@ -235,55 +306,48 @@ class LedgerDesk:
             self._trip(group)
         while self._queues.later and not self._is_resting():
             self._trip(())
+        self._is_out = False
         if self._clock() >= self._next_beat:
             self._next_beat = self._clock() + self._heartbeat
             self._extend()
             self._on_beat()
         self._run_errands()
+        with self._wake:
+            self._is_due = bool(self._queues.later or self._queues.errands)
 
     def _is_resting(self) -> bool:
         return self._clock() < self._resting_until
 
     def _run_errands(self) -> None:
         errands = self._queues.errands
-        while errands and not self._queues.asked and self._clock() >= self._resting_until:
+        while errands and not self._queues.asked and not self._is_resting():
             errand = errands.popleft()
             try:
-                self._done(errand, errand.run(self._ledger))
+                self._call_in_loop(partial(errand.told, errand.run(self._ledger)))
             except LedgerUnavailable as error:
                 self._failed(error)
             except FAULTS as error:  # whatever it does, calls are to be admitted
                 logger.error("an errand to the ledger failed: %s", type(error).__name__)
 
-    def _done(self, errand: Errand, result: object) -> None:
-        self._call_in_loop(lambda: errand.told(result))
-
     def _trip(self, asked: Sequence[Asked]) -> None:
         """Settle what waits, then admit; what cannot be settled stays, first in its line."""
-        batch = [] if self._is_resting() else list(itertools.islice(self._queues.later, BATCH))
+        if self._is_resting():
+            self._tell(asked, [NotAsked(RESTING)] * len(asked))
+            return
+        batch = list(itertools.islice(self._queues.later, BATCH))
         outcomes: Sequence[Outcome]
         try:
-            outcomes = self._exchange(batch, asked)
+            outcomes = exchange(self._ledger, batch, [each.admission for each in asked])
         except LedgerUnavailable as error:
             self._failed(error)
             outcomes = [error] * len(asked)
-        except FAULTS as error:  # one that is bad must not hold up the others
-            self._isolate(batch, error)
+        except FAULTS:  # one that is bad must not hold up the others
+            self._lost(settle_each(self._ledger, batch), "settle_failed")
             self._settled(batch)
-            outcomes = [self._admit(each) for each in asked]
+            outcomes = [admit_alone(self._ledger, each.admission, self.count) for each in asked]
         else:
             self._settled(batch)
         self._tell(asked, outcomes)
-
-    def _exchange(self, batch: Sequence[Later], asked: Sequence[Asked]) -> Sequence[Outcome]:
-        if self._is_resting():
-            return [NotAsked("the ledger could not be reached a moment ago")] * len(asked)
-        for each in batch:
-            if each.admission is not None:
-                self._ledger.admit(each.admission)
-        return self._ledger.exchange(
-            [each.settlement for each in batch], [each.admission for each in asked]
-        )
 
     def _settled(self, batch: Sequence[Later]) -> None:
         for each in batch:
@@ -292,45 +356,23 @@ class LedgerDesk:
                 self._replay.booked(each.settlement.id)
         self.status.unsettled = len(self._queues.later)
 
-    def _isolate(self, batch: Sequence[Later], error: Exception) -> None:
-        """Settle one by one; what cannot be settled is left to the recovery."""
-        for each in batch:
-            fault = error
-            try:
-                self._exchange([each], ())
-                continue
-            except FAULTS as one:
-                fault = one
-            self.status.lost += 1
-            self.count("settle_failed")
-            logger.error("call %s: not settled: %s", each.settlement.id, type(fault).__name__)
-
-    def _admit(self, asked: Asked) -> Outcome:
-        try:
-            return self._exchange((), [asked])[0]
-        except (LedgerUnavailable, BadAmount) as error:
-            return error
-        except FAULTS as error:
-            logger.error("the ledger failed inside: %s", type(error).__name__)
-            self.count("ledger_failed")
-            return LedgerUnavailable(f"the ledger failed inside: {type(error).__name__}")
+    def _lost(self, settlements: int, event: str) -> None:
+        self.status.lost += settlements
+        for _ in range(settlements):
+            self.count(event)
 
     def _tell(self, asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> None:
         if not asked:
             return
-        answered = list(zip(asked, outcomes, strict=True))
-        now = self._clock()
         with self._wake:
-            for each, outcome in answered:
-                if isinstance(outcome, Admitted):
-                    self._queues.open[each.admission.id] = (each.admission.tenant, now)
-        self._call_in_loop(lambda: _answer(answered))
+            admissions = [each.admission for each in asked]
+            self._queues.opened(admissions, outcomes, self._clock())
+        self._call_in_loop(lambda: answer(asked, outcomes))
 
     def _extend(self) -> None:
         """Extend the leases of calls that have been open for a while."""
-        before = self._clock() - self._heartbeat
         with self._wake:
-            due = [(tenant, id) for id, (tenant, at) in self._queues.open.items() if at <= before]
+            due = self._queues.open_since(self._clock() - self._heartbeat)
         for start in range(0, len(due), BATCH):
             try:
                 self._ledger.extend(due[start : start + BATCH], lease_seconds=self.lease_seconds)
@@ -356,13 +398,3 @@ class LedgerDesk:
             self._loop.call_soon_threadsafe(call)
         except RuntimeError:  # the loop has ended meanwhile
             logger.debug("the event loop has ended")
-
-
-def _answer(answered: Sequence[tuple[Asked, Outcome]]) -> None:
-    for asked, outcome in answered:
-        if asked.answer.done():
-            continue  # it was given up, and whoever did so has seen to it
-        if isinstance(outcome, BaseException):
-            asked.answer.set_exception(outcome)
-        else:
-            asked.answer.set_result(outcome)

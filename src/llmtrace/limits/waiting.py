@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from llmtrace.storage.ledger import (
     Admission,
@@ -14,6 +14,14 @@ from llmtrace.storage.ledger import (
     LedgerUnavailable,
     Settlement,
 )
+
+MOST_UNSETTLED: Final = 10_000
+"""Settlements that are kept; those beyond are left to the recovery, which reads the traces."""
+MOST_WAITING: Final = 10_000
+"""Admissions that wait; those beyond are answered as if the ledger could not be reached."""
+MOST_ERRANDS: Final = 1_000
+
+type Outcome = Admitted | Denied | Exception
 
 
 class NotAsked(LedgerUnavailable):
@@ -25,7 +33,6 @@ class Asked:
     """An admission, and where its answer is waited for."""
 
     admission: Admission
-    loop: asyncio.AbstractEventLoop
     answer: "asyncio.Future[Admitted | Denied]"
 
 
@@ -64,7 +71,34 @@ class Queues:
     later: deque[Later] = field(default_factory=deque)
     errands: deque[Errand] = field(default_factory=deque)
     open: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Calls that hold a reservation: id → tenant, and when its lease was extended last."""
+    """Calls that hold a reservation: id → tenant, and when they were admitted."""
+
+    def may_go_at_once(self, most: int) -> bool:
+        """Whether all that waits are so few settlements at most, of calls that the ledger knows."""
+        if self.asked or len(self.later) > most:
+            return False
+        return all(each.admission is None for each in self.later)
+
+    def opened(self, asked: Sequence[Admission], outcomes: Sequence[object], now: float) -> None:
+        """Note the calls that were admitted."""
+        for admission, outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, Admitted):
+                self.open[admission.id] = (admission.tenant, now)
+
+    def open_since(self, before: float) -> Sequence[tuple[str, str]]:
+        """Return the calls, tenant and id, that have been open since then."""
+        return [(tenant, id) for id, (tenant, at) in self.open.items() if at <= before]
+
+
+def answer(group: Sequence[Asked], outcomes: Sequence[Outcome]) -> None:
+    """Tell those who wait, in their event loop, what came of it."""
+    for asked, outcome in zip(group, outcomes, strict=True):
+        if asked.answer.done():
+            continue  # it was given up, and whoever did so has seen to it
+        if isinstance(outcome, Exception):
+            asked.answer.set_exception(outcome)
+        else:
+            asked.answer.set_result(outcome)
 
 
 def unlimited(admission: Admission) -> Admission:
