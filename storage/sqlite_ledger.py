@@ -33,6 +33,7 @@ from llmtrace.storage.ledger_checks import (
     kept_reason,
 )
 from llmtrace.storage.ledger_clock import Clock, SteadyClock, system_clock
+from llmtrace.storage.sqlite_late import LateSqliteFile
 from llmtrace.storage.sqlite_ledger_prune import Pruner
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
 from llmtrace.storage.sqlite_values import time_in, time_out
@@ -65,12 +66,15 @@ class SqliteLedger:
     file system does not lock). ``file`` is closed with the ledger.
     """
 
-    def __init__(self, file: SharedSqliteFile, *, clock: Clock = system_clock) -> None:
+    def __init__(
+        self, file: SharedSqliteFile | LateSqliteFile, *, clock: Clock = system_clock
+    ) -> None:
         self._file = file
         self._clock = SteadyClock(clock)
         self._pruner = Pruner()
-        with self._reading():
-            pass  # learns the latest time that anyone has seen
+        if isinstance(file, SharedSqliteFile):
+            with self._reading():
+                pass  # learns the latest time that anyone has seen
 
     @classmethod
     def at(
@@ -83,6 +87,11 @@ class SqliteLedger:
         """
         with _unavailable():
             return cls(SharedSqliteFile(path, timeout=timeout), clock=clock)
+
+    @classmethod
+    def late(cls, path: Path, *, timeout: float = TIMEOUT_SECONDS) -> "SqliteLedger":
+        """Return the ledger of a file that cannot be opened now: it is unavailable until then."""
+        return cls(LateSqliteFile(path, timeout=timeout))
 
     def now(self) -> datetime:
         """Return the time, UTC, which never runs back."""

@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
-from llmtrace.app.ledgers import ledger_of
+from llmtrace.app.ledgers import ledger_in_time, ledger_of
 from llmtrace.app.settings import Settings
 from llmtrace.config import load
 from llmtrace.environment.home import Home
+from llmtrace.storage.ledger import LedgerUnavailable
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.testing import redis
 
@@ -22,6 +23,21 @@ def test_budgets_lie_beside_the_traces(tmp_path: Path) -> None:
     ledger = ledger_of(made)
     assert isinstance(ledger, SqliteLedger)
     assert made.shared_database.parent == made.database.parent
+    ledger.close()
+
+
+def test_a_worker_waits_for_a_ledger_that_cannot_be_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = settings(tmp_path)
+    made.shared_database.write_bytes(b"no database at all, whatever it is" * 300)
+    with pytest.raises(LedgerUnavailable):
+        ledger_of(made)
+    ledger = ledger_in_time(made)
+    assert "damaged or no SQLite database" in caplog.text
+    assert not ledger.healthy()
+    made.shared_database.unlink()
+    assert ledger.healthy()
     ledger.close()
 
 

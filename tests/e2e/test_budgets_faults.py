@@ -15,6 +15,7 @@ import pytest
 from llmtrace.storage.ledger import Ledger
 from llmtrace.storage.redis_ledger import RedisLedger
 from llmtrace.storage.sqlite_ledger import SqliteLedger
+from llmtrace.storage.sqlite_shared import SharedSqliteFile
 from llmtrace.testing import redis
 from llmtrace.testing.budgets import COST, RESERVED, URL, Door, body, room_for, rush, totals
 from llmtrace.testing.inprocess import running_worker
@@ -159,11 +160,13 @@ async def test_a_redis_that_has_forgotten_the_scripts_is_told_them_again(
 
 @contextlib.contextmanager
 def _set(ledger: SqliteLedger, during: str, after: str) -> Iterator[None]:
-    with ledger._file._locked():
-        ledger._file._connection().execute(during)
+    file = ledger._file
+    assert isinstance(file, SharedSqliteFile)
+    with file._locked():
+        file._connection().execute(during)
     yield
-    with ledger._file._locked():
-        ledger._file._connection().execute(after)
+    with file._locked():
+        file._connection().execute(after)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The store of budgets fails at each step: every budget says what becomes of calls then."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
 from llmtrace.testing.budgets import COST, Door, room_for, rush, settled, totals
 from llmtrace.testing.inprocess import running_worker
+from llmtrace.testing.processes import GatewayProcess
 from llmtrace.testing.provider import ScriptedProvider
 
 PROMPT = "@script: output_tokens=100"
@@ -128,6 +130,28 @@ async def test_a_locked_file_is_waited_for_and_then_given_up(
         assert (await rush([door], 1, text=PROMPT)).statuses == {200: 1}
         assert await settled(locker) == COST
     locker.close()
+
+
+@pytest.mark.parametrize(("allow", "status"), [(False, 503), (True, 200)], ids=["deny", "allow"])
+async def test_a_gateway_serves_although_its_ledger_cannot_be_opened(
+    provider: ScriptedProvider, tmp_path: Path, allow: bool, status: int
+) -> None:
+    provider.clear()
+    path = tmp_path / "home" / "limits.sqlite"
+    path.parent.mkdir(mode=0o700)
+    path.write_bytes(b"no database at all, whatever it is" * 300)
+    settings = room_for(10, **(ALLOW if allow else {}))
+    with GatewayProcess(tmp_path, provider, ["api.openai.com"], settings=settings) as gateway:
+        way = gateway.way()
+        trusting = ssl.create_default_context(cadata=way.ca_pem)
+        door = Door(proxy_url=way.proxy_url, context=trusting)
+        assert (await rush([door], 2, text=PROMPT)).statuses == {status: 2}
+        path.unlink()
+        await asyncio.sleep(0.4)  # the ledger is left alone for a moment after a failure
+        assert (await rush([door], 1, text=PROMPT)).statuses == {200: 1}
+    ledger = SqliteLedger.at(path)
+    assert totals(ledger) == ((3 if allow else 1) * COST, 0), "what went unbooked is booked"
+    ledger.close()
 
 
 def test_a_reaper_that_fails_is_tried_again(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """Opens the ledger that the configuration names."""
 
+import logging
+
 from llmtrace.app.settings import Settings
-from llmtrace.storage.ledger import Ledger
+from llmtrace.storage.ledger import Ledger, LedgerUnavailable
 from llmtrace.storage.sqlite_ledger import SqliteLedger
+
+logger = logging.getLogger(__name__)
 
 
 def ledger_of(settings: Settings) -> Ledger:
@@ -19,3 +23,17 @@ def ledger_of(settings: Settings) -> Ledger:
     from llmtrace.storage.redis_ledger import RedisLedger  # takes a moment: not for others
 
     return RedisLedger.at(url.get_secret_value())
+
+
+def ledger_in_time(settings: Settings) -> Ledger:
+    """Open the ledger, now or as soon as it can be: a worker serves meanwhile.
+
+    Raises:
+        StorageError: It cannot be used: it may forget what was spent.
+        ValueError: Its URL is none.
+    """
+    try:
+        return ledger_of(settings)
+    except LedgerUnavailable as error:
+        logger.error("budgets: %s; trying again with each call", error)
+        return SqliteLedger.late(settings.shared_database)

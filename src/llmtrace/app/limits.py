@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llmtrace.app.ledgers import ledger_of
+from llmtrace.app.ledgers import ledger_in_time
 from llmtrace.app.settings import Settings
 from llmtrace.config import Config
 from llmtrace.config.limits import RunawayConfig
@@ -87,12 +87,12 @@ def worker_limits(
         ledger: Stands in the place of its own.
 
     Raises:
-        LedgerUnavailable: The ledger cannot be opened.
+        StorageError: The ledger may forget what was spent.
     """
     config = settings.config
     if not is_limited(config):
         return WorkerLimits(watch=watch_of(config, counters))
-    ledger = ledger or ledger_of(settings)
+    ledger = ledger or ledger_in_time(settings)
     desk = desk_of(settings, ledger, counters)
     admissions = None
     if config.cost_caps.enabled or config.rate_limiting.enabled:
