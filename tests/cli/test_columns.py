@@ -58,6 +58,11 @@ def test_a_call_that_failed_is_seen_on_any_screen() -> None:
     assert all("refused" in row_text(CALLS, failed, width) for width in (80, 90, 120, None))
 
 
+def test_why_a_call_failed_is_seen() -> None:
+    failed = a_trace(outcome=Outcome.CONNECT_FAILED, error_code="provider_unreachable")
+    assert all("  unreachable " in row_text(CALLS, failed, width) for width in (90, 120, 200))
+
+
 def test_what_became_of_a_call_is_seen() -> None:
     assert "redact" in row_text(CALLS, a_trace(verdict=Verdict.REDACT), 102)
 

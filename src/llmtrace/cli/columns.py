@@ -22,11 +22,11 @@ CALLS: Final[tuple[Column[Trace], ...]] = (
     Column(title="agent", width=16, least=145, value=lambda t: t.run or t.agent),
     Column(
         title="model",
-        width=18,
-        grows=14,
+        width=16,
+        grows=16,
         value=lambda t: t.model_answered or t.model or t.operation,
     ),
-    Column(title="outcome", width=9, least=90, value=lambda t: _end(t)),
+    Column(title="outcome", width=11, least=90, value=lambda t: _end(t)),
     Column(title="verdict", width=10, least=102, value=lambda t: t.verdict),
     Column(title="in", width=7, least=119, right=True, value=lambda t: str(t.usage.input_tokens)),
     Column(title="out", width=6, least=119, right=True, value=lambda t: str(t.usage.output_tokens)),
@@ -57,7 +57,9 @@ def _cost_or_end(trace: Trace) -> str:
 
 
 def _end(trace: Trace) -> str:
-    return trace.error_code or trace.outcome.value
+    """Say how a call ended, without the word that tells whose code it is: the rest must fit."""
+    code = trace.error_code or trace.outcome.value
+    return code.removeprefix("llmtrace_").removeprefix("provider_")
 
 
 def _ms(milliseconds: float | None) -> str:
