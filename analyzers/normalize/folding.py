@@ -91,10 +91,6 @@ class Folded:
             return max(index, 0)
         return len(fold(self.original[:index]).text)
 
-    def back(self, index: int, count: int) -> int:
-        """Return where the original begins ``count`` characters of the view before ``index``."""
-        return self.cut(max(0, self.at(index) - count))
-
 
 def fold(text: str) -> Folded:
     """Return the canonical view of ``text``. Of any prefix, it is a prefix."""

@@ -1,7 +1,7 @@
 """Rules as data, matched all at once."""
 
 from llmtrace.analyzers.base import Inspection, Skipped
-from llmtrace.analyzers.patterns.engine import HIDDEN, PatternAnalyzer, Settled
+from llmtrace.analyzers.patterns.engine import HIDDEN, PatternAnalyzer
 from llmtrace.analyzers.patterns.packs import BadPack, load_packs, shipped_packs
 from llmtrace.analyzers.patterns.rules import Rule
 
@@ -11,7 +11,6 @@ __all__ = [
     "Inspection",
     "PatternAnalyzer",
     "Rule",
-    "Settled",
     "Skipped",
     "load_packs",
     "shipped_packs",

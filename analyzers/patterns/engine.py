@@ -7,7 +7,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from threading import Lock
 from typing import Final
 
@@ -40,19 +39,6 @@ ENGINE: Final = "3"
 """Changes when the same rules could find something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What is certain of a growing text.
-
-    ``hits`` are the stable hits that lie wholly before ``cut``; nothing that is appended changes
-    them. The next search starts at ``cut``, and must see the text from ``keep`` on.
-    """
-
-    hits: Sequence[Hit]
-    cut: int
-    keep: int
-
-
 class PatternAnalyzer:
     """Matches the rules of packs. Immutable but for its counters; safe to share."""
 
@@ -68,7 +54,6 @@ class PatternAnalyzer:
         }
         self._name = name
         self._all = Groups(self._rules)
-        self._held = Groups([rule for rule in self._rules if rule.hold])
         self._skips: Counter[Skipped] = Counter()
         self._lock = Lock()
         seal = hashlib.blake2b(f"{ENGINE} {' '.join(self._concealed)}".encode(), digest_size=12)
@@ -110,7 +95,7 @@ class PatternAnalyzer:
         """Compile the automata and tables that every text needs."""
         for text in ("a", "\u0430"):
             self.inspect(text, Context())
-            self.settled(text, Context(), 0)
+            self.undecided(text)
 
     def analyze(self, text: str, context: Context) -> Sequence[Hit]:
         """Return the hits, ordered by start. An empty text has none."""
@@ -131,28 +116,9 @@ class PatternAnalyzer:
         """Return where the undecided tail of ``text`` begins, ``len(text)`` if there is none."""
         return self._undecided(fold(text))
 
-    def settled(self, text: str, context: Context, start: int, *, ended: bool = False) -> Settled:
-        """Return the stable hits that begin at or after ``start`` and are certain.
-
-        Whatever is appended later, call after call gives the hits that the whole text has, if
-        each starts at the last ``cut`` and still sees the text from ``keep`` on. With ``ended``
-        nothing is appended any more and all is certain.
-        """
-        folded = fold(text)
-        search = _Search(context, self._concealed)
-        search.window(self._held, text, 0, start, len(text) + 1, further=False)
-        cut = len(text) if ended else max(start, self._undecided(folded))
-        cut = max(start, _before_crossing(search.spans, cut))
-        certain = (
-            hit for hit, span in zip(search.hits, search.spans, strict=True) if span[1] <= cut
-        )
-        hits = resolve(certain, search.known)
-        self._closed(search)
-        return Settled(hits, cut, max(0, folded.back(cut, BEFORE)))
-
     def _undecided(self, folded: Folded) -> int:
-        canonical = folded.cut(undecided(folded.text, self._held.holds["canonical"]))
-        return min(canonical, undecided(folded.original, self._held.holds["original"]))
+        canonical = folded.cut(undecided(folded.text, self._all.holds["canonical"]))
+        return min(canonical, undecided(folded.original, self._all.holds["original"]))
 
     def _closed(self, search: "_Search") -> Inspection:
         if not search.hits and not search.skipped:
@@ -162,14 +128,6 @@ class PatternAnalyzer:
             with self._lock:
                 self._skips.update(skipped)
         return Inspection(resolve(search.hits, search.known), skipped)
-
-
-def _before_crossing(spans: Iterable[tuple[int, int]], cut: int) -> int:
-    """Return the last place up to ``cut`` that lies within no span."""
-    for start, end in sorted(spans, key=itemgetter(1), reverse=True):
-        if start < cut < end:
-            cut = start
-    return cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,26 +145,15 @@ class _Search:
 
     def __init__(self, context: Context, concealed: Mapping[str, tuple[Severity, float]]) -> None:
         self.hits: list[Hit] = []
-        self.spans: list[tuple[int, int]] = []
-        """What was matched for each hit: its value and what had to stand around it."""
         self.known: list[Hit] = []
         self.skipped: set[Skipped] = set()
         self._context, self._concealed = context, concealed
         self._offset = self._start = self._stop = 0
 
-    def window(
-        self,
-        groups: Groups,
-        text: str,
-        offset: int,
-        start: int,
-        stop: int,
-        *,
-        further: bool = True,
-    ) -> None:
+    def window(self, groups: Groups, text: str, offset: int, start: int, stop: int) -> None:
         """Search a window for what begins in ``start:stop`` of it.
 
-        ``offset`` is where the window begins in the text; ``further`` includes further views.
+        ``offset`` is where the window begins in the text.
         """
         self._offset, self._start, self._stop = offset, start, stop
         folded = fold(text)
@@ -215,8 +162,6 @@ class _Search:
         same = folded.text is text
         original = scanned if same else Scanned.of(text)
         self._view(groups.original, _Itself(text), original, start)
-        if not further:
-            return
         made = views(folded, scanned.data)
         self._hidden(made.hidden)
         if not made.complete:
@@ -232,7 +177,6 @@ class _Search:
             rank = self._concealed.get(f"hidden.{found.way}")
             if rank and self._start <= found.start < self._stop:
                 severity, confidence = rank
-                self.spans.append((found.start, found.end))
                 self.hits.append(
                     Hit(
                         kind="encoding_attack",
@@ -281,7 +225,6 @@ class _Search:
             if count > MAX_HITS:
                 raise Unfinished("too_many")
             self._add(rule, found, view, further)
-            self.spans.append(span)
 
     def _add(
         self,

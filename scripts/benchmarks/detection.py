@@ -15,10 +15,11 @@ from corpus import KINDS, english, hostile
 from report import Goal, Section
 from sampling import quantile
 
-from llmtrace.analyzers.base import Context
+from llmtrace.analyzers.base import Context, Direction
 from llmtrace.analyzers.cache import CachedAnalyzer
 from llmtrace.analyzers.patterns import PatternAnalyzer, Rule, load_packs, shipped_packs
 from llmtrace.domain.parts import Role
+from llmtrace.pipeline.streaming.judging import LEFT
 from llmtrace.pipeline.threads import share_the_interpreter
 
 TITLE = "Detection"
@@ -256,15 +257,17 @@ def conversation(analyzer: PatternAnalyzer, seed: int) -> Section:
 
 
 def stream(analyzer: PatternAnalyzer, seed: int) -> Section:
-    """Settle an answer that comes in pieces of four characters."""
+    """Judge an answer that comes in pieces of four characters, as its gate asks."""
     text = english(Random(seed), 8_192)  # noqa: S311
-    taken, kept, start = [], "", 0
+    said = Context(Role.ASSISTANT, direction=Direction.ANSWER)
+    taken, window = [], ""
     for at in range(0, len(text), 4):
-        kept += text[at : at + 4]
+        window += text[at : at + 4]
         began = time.thread_time()
-        made = analyzer.settled(kept, HERE, start)
+        decided = analyzer.undecided(window)
+        analyzer.inspect(window, said)
         taken.append((time.thread_time() - began) * 1e6)
-        kept, start = kept[made.keep :], made.cut - made.keep
+        window = window[max(0, decided - LEFT) :]
     rows = [[f"{quantile(taken, share):.0f}" for share in (0.5, 0.99)]]
     table = "\n" + report.table(["µs per delta, median", "p99"], rows)
     return Section("An answer in deltas", "English, four characters at a time.", table)

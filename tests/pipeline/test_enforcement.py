@@ -120,6 +120,20 @@ async def test_what_may_take_long_is_judged_in_a_thread(size: int, here: bool) -
     assert (detection.thread == threading.get_ident()) is here
 
 
+@pytest.mark.parametrize("fail_open", [False, True])
+async def test_what_was_not_searched_to_its_end_has_the_configured_verdict(
+    fail_open: bool,
+) -> None:
+    judge, counters = enforcement(Judgement(incomplete=True), fail_open=fail_open)
+    about = call()
+    stop = await judge.request(about, CONTENT, {})
+    assert (stop is None) is fail_open
+    if stop is not None:
+        assert (stop.status, stop.code) == (503, "detection_timeout")
+    assert ("detection_failed" in {gap.reason for gap in about.gaps}) is fail_open
+    assert counters.get("detection_failed", "detect_request") == 1
+
+
 async def test_in_observe_mode_nothing_is_done_and_all_is_told() -> None:
     one = finding(Verdict.BLOCK)
     judge, _ = enforcement(Judgement(findings=(one,), blocked=one), enforce=False)

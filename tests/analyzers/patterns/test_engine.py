@@ -241,47 +241,6 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(PIECES, max_size=16).map("".join)
 
 
-def grown(text: str, cuts: list[int]) -> list[Hit]:
-    """Tell the hits of a text that comes in pieces, keeping no more of it than must be kept."""
-    told: list[Hit] = []
-    kept, offset, start, last = "", 0, 0, 0
-    for cut in [*sorted(cut for cut in cuts if cut < len(text)), len(text)]:
-        kept += text[last:cut]
-        last = cut
-        made = PATTERNS.settled(kept, HERE, start, ended=cut == len(text))
-        told += [moved(hit, offset) for hit in made.hits]
-        assert made.keep <= made.cut <= len(kept)
-        kept, offset, start = kept[made.keep :], offset + made.keep, made.cut - made.keep
-    return told
-
-
-def moved(hit: Hit, by: int) -> Hit:
-    return Hit(
-        kind=hit.kind,
-        severity=hit.severity,
-        confidence=hit.confidence,
-        start=hit.start + by,
-        end=hit.end + by,
-        detector=hit.detector,
-        value=hit.value,
-        stable=hit.stable,
-    )
-
-
-@settings(max_examples=400, deadline=None)
-@given(TEXTS, st.lists(st.integers(0, 200), max_size=12))
-def test_any_splits_tell_the_hits_of_the_whole(text: str, cuts: list[int]) -> None:
-    whole = PATTERNS.settled(text, HERE, 0, ended=True).hits
-    assert grown(text, cuts) == list(whole)
-
-
-@settings(max_examples=60, deadline=None)
-@given(TEXTS)
-def test_character_by_character_tells_the_hits_of_the_whole(text: str) -> None:
-    whole = PATTERNS.settled(text, HERE, 0, ended=True).hits
-    assert grown(text, list(range(len(text)))) == list(whole)
-
-
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, TEXTS)
 def test_what_is_decided_stays(text: str, more: str) -> None:
@@ -293,9 +252,8 @@ def test_what_is_decided_stays(text: str, more: str) -> None:
     assert before == after
 
 
-def test_an_empty_text_is_settled() -> None:
-    made = PATTERNS.settled("", HERE, 0, ended=True)
-    assert (list(made.hits), made.cut, made.keep) == ([], 0, 0)
+def test_an_empty_text_is_decided() -> None:
+    assert PATTERNS.undecided("") == 0
 
 
 def test_a_way_of_hiding_text_can_be_switched_off() -> None:
