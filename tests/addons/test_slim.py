@@ -6,12 +6,12 @@ from llmtrace.addons.slim import leave_out_default_addons
 PROBE = """
 import sys
 import llmtrace.app.worker
-heavy = {"flask", "ldap3", "mitmproxy.addons.proxyauth"} & set(sys.modules)
+heavy = {"flask", "ldap3", "mitmproxy.addons.proxyauth", "numpy", "onnxruntime"} & set(sys.modules)
 print(sorted(heavy), "mitmproxy.addons.next_layer" in sys.modules)
 """
 
 
-def test_a_worker_imports_only_the_addons_that_it_names() -> None:
+def test_a_worker_imports_only_the_addons_that_it_names_and_no_model() -> None:
     probe = subprocess.run(  # noqa: S603  # our own interpreter
         [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True
     )

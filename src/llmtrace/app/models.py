@@ -43,7 +43,7 @@ class Missing:
 class Models:
     """The models of one process."""
 
-    loaded: tuple[model.ModelAnalyzer, ...] = ()
+    loaded: "tuple[model.ModelAnalyzer, ...]" = ()  # in quotes: evaluated, it imports ONNX Runtime
     missing: tuple[Missing, ...] = ()
 
     def beside(self, patterns: StreamAnalyzer) -> StreamAnalyzer:
@@ -131,7 +131,7 @@ def load_models(config: Config, *, at: Path | None = None, seconds: float = math
 
 def load(
     one: Wanted, config: Config, *, at: Path | None = None, seconds: float = math.inf
-) -> model.ModelAnalyzer:
+) -> "model.ModelAnalyzer":
     """Load one model. Raises: BadModel."""
     point = config.security_analysis.operating_point
     if one.hub is not None:
