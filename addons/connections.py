@@ -265,13 +265,21 @@ class GatewayConnection(ProxyConnectionHandler):
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Run a hook's handlers, with the idle timer stopped."""
-        with self.timeout_watchdog.disarm():
-            (data,) = arguments(hook)
-            self._note_begin(hook, data)
+        (data,) = arguments(hook)
+        self._note_begin(hook, data)
+        timer = self.timeout_watchdog
+        timer.can_timeout.clear()  # as its ``disarm``, which is a generator
+        timer.blocker += 1
+        try:
             await self._hooks.trigger_event(hook)
             self._note_end(hook, data)
             if isinstance(data, flow.Flow) and data.intercepted:
                 await data.wait_for_resume()
+        finally:
+            timer.blocker -= 1
+            if not timer.blocker:
+                timer.register_activity()
+                timer.can_timeout.set()
 
     def _run_now(self, hook: commands.StartHook) -> bool:
         """Run a hook's handlers at once if none of them waits."""

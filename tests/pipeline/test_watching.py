@@ -69,7 +69,7 @@ def new() -> Call:
     )
     caller = Caller(tenant="acme", agent="builder", run="", client=ClientIdentity())
     route = Route(provider="openai", dialect="openai.chat", operation="chat")
-    call = new_call(head, caller, route, Credentials(()))
+    call = new_call(head, {}, caller, route, Credentials(()))
     call.view = call.dialect.request(BODY, route)
     return call
 

@@ -124,7 +124,7 @@ class Pipeline:
             body = dialect_named(found.dialect).refusal(status=status, code=code, message=message)
             headers = ASKS_FOR_KEY if status == 401 else {}
             return Refusal(status=status, code=code, message=message, body=body, headers=headers)
-        return new_call(head, caller, found, credentials)
+        return new_call(head, headers, caller, found, credentials)
 
     # --- inspect the request ----------------------------------------------------------------
 

@@ -93,8 +93,14 @@ def folded(head: RequestHead) -> tuple[dict[str, str], frozenset[str]]:
     return headers, frozenset(repeated)
 
 
-def new_call(head: RequestHead, caller: Caller, route: Route, credentials: Credentials) -> Call:
-    """Begin a call, with what its head tells for a trace."""
+def new_call(
+    head: RequestHead,
+    headers: Mapping[str, str],
+    caller: Caller,
+    route: Route,
+    credentials: Credentials,
+) -> Call:
+    """Begin a call, with what its head tells for a trace. ``headers`` are as of ``folded``."""
     known: dict[str, Any] = dict(  # noqa: C408  # fields by name, as a trace has them
         trace_id=new_trace_id(),
         started_at=head.started_at,
@@ -113,7 +119,7 @@ def new_call(head: RequestHead, caller: Caller, route: Route, credentials: Crede
         host=head.host,
         path=credentials.scrub(head.path),
         model=(route.model or named_model(head.query))[:MAX_NAME],
-        plan=plan_of(head.host, head.path, {name.lower(): text for name, text in head.headers}),
+        plan=plan_of(head.host, head.path, headers),
     )
     return Call(
         head=head,

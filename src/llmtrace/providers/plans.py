@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -70,14 +71,21 @@ def plan_of(host: str, path: str, headers: Mapping[str, str]) -> str:
         path: The canonical path.
         headers: As the client sent them, lower-case names.
     """
-    return next((sign.plan for sign in _SIGNS if _fits(sign, host, path, headers)), "")
+    return next((sign.plan for sign in _signs_at(host, path) if _fits(sign, headers)), "")
 
 
-def _fits(sign: _Sign, host: str, path: str, headers: Mapping[str, str]) -> bool:
-    if sign.hosts and not any(_is_host(host, name) for name in sign.hosts):
-        return False
-    if not path.startswith(sign.path):
-        return False
+@lru_cache(maxsize=1024)
+def _signs_at(host: str, path: str) -> tuple[_Sign, ...]:
+    """Return the signs that a call to this place may have. One place is called again and again."""
+    return tuple(
+        sign
+        for sign in _SIGNS
+        if path.startswith(sign.path)
+        and (not sign.hosts or any(_is_host(host, name) for name in sign.hosts))
+    )
+
+
+def _fits(sign: _Sign, headers: Mapping[str, str]) -> bool:
     if not sign.header:
         return True
     value = headers.get(sign.header, "")[:MAX_VALUE].lower()
