@@ -17,7 +17,8 @@ def hub() -> Iterator[StandInHub]:
 
 
 def get(hub: StandInHub, path: str, **more: str) -> httpx2.Response:
-    return httpx2.get(f"{hub.url}{path}", headers=more, trust_env=False, timeout=5)
+    url = f"{hub.url}{path}"
+    return httpx2.get(url, headers=more, trust_env=False, timeout=5, follow_redirects=True)
 
 
 def test_a_repository_says_its_commit_and_its_files(hub: StandInHub) -> None:
@@ -32,6 +33,14 @@ def test_a_file_comes_by_its_commit_alone(hub: StandInHub) -> None:
     commit = hub.repos["owner/name"].commit
     assert get(hub, f"/owner/name/resolve/{commit}/config.json").content == b"{}"
     assert get(hub, "/owner/name/resolve/main/config.json").status_code == 404
+
+
+def test_a_large_file_comes_from_a_store(hub: StandInHub) -> None:
+    commit = hub.repos["owner/name"].commit
+    answer = get(hub, f"/owner/name/resolve/{commit}/model.onnx")
+    assert [one.status_code for one in answer.history] == [302]
+    assert answer.history[0].headers["x-linked-size"] == str(LARGE)
+    assert answer.content == FILES["model.onnx"]
 
 
 def test_new_content_is_another_commit(hub: StandInHub) -> None:

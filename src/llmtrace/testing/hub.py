@@ -16,7 +16,9 @@ from llmtrace.testing.background import LOOPBACK
 
 HANG_SECONDS: Final = 30.0
 LARGE: Final = 100
-"""Bytes from which a file is kept as hubs keep large ones: its etag is its SHA-256."""
+"""Bytes from which a file is kept as hubs keep large ones: its etag is its SHA-256, and it comes
+from another place, which is asked without the token."""
+STORE: Final = "/store/"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,6 +80,11 @@ class StandInHub:
         """What ``ml.endpoint`` is."""
         return f"http://{LOOPBACK}:{self._server.server_address[1]}"
 
+    @property
+    def store(self) -> str:
+        """Where large files come from: another host, as far as names go."""
+        return f"http://localhost:{self._server.server_address[1]}"
+
     def add(self, name: str, files: Mapping[str, bytes]) -> str:
         """Put a repository there, or new content into one; return its commit."""
         self.repos[name] = Repo(files)
@@ -120,6 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
             hub.over.wait(HANG_SECONDS)
             self.close_connection = True
             return None
+        if path.startswith(STORE):
+            return self._stored(path.removeprefix(STORE))
         if hub.token is not None and self.headers.get("authorization") != f"Bearer {hub.token}":
             return self._refuse(401, "")
         if hub.faults.status:
@@ -148,10 +157,25 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self.serves.repos.get(name)
         if repo is None or file not in repo.files or revision != repo.commit:
             return self._refuse(404, "EntryNotFound")
-        content, faults = repo.files[file], self.serves.faults
+        content = repo.files[file]
         headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{_etag(content)}"'}
-        if self.command == "HEAD":
-            headers["X-Linked-Size"] = str(len(content))
+        if len(content) < LARGE:
+            return self._content(file, content, headers)
+        store = f"{self.serves.store}{STORE}{name}/{file}?Signature=secret"
+        linked = {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(content))}
+        return self._answer(302, b"", {**headers, **linked, "Location": store})
+
+    def _stored(self, path: str) -> None:
+        """Serve a large file from where hubs keep them."""
+        owner, _, rest = path.partition("/")
+        name, _, file = rest.partition("/")
+        content = self.serves.repos[f"{owner}/{name}"].files[file]
+        if "authorization" in self.headers:
+            return self._refuse(400, "")  # stores take the signature or a token, not both
+        return self._content(file, content, {"ETag": '"of the store"'})
+
+    def _content(self, file: str, content: bytes, headers: Mapping[str, str]) -> None:
+        faults = self.serves.faults
         if file == faults.changed:
             content = content[:-1] + bytes([content[-1] ^ 1])
         if file == faults.cut and self.command == "GET":
