@@ -5,6 +5,8 @@ them. What was added is recorded, so that it can be removed after the CA has bee
 """
 
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +20,8 @@ from llmtrace.certs import bundle, files
 
 MAX_PROFILES: Final = 64
 MAX_RECORD_BYTES: Final = 4_194_304
+ADMINISTRATORS: Final = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where programs of administrators are; on Debian these are not on the PATH of other users."""
 
 type Command = tuple[str, ...]
 type Run = Callable[[Command], int]
@@ -314,10 +318,23 @@ class Records:
         files.write_atomic(self._path, rows.encode("ascii"))
 
 
+def which(program: str) -> str | None:
+    """Return where a program is, administrators' included; None if there is none."""
+    return shutil.which(program, path=_path())
+
+
+def _path() -> str:
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), *ADMINISTRATORS))
+
+
+def _environ() -> Mapping[str, str]:
+    return {**os.environ, "PATH": _path()}
+
+
 def run_command(command: Command) -> int:
     """Run one command with the terminal's own input and output (sudo may ask)."""
     try:
-        return subprocess.run(command, check=False).returncode  # noqa: S603  shown beforehand
+        return subprocess.run(command, check=False, env=_environ()).returncode  # noqa: S603  shown
     except OSError:
         return 127
 
@@ -326,7 +343,12 @@ def run_quietly(command: Command) -> int:
     """Run one command that only asks, without a word."""
     try:
         done = subprocess.run(  # noqa: S603  from the table
-            command, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=30
+            command,
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=30,
+            env=_environ(),
         )
     except (OSError, subprocess.TimeoutExpired):
         return 127

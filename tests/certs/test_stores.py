@@ -195,6 +195,22 @@ def test_a_program_that_is_not_there_fails(tmp_path: Path) -> None:
     assert stores.run_command((str(tmp_path / "none"),)) == 127
 
 
+def test_programs_of_administrators_are_found_without_their_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "sbin"
+    theirs.mkdir()
+    program = theirs / "update-some-certificates"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert stores.which(program.name) is None
+    monkeypatch.setattr(stores, "ADMINISTRATORS", (str(theirs),))
+    assert stores.which(program.name) == str(program)
+    assert stores.run_command((program.name,)) == 3
+    assert stores.run_quietly((program.name,)) == 3
+
+
 def test_the_record_file_has_certificates_only(tmp_path: Path, subject: Subject) -> None:
     records = Records(tmp_path / "stores.json")
     records.add(Recorded(store="nss", place="/p", name=subject.name, pem=subject.pem))

@@ -1,7 +1,6 @@
 """``llmtrace ca``: show, export, bundle, install, uninstall and rotate the CA."""
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -178,7 +177,7 @@ def this_system() -> System:
         platform=sys.platform,
         root=Path("/"),
         user_home=Path.home(),
-        which=shutil.which,
+        which=stores.which,
         is_administrator=sys.platform == "win32" or os.geteuid() == 0,
     )
 
