@@ -177,10 +177,10 @@ class Admission:
                 raise ValueError(
                     f"call {self.id!r}: {len(asked)} nodes or paces, at most {MAX_NODES}"
                 )
-            if len({each.key for each in asked}) < len(asked):
+            if len(asked) > 1 and len({each.key for each in asked}) < len(asked):
                 raise ValueError(f"call {self.id!r}: two of its nodes or paces have the same key")
-            if missing := {each.unit for each in asked} - self.amounts.keys():
-                raise ValueError(f"call {self.id!r}: no amount of {', '.join(sorted(missing))}")
+            if missing := sorted({each.unit for each in asked if each.unit not in self.amounts}):
+                raise ValueError(f"call {self.id!r}: no amount of {', '.join(missing)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

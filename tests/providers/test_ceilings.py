@@ -11,6 +11,7 @@ from llmtrace.domain.usage import Usage
 from llmtrace.providers.ceilings import (
     Ceiling,
     Reach,
+    _known,
     canonical,
     ceiling,
     context_window,
@@ -211,3 +212,34 @@ def test_no_call_costs_more_than_its_ceiling(
     assert cost is not None
     most = usage.input_tokens * top.input + usage.output_tokens * top.output
     assert cost.nano_usd <= most // MILLION + 16
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-4-5"), ("gemini", "gemini-2.5-pro")],
+)
+def test_what_is_looked_up_again_is_the_same_for_each_reach(provider: str, model: str) -> None:
+    reaches = [
+        Reach(input_tokens=tokens, answers=answers, cache_writes=writes)
+        for tokens in (1, 1_000_000)
+        for answers in (True, False)
+        for writes in (True, False)
+    ]
+    fresh = [highest(provider, model, reach) for reach in reaches]
+    _known.clear()
+    assert [highest(provider, model, reach) for reach in reversed(reaches)] == fresh[::-1]
+
+
+def test_rates_that_grow_with_the_size_are_looked_at_for_each_size() -> None:
+    for rates in (
+        Rates(version="v", input=Rate(1, ((10, 5),)), output=Rate(1)),
+        Rates(version="v", input=Rate(1), output=Rate(1), request=Rate(1, ((10, 5),))),
+    ):
+        assert not rates.is_flat
+        small, large = (
+            ceiling(OneModel(rates), "openai", ("m",), Reach(input_tokens=size), at=AT)
+            for size in (10, 11)
+        )
+        assert small is not None
+        assert large is not None
+        assert (small.input, small.request) != (large.input, large.request)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Literal
 
 from llmtrace.config.limits import CostCapsConfig, TokenCap
@@ -22,6 +23,7 @@ from llmtrace.limits.refusals import Refused, not_priced
 from llmtrace.providers.base import Json, RequestView, Route
 from llmtrace.providers.ceilings import (
     LARGEST_INPUT,
+    MAX_NAME,
     Ceiling,
     Reach,
     ceiling,
@@ -293,10 +295,14 @@ def _makes_media(call: Outgoing, fields: dict[str, Json]) -> bool:
         *as_list(config.get("responseModalities")),
         *as_list(config.get("response_modalities")),
     ]
-    named = call.named.lower()
-    return any(as_str(kind).lower() not in _TEXT for kind in wanted) or any(
-        word in named for word in _MEDIA_MODELS
+    return _is_media_model(call.named[:MAX_NAME]) or any(
+        as_str(kind).lower() not in _TEXT for kind in wanted
     )
+
+
+@lru_cache(maxsize=4096)
+def _is_media_model(named: str) -> bool:
+    return any(word in named.lower() for word in _MEDIA_MODELS)
 
 
 def _rounded(amount: int) -> int:

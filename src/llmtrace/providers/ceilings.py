@@ -158,7 +158,26 @@ def _billed(reach: Reach) -> Iterator[tuple[str, str]]:
             yield tier, reach.speed.lower()[:MAX_NAME]
 
 
+_MOST_KNOWN: Final = 4096
+_known: Final[dict[tuple[object, ...], tuple[Rates, Ceiling | None]]] = {}
+"""What flat rates come to, by the rates and all of a reach that matters to them."""
+
+
 def _ceiling(rates: Rates, reach: Reach) -> Ceiling | None:
+    """Return what can be reached of some rates; for flat ones it is looked up only once."""
+    if not rates.is_flat:
+        return _reached(rates, reach)
+    writes, media = (reach.cache_writes, reach.cache_writes_1h), reach.input_media
+    key = (id(rates), reach.answers, reach.sound, writes, media, reach.output_media, reach.tools)
+    known = _known.get(key)
+    if known is None or known[0] is not rates:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        known = _known[key] = (rates, _reached(rates, reach))
+    return known[1]
+
+
+def _reached(rates: Rates, reach: Reach) -> Ceiling | None:
     size = reach.input_tokens
     read, written = [rates.input, rates.cache_read], [rates.output, rates.reasoning]
     if reach.cache_writes:
@@ -188,6 +207,8 @@ def _most(rates: Iterable[Rate | None], size: int) -> int:
 
 
 def _highest(found: Sequence[Ceiling]) -> Ceiling:
+    if len(found) == 1:
+        return found[0]
     return Ceiling(
         input=max(each.input for each in found),
         output=max(each.output for each in found),

@@ -95,6 +95,13 @@ class Rates:
         object.__setattr__(self, "by_class", rates)
         object.__setattr__(self, "steps", tuple(steps))
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether they are the same for calls of any size."""
+        if len(self.steps) > 1 or self.request.tiers:
+            return False
+        return not any(rate.tiers for rate in (self.audio or FREE, *self.tools.values()))
+
     def numbers(self, input_tokens: int) -> tuple[int | None, ...]:
         """Return ``by_class`` as numbers, for a call of this size."""
         for start, numbers in self.steps[:-1]:
