@@ -173,7 +173,8 @@ async def test_realtime_sessions_are_held_to_the_budget(
     """Nobody can tell what a spoken answer costs at most, so that a strict budget has none."""
     provider.clear()
     prices = {"custom_models": {"gpt-realtime": {"input_per_million": 0, "output_per_million": 10}}}
-    settings = room_for(1, mode=mode, max_output_tokens=100) | {"cost_estimation": prices}
+    settings: dict[str, Any] = room_for(1, mode=mode, max_output_tokens=100)
+    settings |= {"cost_estimation": prices}
     if mode == "estimate":
         settings["cost_caps"]["default_budget_caps"][0]["hard_limit_usd"] = "0.06"
     async with running_worker(tmp_path, provider, **settings) as worker:
