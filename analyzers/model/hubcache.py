@@ -125,7 +125,8 @@ class HubCache:
         folder = self.home(name) / commit
         said = _object(folder / FETCHED)
         files = said.get("files")
-        if said.get("commit") != commit or not isinstance(files, dict):
+        known = COMMIT.fullmatch(commit) is not None and said.get("commit") == commit
+        if not known or not isinstance(files, dict):
             raise BadModel(
                 f"{folder / FETCHED}: does not speak of commit {commit[:12]}…; run "
                 f"'llmtrace models fetch {name} --revision {commit}' to get it anew"

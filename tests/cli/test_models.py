@@ -72,7 +72,9 @@ def test_a_model_is_fetched_listed_and_verified(hub: StandInHub, run: Run, tmp_p
     bad = run("models", "verify", "a/texts")
     assert bad.exit_code == 1
     assert "config.json: its SHA-256 is" in bad.output
-    assert "config.json: its SHA-256 is" in run("models", "list").output
+    table, why = run("models", "list").output.rsplit("a/texts: ", 1)
+    assert table.splitlines()[-1].split() == ["a/texts", "False", "unusable"]
+    assert "config.json: its SHA-256 is" in why
 
 
 def test_a_fetched_model_whose_labels_say_nothing_is_told_at_once(

@@ -14,6 +14,7 @@ from llmtrace.analyzers.model import (
     HubCache,
     HubSpec,
     ModelAnalyzer,
+    NotFetched,
     fetch,
     load_hub,
 )
@@ -54,6 +55,9 @@ def list_models(config: Path | None, *, as_json: bool) -> None:
     else:
         columns = [*COLUMNS, *(RUNNING if running else ())]
         print_table(columns, [[_cell(row, one.lstrip(">")) for one in columns] for row in rows])
+        for row in rows:
+            if row["state"] != WHOLE:
+                click.echo(f"{row['name']}: {str(row['why']).removeprefix(row['name'] + ': ')}")
     sys.exit(1 if any(row["used"] and row["state"] != WHOLE for row in rows) else 0)
 
 
@@ -71,7 +75,7 @@ def _rows(settings: Config) -> Iterator[Mapping[str, Any]]:
         yield _row(one, settings, used=True)
     names = {one.name for one in used}
     for found in cache_of(settings).all():
-        if found.id not in names:
+        if found.id not in names and is_hub_id(found.id):
             hub = HubModelConfig(id=found.id, revision=found.commit)
             yield _row(Wanted(key="", name=found.id, hub=hub), settings, used=False)
 
@@ -80,7 +84,8 @@ def _row(one: Wanted, settings: Config, *, used: bool) -> Mapping[str, Any]:
     try:
         manifest = describe(one, settings)
     except BadModel as error:
-        return {"name": one.name, "used": used, "state": "unusable", "why": str(error)}
+        state = "not fetched" if isinstance(error, NotFetched) else "unusable"
+        return {"name": one.name, "used": used, "state": state, "why": str(error)}
     size = sum(file.stat().st_size for file in manifest.folder.rglob("*") if file.is_file())
     return {
         "name": manifest.name,
@@ -97,8 +102,6 @@ def _row(one: Wanted, settings: Config, *, used: bool) -> Mapping[str, Any]:
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:
-    if column == "state" and row["state"] != WHOLE:
-        return str(row["why"])
     if column == "version":
         return str(row.get(column, ""))[:12]
     value = row.get(column, (row["running"] or {}).get(column))

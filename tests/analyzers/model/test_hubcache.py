@@ -80,6 +80,14 @@ def test_a_record_that_says_nothing_is_named(cache: HubCache, content: str) -> N
     assert list(cache.all()) == []
 
 
+def test_a_folder_that_is_no_commit_is_left_out(cache: HubCache) -> None:
+    made = kept(cache)
+    other = made.folder.with_name("notes")
+    other.mkdir()
+    (other / "fetched.json").write_text('{"commit": "notes", "files": {}}')
+    assert list(cache.all()) == [made]
+
+
 def test_a_record_without_a_network_is_named(cache: HubCache) -> None:
     made = kept(cache)
     bare = replace(made, files={"config.json": "", "tokenizer.json": ""})
