@@ -25,7 +25,6 @@ Made by
     scripts/llmtrace models eval dev_ood.jsonl dev_indomain.jsonl --role tool_result \\
         --evasions 100 --json > docs/models/evaluation.json
 """
-READERS = ("patterns", "model", "together")
 LEAST_OF_KIND = 10
 """Kinds with fewer texts are left out of the tables: their share says nothing."""
 HIDDEN = """\
@@ -39,6 +38,11 @@ def share(told: Sequence[float]) -> str:
     """Write a share and its interval."""
     value, low, high = told
     return f"{value:.1%} ({low:.1%} to {high:.1%})"
+
+
+def readers(made: Mapping[str, Any]) -> list[str]:
+    """Return the names of the detectors, in their order."""
+    return [name for name, told in made.items() if isinstance(told, Mapping) and "auc" in told]
 
 
 def overall(made: Mapping[str, Any]) -> str:
@@ -59,7 +63,7 @@ def overall(made: Mapping[str, Any]) -> str:
             share(made[name]["flagged_attacks"]),
             share(made[name]["flagged_harmless"]),
         ]
-        for name in READERS
+        for name in readers(made)
     ]
     return table(head, rows)
 
@@ -73,10 +77,10 @@ def kinds(made: Mapping[str, Any]) -> str:
     ):
         if count >= LEAST_OF_KIND:
             name, _, attack = kind.rpartition(":")
-            cells = [share(made[reader]["flagged_by_kind"][kind]) for reader in READERS]
+            cells = [share(made[reader]["flagged_by_kind"][kind]) for reader in readers(made)]
             rows.append([name, "attack" if attack == "1" else "harmless", str(count), *cells])
     rows.sort(key=lambda row: (row[1], -int(row[2])))
-    return table(["kind", "truth", "texts", *READERS], rows)
+    return table(["kind", "truth", "texts", *readers(made)], rows)
 
 
 def evasions(made: Mapping[str, Any]) -> str:
