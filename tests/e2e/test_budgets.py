@@ -216,6 +216,13 @@ async def test_a_signal_changes_the_limits_and_a_bad_file_changes_nothing(
                     return
                 await asyncio.sleep(0.3)
 
+    async def until_said(words: str) -> None:
+        async with asyncio.timeout(90):  # a new worker may take a minute to serve
+            while True:
+                if words in gateway.log:
+                    return
+                await asyncio.sleep(0.1)
+
     provider.clear()
     with GatewayProcess(tmp_path, provider, HOSTS, settings=room_for(1)) as gateway:
         door = door_of(gateway)
@@ -225,12 +232,13 @@ async def test_a_signal_changes_the_limits_and_a_bad_file_changes_nothing(
         raised = yaml.safe_load(written) | room_for(2)
         gateway.config.write_text(yaml.safe_dump(raised))
         os.kill(gateway.pid, signal.SIGHUP)
+        await until_said("all workers run with what was read")
         await until_statuses({200: 1})
         await until_statuses({429: 1})
         caps = raised["cost_caps"]["default_budget_caps"]
         caps[0]["hard_limit_usd"] = "-5"
         gateway.config.write_text(yaml.safe_dump(raised))
         os.kill(gateway.pid, signal.SIGHUP)
-        await asyncio.sleep(2)
+        await until_said("the configuration stays as it was")
         await until_statuses({429: 1})
     assert len(provider.model_calls) == 2

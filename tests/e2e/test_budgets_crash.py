@@ -95,7 +95,7 @@ async def test_what_a_killed_gateway_left_open_is_settled_after_the_restart(
             await asyncio.gather(*under_way, return_exceptions=True)
         assert totals(ledger) == (0, 4 * RESERVED)
         gateway.start()
-        assert await settled(ledger, seconds=30) == spent
+        assert await settled(ledger, seconds=60) == spent
         again = await asyncio.to_thread(traces_of, gateway.home)
         charged = sum(
             int(trace.attributes.get(CHARGED, trace.cost_nano_usd or 0)) for trace in again

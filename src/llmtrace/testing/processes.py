@@ -30,8 +30,8 @@ from llmtrace.environment.trust import prepare_trust
 from llmtrace.testing.background import LOOPBACK, free_port
 from llmtrace.testing.provider import ScriptedProvider
 
-_START_SECONDS: Final = 30.0
-_CLI_SECONDS: Final = 30.0
+_START_SECONDS: Final = 90.0
+_CLI_SECONDS: Final = 90.0
 _TAIL: Final = 3000
 
 
