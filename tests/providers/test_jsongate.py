@@ -120,6 +120,23 @@ def test_json_passes(document: bytes) -> None:
     assert parse(document) == orjson.loads(document)
 
 
+@pytest.mark.parametrize(
+    ("document", "where"),
+    [
+        pytest.param(b" ", "the empty body", id="empty"),
+        pytest.param(b'{"a":1,}', "line 1, column 7", id="comma"),
+        pytest.param(b'{\n "a": my-secret}', "line 2, column 7", id="second-line"),
+        pytest.param(
+            b'{"a": "\xff"}', "the first character, or at bytes that are no UTF-8", id="latin-1"
+        ),
+    ],
+)
+def test_the_place_is_told_and_nothing_of_what_stands_there(document: bytes, where: str) -> None:
+    with pytest.raises(BadJson) as caught:
+        parse(document)
+    assert str(caught.value) == f"bad JSON: invalid at {where}"
+
+
 @pytest.mark.parametrize("document", INVALID.values(), ids=INVALID)
 def test_what_is_no_json_is_refused(document: bytes) -> None:
     with pytest.raises(BadJson) as caught:

@@ -33,8 +33,8 @@ class Reason(StrEnum):
 class BadJson(ValueError):
     """A document is no JSON, over a limit, or means different things to different parsers.
 
-    ``where`` is the path to the duplicate key, empty for other reasons. Keys that do not look
-    like the name of a field are left out of it.
+    ``where`` is the path to the duplicate key, or line and column (from 1) where JSON ends to be
+    JSON, empty for other reasons. Keys that do not look like the name of a field are left out.
     """
 
     def __init__(self, reason: Reason, where: str = "") -> None:
@@ -73,8 +73,8 @@ def parse(body: bytes, limits: JsonLimits = DEFAULT_LIMITS) -> Json:
     _check_size(body, limits)
     try:
         document: Json = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise BadJson(Reason.INVALID) from None  # its text quotes the document
+    except orjson.JSONDecodeError as error:
+        raise BadJson(Reason.INVALID, _place(body, error)) from None  # it quotes the document
     _check_shape(document, limits)
     if len(body) > limits.string_length:
         _check_strings(document, limits.string_length)
@@ -244,3 +244,12 @@ def _shown(path: Path) -> str:
         for step in path[:_MOST_STEPS]
     ]
     return location(tuple(steps))
+
+
+def _place(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """Say where a document ends to be JSON, in numbers alone."""
+    if not body.strip():
+        return "the empty body"
+    if not error.pos:  # also of bytes that are no UTF-8 orjson tells no other place
+        return "the first character, or at bytes that are no UTF-8"
+    return f"line {error.lineno}, column {error.colno}"
