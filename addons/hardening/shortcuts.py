@@ -45,14 +45,14 @@ def _folded(name: str | bytes) -> bytes:
 def _indexed(headers: http.Headers) -> Index:
     """Return a head's values by name. Kept until its fields are others: a head is asked often."""
     fields = headers.fields
-    known: tuple[Fields, Index] | None = headers.__dict__.get(INDEX)
+    known: tuple[Fields, Index] | None = vars(headers).get(INDEX)
     if known is not None and known[0] is fields:
         return known[1]
     index: Index = {}
     for key, value in fields:
         index.setdefault(key.lower(), []).append(value)
     if type(fields) is tuple:  # a list could be changed in place
-        headers.__dict__[INDEX] = (fields, index)
+        vars(headers)[INDEX] = (fields, index)
     return index
 
 
