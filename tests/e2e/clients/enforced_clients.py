@@ -6,6 +6,7 @@ prompt it writes one JSON line to stdout: what the application got (``text``, ``
 """
 
 import asyncio
+import gc
 import importlib
 import json
 import sys
@@ -371,6 +372,9 @@ def ask(case: Case, prompt: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # litellm leaves streams open; collected while httpcore holds its pool's lock, one waits for it
+    gc.disable()
     for question in sys.argv[2:]:
         sys.stdout.write(json.dumps(ask(CASES[sys.argv[1]], question)) + "\n")
         sys.stdout.flush()
+        gc.collect()
