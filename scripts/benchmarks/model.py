@@ -74,7 +74,7 @@ def texts(size: int, count: int, seed: int) -> Sequence[str]:
     tokenizer = Tokenizer.from_file(str(SHIPPED / "tokenizer.json"))
     made = []
     for _ in range(count):
-        text = english(random, size * 8)
+        text = english(random, size * 12)
         encoding = tokenizer.encode(text, add_special_tokens=False)
         made.append(text[: encoding.offsets[size - 1][1]])
     return made
