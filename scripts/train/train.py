@@ -2,8 +2,7 @@
 
 What is written after each round can be exported as it is: the weights are the running mean of
 those of the last steps, so that no schedule has to be known in advance. The same command goes on
-after the last whole round, if it was interrupted; ``--begin MODEL.pt`` goes on from another run's
-weights, with its rounds counted.
+after the last whole round, if it was interrupted.
 """
 
 import argparse
@@ -161,7 +160,6 @@ def options() -> argparse.Namespace:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--begin", type=Path, help="weights of another run, to go on from")
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--tokens", type=int, default=6_000, help="tokens of one batch")
@@ -176,19 +174,14 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
-    model, before = begin(base() / "model.safetensors", args.layers), {}
-    if args.begin:
-        kept = torch.load(args.begin)
-        model.load_state_dict(kept["model"])
-        before = kept["said"]
-    data = Data(args.data, args.seed + before.get("round", 0), args.tokens)
-    training = Training(model, rate=args.rate, rounds=args.rounds)
+    data = Data(args.data, args.seed, args.tokens)
+    training = Training(
+        begin(base() / "model.safetensors", args.layers), rate=args.rate, rounds=args.rounds
+    )
     rounds, seconds = taken_up(args.out / STATE, training, data)
-    rounds, seconds = rounds or before.get("round", 0), seconds or before.get("seconds", 0)
     began = time.time() - seconds
     for number in range(rounds + 1, args.rounds + 1):
         said = one_round(training, data, number) | {"seed": args.seed}
-        said["steps"] += before.get("steps", 0)
         said |= {"seconds": round(time.time() - began), **data.measure(training.mean)}
         print(json.dumps(said), flush=True)
         with (args.out / "rounds.jsonl").open("a", encoding="utf-8") as file:

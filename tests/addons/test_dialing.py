@@ -35,6 +35,7 @@ async def test_connects_to_the_checked_address(port: int) -> None:
 async def test_next_address_is_tried_when_one_does_not_accept(port: int) -> None:
     dial = Dialer(refuses=no_private, resolve=fixed("127.0.0.9", "127.0.0.1"))
     _, writer = await dial("api.openai.com", port)
+    assert writer.get_extra_info("peername") == ("127.0.0.1", port)
     writer.close()
 
 

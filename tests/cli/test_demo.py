@@ -61,6 +61,7 @@ def test_a_state_that_cannot_be_read_is_no_running_demo(place: Home, state: str)
     make_anew(place)
     (place.path / "gateway.json").write_text(state)
     make_anew(place)
+    assert not (place.path / "gateway.json").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, run: Run) -> None:

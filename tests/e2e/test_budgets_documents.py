@@ -10,13 +10,14 @@ import pytest
 import yaml
 
 from llmtrace.config import load
+from llmtrace.providers.custom_prices import read_pricing_file
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.testing.budgets import URL, settled
 from llmtrace.testing.inprocess import Worker, running_worker
 from llmtrace.testing.provider import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/budgets.md", "docs/identity.md", "docs/prices.md")
+PAGES = ("README.md", "docs/budgets.md", "docs/identity.md")
 BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SECTIONS = {"cost_caps", "rate_limiting", "runaway", "auth", "mode", "policy"}
 
@@ -36,12 +37,19 @@ def provider() -> Iterator[ScriptedProvider]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_block_is_a_configuration(page: str, tmp_path: Path) -> None:
-    for block in blocks(page):
-        if not SECTIONS.intersection(yaml.safe_load(block)):
-            continue  # a file of prices
+    written = [block for block in blocks(page) if SECTIONS.intersection(yaml.safe_load(block))]
+    assert written
+    for block in written:
         path = tmp_path / "llmtrace.yaml"
         path.write_text(block)
         load(path, environ={})
+
+
+def test_the_block_of_prices_is_a_pricing_file(tmp_path: Path) -> None:
+    [block] = blocks("docs/prices.md")
+    path = tmp_path / "prices.yaml"
+    path.write_text(block)
+    assert read_pricing_file(path).models.keys() == yaml.safe_load(block).keys()
 
 
 async def ask(worker: Worker, agent: str, output_tokens: int) -> httpx2.Response:

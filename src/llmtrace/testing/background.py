@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
@@ -14,7 +15,7 @@ _SECONDS: Final = 10
 _LOWEST_PORT, _HIGHEST_PORT = 10_000, 32_000
 
 
-class Background:
+class Background(ABC):
     """A server that runs in a thread from ``start`` to ``stop``; also a context manager.
 
     Subclasses bind their ports in ``_open`` and close what they hold in ``_close``; both run in
@@ -28,9 +29,9 @@ class Background:
         self._failure: OSError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @abstractmethod
     async def _open(self) -> list[asyncio.Server]:
         """Return the servers, listening."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Return once all ports are open.
