@@ -101,6 +101,12 @@ def names(said: Mapping[str, Any]) -> Iterator[str]:
             for name in ("ner_dev_ewt", "ner_dev_presidio")
         ],
     )
+    yield (
+        "\nTo know what is usual: `dslim/bert-base-NER`, six times the size, publishes 92.1%,\n"
+        "93.1% and an F1 of 92.6% for the test part of CoNLL-2003 (its model card, verified by\n"
+        "the hub). That is another test: newswire with its capitals, of whose training part it\n"
+        "had learned; the sets above are web texts and made-up requests, read in lower case.\n"
+    )
 
 
 def making(said: Mapping[str, Any]) -> Iterator[str]:
