@@ -26,6 +26,7 @@ from llmtrace.addons.replies import (
     usage_filter,
     without_empty_chunks,
 )
+from llmtrace.addons.signing import TokenFilter, sign_anew, token_filter
 from llmtrace.addons.uploads import is_upload_path, upload_size
 from llmtrace.domain.traces import NOT_SENT, Outcome
 from llmtrace.pipeline import Call, Pipeline, Refusal
@@ -167,8 +168,10 @@ class Gateway:
         refusal = await self._pipeline.inspect(call, flow.request.raw_content or b"")
         if refusal:
             refuse(flow, refusal, call.id)
-        else:
-            send_on(flow.request, call)
+            return
+        send_on(flow.request, call)
+        if await sign_anew(flow.request, call):
+            self._counters.count("resigned_requests")
 
     # --- answer -----------------------------------------------------------------------------
 
@@ -201,13 +204,21 @@ class Gateway:
             return
         length = headers.get("content-length", "")
         sized = int(length) if length.isdigit() else None
-        if tap.media_type in STREAMING or sized is None or sized > HOLD_SIZED_UP_TO:
+        if hides := token_filter(response, call):
+            leave_size_open(flow)
+            response.stream = self._stream(flow, call, tap, sized, hides)
+        elif tap.media_type in STREAMING or sized is None or sized > HOLD_SIZED_UP_TO:
             response.stream = self._stream(flow, call, tap, sized)
 
     def _stream(
-        self, flow: http.HTTPFlow, call: Call, tap: AnswerTap, sized: int | None
+        self,
+        flow: http.HTTPFlow,
+        call: Call,
+        tap: AnswerTap,
+        sized: int | None,
+        hides: TokenFilter | None = None,
     ) -> Callable[[bytes], bytes | Sequence[bytes]]:
-        cut = usage_filter(flow, call)
+        cut = hides or usage_filter(flow, call)
 
         def pass_on(chunk: bytes) -> bytes:
             if chunk:

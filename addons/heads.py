@@ -24,6 +24,8 @@ def head_of(flow: http.HTTPFlow, where: Destination, shown: Shown) -> RequestHea
         port=where.port,
         path=where.path,
         query=where.target.partition("?")[2],
+        target=flow.request.path,
+        authority=flow.request.host_header or "",
         headers=tuple((_text(name), _text(value)) for name, value in fields),
         peer=peer[0] if peer else "",
         mode="reverse" if flow.client_conn.proxy_mode.type_name == "reverse" else "forward",

@@ -24,6 +24,7 @@ from llmtrace.app.api import routes_of
 from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
 from llmtrace.app.models import check_models, fetch_missing, wanted
 from llmtrace.app.prices import price_book
+from llmtrace.app.resigning import check_resigning
 from llmtrace.app.settings import Settings
 from llmtrace.app.trial import try_models
 from llmtrace.certs.authority import CaUnusable, CertificateAuthority, Made
@@ -190,6 +191,7 @@ class Gateway:
                 build_policy(config)
                 build_analyzer(config, cached=False)
                 check_models(config)
+                check_resigning(config)
             except (ConfigError, OSError) as error:
                 raise ValueError(str(error)) from error
             config = _keep(self._settings.config, config)

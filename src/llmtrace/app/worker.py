@@ -39,6 +39,7 @@ from llmtrace.app.identity import Identity
 from llmtrace.app.limits import UNLIMITED, WorkerLimits, deferred_of, worker_limits
 from llmtrace.app.models import Models, load_models
 from llmtrace.app.prices import LAST_GOOD, price_book, watch_prices
+from llmtrace.app.resigning import resigner_of
 from llmtrace.app.settings import Settings
 from llmtrace.app.telling import status_of, tell
 from llmtrace.config import Config
@@ -131,10 +132,10 @@ def pipeline_of(
     models: Models | None = None,
 ) -> Pipeline:
     """Return the pipeline of one worker."""
-    config = settings.config
+    config, hosts = settings.config, settings.hosts()
     limits = config.limits
     return Pipeline(
-        hosts=settings.hosts(),
+        hosts=hosts,
         identifier=identifier,
         prices=prices,
         journal=journal,
@@ -154,6 +155,7 @@ def pipeline_of(
         enforcement=enforcement_of(settings, counters, models),
         admissions=held_to.admissions,
         watch=held_to.watch,
+        resigner=resigner_of(config, hosts, counters),
         deferred=deferred_of(settings),
         refuse_unrecorded=config.audit.mode == "block",
         keep_bodies=config.storage.bodies,

@@ -10,6 +10,7 @@ import click
 from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
 from llmtrace.app.models import check_models
 from llmtrace.app.prices import check_prices
+from llmtrace.app.resigning import check_resigning
 from llmtrace.cli.common import BAD_CONFIG
 from llmtrace.config import Config
 from llmtrace.providers.hosts import HostTable
@@ -39,6 +40,7 @@ _CHECKS: Final[Mapping[str, Callable[[Config], None]]] = {
     "policy": _policy,
     "security_analysis": _detection,
     "ml": check_models,
+    "resigning": check_resigning,
 }
 """Key → what tries it out. Raises: OSError, ValueError."""
 

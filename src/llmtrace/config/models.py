@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from llmtrace.config.auth import AuthConfig
+from llmtrace.config.auth import AuthConfig, ResigningConfig
 from llmtrace.config.detection import (
     PiiConfig,
     PolicyConfig,
@@ -252,6 +252,7 @@ class Config(Section):
     api: ApiConfig = ApiConfig()
     identity: IdentityConfig = IdentityConfig()
     auth: AuthConfig = AuthConfig()
+    resigning: ResigningConfig = ResigningConfig()
     policy: PolicyConfig = PolicyConfig()
     security_analysis: SecurityAnalysisConfig = SecurityAnalysisConfig()
     ml: MlConfig = MlConfig()

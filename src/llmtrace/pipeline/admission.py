@@ -22,7 +22,7 @@ from llmtrace.limits.refusals import Refused, store_unavailable, uncapped
 from llmtrace.limits.waiting import NotAsked
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
-from llmtrace.pipeline.enforcement import is_signed
+from llmtrace.pipeline.resigning import is_fixed
 from llmtrace.providers.base import Json
 from llmtrace.providers.editing import EditFailed, put_member
 from llmtrace.storage.ledger import (
@@ -86,7 +86,7 @@ class Admissions:
         if not (call.route.billable and call.view.billable):
             return None
         began = time.monotonic()
-        editable = act and body is not None and not is_signed(call)
+        editable = act and body is not None and not is_fixed(call)
         outgoing = Outgoing(
             route=call.route,
             view=call.view,

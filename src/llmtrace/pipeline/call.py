@@ -16,6 +16,7 @@ from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.gated import GatedTap
 from llmtrace.providers.base import Dialect, Json, RequestView, Route
 from llmtrace.providers.plans import plan_windows
+from llmtrace.providers.sigv4 import Signing
 from llmtrace.storage.deferred import Owed
 from llmtrace.storage.keys import Presented
 
@@ -44,6 +45,10 @@ class RequestHead:
     run: str = ""
     provider_hint: str = ""
     query: str = ""
+    target: str = ""
+    """Path and query as the client wrote them."""
+    authority: str = ""
+    """The host as the client wrote it, in Host or ``:authority``."""
     keys: tuple[Presented, ...] = ()
     proxy_key: Presented | None = None
 
@@ -81,6 +86,10 @@ class Call:
     request_bytes: int = 0
     forward: bytes | None = None
     """The body that goes on instead of the client's, where the policy changed it."""
+    signing: Signing | None = None
+    """How it is signed anew if it is changed, None where it is not signed or cannot be."""
+    unsignable: str = ""
+    """Why it cannot be, where it was looked into."""
     held: Held | None = None
     """What is set aside for it, None where nothing is."""
     redeems: Owed | None = None

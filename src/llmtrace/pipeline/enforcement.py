@@ -25,6 +25,7 @@ from llmtrace.pipeline.detection import (
     worst,
 )
 from llmtrace.pipeline.judging import AnswerJudge
+from llmtrace.pipeline.resigning import is_fixed
 from llmtrace.pipeline.streaming import GateBounds, Style
 from llmtrace.pipeline.threads import JUDGED_HERE, is_cancelled
 from llmtrace.policy.notices import block_message
@@ -38,7 +39,7 @@ FAULTS: Final = (Exception, asyncio.CancelledError)
 FAILED: Final = "LLMTrace could not judge this call, and is set to refuse what it cannot judge."
 SIGNED: Final = (
     "LLMTrace would have changed this request, and its signature (AWS SigV4) forbids it. Use a "
-    "bearer key, or a policy that allows it."
+    "bearer key, a policy that allows it, or keys in resigning.aws."
 )
 UNEDITABLE: Final = "LLMTrace would have changed this request, and could not without harm."
 
@@ -138,8 +139,9 @@ class Enforcement:
             return Stop(self._block_status, "llmtrace_blocked_uneditable", UNEDITABLE)
         if not judgement.edits:
             return None
-        if is_signed(call):
-            return Stop(self._block_status, "llmtrace_blocked_signed", SIGNED)
+        if is_fixed(call):
+            why = f" It cannot be signed anew: {call.unsignable}." if call.unsignable else ""
+            return Stop(self._block_status, "llmtrace_blocked_signed", SIGNED + why)
         changed = _changed(content, judgement.edits, judgement.texts, within)
         if changed is None:
             return Stop(self._block_status, "llmtrace_blocked_uneditable", UNEDITABLE)
@@ -278,8 +280,3 @@ def _as_text(content: bytes) -> RequestView:
     return RequestView(
         parts=[Part(role=role, origin=ORIGIN_OF[role], path=(), text=text)] if text else []
     )
-
-
-def is_signed(call: Call) -> bool:
-    """Whether a call's body cannot be changed without its signature being wrong (SigV4)."""
-    return any(v.startswith("AWS4-") for v in call.head.values("authorization"))

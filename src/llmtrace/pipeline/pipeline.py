@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -28,6 +28,7 @@ from llmtrace.pipeline.requests import (
     ASKS_FOR_KEY,
     DO_NOT_RETRY,
     NOTHING,
+    RECORD_ERROR,
     Bounds,
     believed,
     fault,
@@ -38,6 +39,7 @@ from llmtrace.pipeline.requests import (
     target_of,
     with_details,
 )
+from llmtrace.pipeline.resigning import Resigner
 from llmtrace.pipeline.threads import LARGE, is_cancelled, off_loop
 from llmtrace.pipeline.watching import Watch
 from llmtrace.providers import jsongate
@@ -51,10 +53,6 @@ from llmtrace.providers.registry import dialect as dialect_named
 from llmtrace.storage.deferred import Deferred, MemoryDeferred
 
 logger = logging.getLogger(__name__)
-
-RECORD_ERROR: Final = (
-    "LLMTrace cannot record this call now and is set to refuse what it cannot record."
-)
 
 
 class Pipeline:
@@ -75,6 +73,7 @@ class Pipeline:
         enforcement: Enforcement | None = None,
         admissions: Admissions | None = None,
         watch: Watch | None = None,
+        resigner: Resigner | None = None,
         deferred: Deferred | None = None,
         refuse_unrecorded: bool = True,
         keep_bodies: bool = True,
@@ -88,6 +87,7 @@ class Pipeline:
         self._enforcement = enforcement
         self._admissions = admissions
         self._watch = watch
+        self._resigner = resigner
         self._refuse_unrecorded = refuse_unrecorded
         self._keep_bodies = keep_bodies
         self._conversations = Conversations()
@@ -138,6 +138,8 @@ class Pipeline:
         except (UndecodableBody, BodyTooLarge, BadJson, TooManyCredentials) as error:
             return await self.refuse(call, *fault(error))
         call.span("inspect", began, time.monotonic())
+        if self._resigner is not None:
+            await self._resigner.look(call, body)
         return (
             await self._judge(call, content, parsed)
             or await self._admit(call, content, parsed)
@@ -372,7 +374,8 @@ class Pipeline:
         try:
             await self._journal.end(record)
         except JournalUnavailable as error:
-            self._lost(call, error)
+            logger.error("the end of call %s cannot be recorded: %s", call.id, error)
+            self._counters.count("audit_failures")
 
     def _settled(self, call: Call, outcome: Outcome | None, code: str, message: str) -> Record:
         return settle.record(
@@ -387,10 +390,6 @@ class Pipeline:
             keep_bodies=self._keep_bodies,
             enforcement=self._enforcement,
         )
-
-    def _lost(self, call: Call, error: JournalUnavailable) -> None:
-        logger.error("the end of call %s cannot be recorded: %s", call.id, error)
-        self._counters.count("audit_failures")
 
     @staticmethod
     def _scrubbed(call: Call, body: Body) -> Body:

@@ -53,6 +53,9 @@ ASKS_FOR_KEY: Final = {"www-authenticate": 'Bearer realm="LLMTrace"', "x-should-
 """Headers of a 401 (RFC 9110 §15.5.2)."""
 
 
+RECORD_ERROR: Final = (
+    "LLMTrace cannot record this call now and is set to refuse what it cannot record."
+)
 NOTHING: Final[Mapping[str, Json]] = {}
 DO_NOT_RETRY: Final = {"x-should-retry": "false"}
 """What makes SDKs stop, which else send most refusals three times."""
