@@ -154,6 +154,26 @@ async def test_who_names_another_tenant_than_that_of_its_key_is_in_the_audit_log
     assert (event.tenant, event.actor, event.resource) == ("acme", f"key/{key.id}", "tenant/evil")
 
 
+async def test_who_names_another_tenant_than_that_of_its_key_is_refused_where_that_is_wanted(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.clear()
+    settings = Settings(config=load(environ={}), home=Home(tmp_path / "home"))
+    settings.home.path.mkdir(mode=0o700)
+    with accounts(settings) as found:
+        found.create_tenant("acme")
+        _, token = found.create_key(tenant="acme")
+    key = f"X-LLMTrace-Token: {token}"
+    async with running_worker(tmp_path, provider, auth__identity_conflict="refuse") as worker:
+        status, answer = await send(worker, PLAIN, key, "X-LLMTrace-Tenant-ID: evil")
+        assert (status, json.loads(answer)["error"]["code"]) == (403, "identity_conflict")
+        assert (provider.calls, b"evil" in answer) == ([], False)
+        assert (await send(worker, PLAIN, key, "X-LLMTrace-Tenant-ID: acme"))[0] == 200
+    with contextlib.closing(SharedSqliteFile(settings.shared_database)) as file:
+        (event,) = SqliteMetadataRepository(file).audit_events(event_type=CONFLICT)
+    assert event.resource == "tenant/evil"
+
+
 async def test_fields_of_a_body_change_neither_destination_nor_tenant(worker: Worker) -> None:
     body = json.dumps(
         {

@@ -5,7 +5,7 @@ import pytest
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.identity import BadIdentity, Caller, Identifier
-from llmtrace.pipeline.keyring import KeyMissing, KeyRing
+from llmtrace.pipeline.keyring import KeyConflict, KeyMissing, KeyRing
 from llmtrace.storage import keys
 from llmtrace.storage.keys import Key, Role
 
@@ -45,6 +45,7 @@ def ring(
     agent: str = "",
     run: str = "",
     required: bool = False,
+    agreed: bool = False,
     counters: Counters | None = None,
 ) -> KeyRing:
     """Return a ring that knows one key of the tenant acme."""
@@ -58,7 +59,13 @@ def ring(
         digest=keys.digest_of(TOKEN, HOME),
     )
     lookup = {ID: key}.__getitem__
-    return KeyRing(lookup, secret=HOME, counters=counters or Counters(), required=required)
+    return KeyRing(
+        lookup,
+        secret=HOME,
+        counters=counters or Counters(),
+        required=required,
+        agreed=agreed,
+    )
 
 
 @pytest.mark.parametrize("where", ["token", "password"])
@@ -75,6 +82,23 @@ def test_what_headers_say_does_not_count_beside_a_key(peer: str) -> None:
     found = caller(headers, peer=peer, keys=kept, token=TOKEN, key="sk-somebody-1")
     assert (found.tenant, found.agent) == ("acme", "bot")
     assert counters.get("identity_conflict") == 1
+
+
+@pytest.mark.parametrize(
+    "claimed", ["evil", "x" * 10_000, "acme", ""], ids=["another", "no-name", "its-own", "none"]
+)
+def test_who_names_another_tenant_than_that_of_its_key_is_refused_where_that_is_wanted(
+    claimed: str,
+) -> None:
+    counters = Counters()
+    kept = ring(agreed=True, counters=counters)
+    headers = {TENANT: claimed} if claimed else {}
+    if claimed in ("acme", ""):
+        assert caller(headers, peer=STRANGER, keys=kept, token=TOKEN).tenant == "acme"
+        return
+    with pytest.raises(KeyConflict, match="another tenant"):
+        caller(headers, peer=STRANGER, keys=kept, token=TOKEN)
+    assert counters.get("identity_conflict") == counters.get("key_refused", "conflict") == 1
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,11 @@ class Identity:
         self._newcomers = None if config.storage.profile == "memory" else Newcomers(self._metadata)
         secret = settings.secret()
         self.ring = KeyRing(
-            self._key, secret=secret, counters=counters, required=config.auth.enabled
+            self._key,
+            secret=secret,
+            counters=counters,
+            required=config.auth.enabled,
+            agreed=config.auth.identity_conflict == "refuse",
         )
         self.identifier = Identifier(
             secret=secret,

@@ -1,6 +1,6 @@
 """The sections about LLMTrace keys, and about keys that the gateway signs with."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -17,6 +17,11 @@ class AuthConfig(Section):
     """Whether every call needs an LLMTrace key: as the password of the proxy's URL, as
     ``X-LLMTrace-Token``, or in base-URL mode as the API key. Without one it is refused with 407
     (forward proxy) or 401. A key that is sent is always checked, whatever this says."""
+
+    identity_conflict: Literal["note", "refuse"] = "note"
+    """What becomes of a call whose ``X-LLMTrace-Tenant-ID`` names another tenant than that of its
+    LLMTrace key. Its key counts in any case, and it is counted and put into the audit log;
+    ``refuse``: it is answered with 403 as well."""
 
 
 def _source(text: str) -> str:

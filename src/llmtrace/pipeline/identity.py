@@ -113,8 +113,8 @@ class Identifier:
     def _compare(self, key: Key, claimed: str) -> None:
         """Take note of a call whose headers name another tenant than its key: the key counts."""
         if claimed and claimed != key.tenant:
-            self._keys.conflict()
             self._conflicted(key, claimed if NAME.fullmatch(claimed) else "")
+            self._keys.conflict()
 
     def trusts(self, peer: str) -> bool:
         """Whether the headers of a peer are believed."""

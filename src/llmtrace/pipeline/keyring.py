@@ -84,6 +84,18 @@ class KeyForbids(KeyRefused):
         )
 
 
+class KeyConflict(KeyRefused):
+    """The headers of the call name another tenant than that of its key."""
+
+    reason = "conflict"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "its header X-LLMTrace-Tenant-ID names another tenant than that of its LLMTrace key. "
+            "Leave the header away, or use a key of that tenant"
+        )
+
+
 class KeysUnavailable(KeyRefused):
     """Nobody can be known again now."""
 
@@ -103,6 +115,7 @@ class KeyRing:
         lookup: Returns a key by its id, as ``KeyRepository.get``; None knows no key.
         secret: The installation's, under which keys are kept.
         required: Whether calls without a key are refused.
+        agreed: Whether calls whose headers name another tenant than their key are refused too.
         clock: Monotonic, in seconds.
         now: The time (aware) by which keys expire.
     """
@@ -114,10 +127,12 @@ class KeyRing:
         secret: bytes,
         counters: Counters,
         required: bool = False,
+        agreed: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.required = required
+        self._agreed = agreed
         self._ask = lookup
         self._secret = secret
         self._counters = counters
@@ -146,8 +161,15 @@ class KeyRing:
             raise
 
     def conflict(self) -> None:
-        """Count a call whose headers name another tenant than its key does; the key counts."""
+        """Count a call whose headers name another tenant than its key does; the key counts.
+
+        Raises:
+            KeyConflict: Such calls are refused.
+        """
         self._counters.count("identity_conflict")
+        if self._agreed:
+            self._counters.count("key_refused", KeyConflict.reason)
+            raise KeyConflict
 
     def _holder(self, keys: Sequence[Presented], proxy_key: Presented | None) -> Key | None:
         if any(key != keys[0] for key in keys[1:]):

@@ -12,6 +12,7 @@ from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.credentials import Credentials, TooManyCredentials
 from llmtrace.pipeline.identity import BadIdentity, Caller
 from llmtrace.pipeline.keyring import (
+    KeyConflict,
     KeyExpired,
     KeyForbids,
     KeyMissing,
@@ -41,6 +42,7 @@ FAULTS: Final[Mapping[type[ValueError], tuple[int, str]]] = {
     KeyExpired: (401, "llmtrace_key_expired"),
     KeyRevoked: (401, "llmtrace_key_revoked"),
     KeyForbids: (403, "llmtrace_key_role"),
+    KeyConflict: (403, "identity_conflict"),
     KeysUnavailable: (503, "keys_unavailable"),
     BadJson: (400, "bad_json"),
     BodyTooLarge: (413, "body_too_large"),
