@@ -250,9 +250,56 @@ def test_sound_and_pictures_that_come_out_are_dearer() -> None:
 
 @pytest.mark.parametrize("tier", ["priority", {"type": "priority"}])
 def test_a_dearer_tier_is_reserved_for(tier: Any) -> None:
-    usual = bound(call(chat(model="gpt-5.6-sol", max_tokens=10)))
+    usual = bound(call(chat(model="gpt-5.6-sol", max_tokens=10, service_tier="default")))
     dearer = bound(call(chat(model="gpt-5.6-sol", max_tokens=10, service_tier=tier)))
     assert dearer.output_rate == 2 * usual.output_rate
+
+
+def test_a_project_may_say_which_tier_it_is() -> None:
+    """https://platform.openai.com/docs/api-reference/chat/create: ``auto`` is the default."""
+    unsaid = call(chat(model="gpt-5.6-sol", max_tokens=10))
+    auto = call(chat(model="gpt-5.6-sol", max_tokens=10, service_tier="auto"))
+    assert bound(unsaid).output_rate == bound(auto).output_rate
+    assert bound(unsaid).output_rate == 2 * bound(unsaid, "estimate").output_rate
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [{"type": "web_search"}, {"type": "mcp", "server_label": "x"}],
+    ids=lambda tool: tool["type"],
+)
+def test_tools_that_run_elsewhere_are_refused_where_that_is_wanted(tool: Any) -> None:
+    caps = Config.model_validate({"cost_caps": {"provider_tools": "refuse"}}).cost_caps
+    body = {"model": "gpt-5", "input": "hi", "max_output_tokens": 10, "tools": [tool]}
+    found = Bounder(caps, book()).bound(call(body, "openai.responses"))
+    assert isinstance(found, Refused)
+    assert (found.code, "provider_tools" in found.message) == ("model_not_priced", True)
+    never = {**body, "max_tool_calls": 0}
+    assert isinstance(Bounder(caps, book()).bound(call(never, "openai.responses")), Bound)
+    bound(call(body, "openai.responses"))
+
+
+def test_what_thinks_without_a_limit_is_refused() -> None:
+    body = chat(model="sonar-deep-research", max_tokens=10)
+    assert refusal(call(body, provider="perplexity")).code == "model_not_priced"
+    assert bound(call(body, provider="perplexity"), "estimate").usd > 0
+
+
+def test_rejected_predictions_cost_as_if_they_were_written() -> None:
+    predicted = {"prediction": {"type": "content", "content": "x" * 1000}}
+    body = chat(max_tokens=10)
+    more = bound(call({**body, **predicted})).usd - bound(call(body)).usd
+    assert more >= 1000 * (10_000 + 1_000)
+
+
+@pytest.mark.parametrize("body", [{"input": "x" * 1000, "voice": "alloy"}, None])
+def test_sound_that_is_made_or_heard_has_room(body: Any) -> None:
+    """A quarter of the speed is 5.6 tokens a letter; 25 minutes are 15,000 tokens."""
+    route = Route(provider="openai", dialect="", operation="audio", model="gpt-4o-mini-tts")
+    view = GENERIC.request(body, route)
+    outgoing = Outgoing(route=route, view=view, body=body, size=1_000, at=AT, model=route.model)
+    assert bound(outgoing).output_tokens >= (5_600 if body else 15_000)
+    assert bound(outgoing, "estimate").output_tokens == 4_096
 
 
 @settings(max_examples=100, deadline=None)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llmtrace.config.limits import TokenCap
 from llmtrace.limits.asked import Asked
-from llmtrace.limits.outputs import IMAGE_TOKENS, OTHER_OUTPUT, Output, Writer, decide
+from llmtrace.limits.outputs import HEARD_OUTPUT, IMAGE_TOKENS, OTHER_OUTPUT, Output, Writer, decide
 from llmtrace.limits.prompts import Prompt
 from llmtrace.limits.refusals import Refused
 
@@ -154,7 +154,7 @@ def test_a_call_at_a_cap_may_go(cap: TokenCap, asked: Asked) -> None:
         ("moderation", 0),
         ("images", IMAGE_TOKENS),
         ("realtime", OTHER_OUTPUT),
-        ("audio", OTHER_OUTPUT),
+        ("audio", HEARD_OUTPUT),
     ],
 )
 def test_what_is_no_chat_has_its_own_size(operation: str, each: int) -> None:

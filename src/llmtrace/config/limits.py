@@ -201,6 +201,12 @@ class CostCapsConfig(Section):
     """Whether calls under a subscription login, which are not charged by the token, count with
     what they would cost at the provider's prices."""
 
+    provider_tools: Literal["hold", "refuse"] = "hold"
+    """What becomes, with ``mode: strict``, of a call that offers tools which run at the provider's,
+    such as web searches: what they read is bounded by nothing that a call says. ``hold``: each use
+    is held to add 32,768 tokens, and 8 uses are reckoned with where the call sets no most;
+    ``refuse``: it is refused."""
+
     default_price: DefaultPrice | None = None
     """What a model without a price is held to cost with ``mode: estimate``. Default: as the
     dearest known one. With ``mode: strict`` it is refused."""

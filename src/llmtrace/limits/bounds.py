@@ -7,11 +7,13 @@ itself keeps to the bound.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal
+
+import orjson
 
 from llmtrace.config.limits import CostCapsConfig, TokenCap
 from llmtrace.domain.parts import MediaKind
@@ -50,7 +52,9 @@ _WRAPPERS: Final = ("request", "generateContentRequest", "generate_content_reque
 _PRICED: Final = CHATS | SILENT | {"images", "audio"}
 """Operations whose cost has a bound, where the price lists know the model."""
 _MANUAL_CACHES: Final = frozenset({"anthropic.messages", "bedrock.converse", "bedrock.invoke"})
-"""Dialects whose caches are written only where a call says so."""
+"""Dialects whose caches are written only where a call says so, or tools run at the provider's."""
+_TIERED: Final = frozenset({"openai", "azure"})
+"""Providers whose projects say the service tier of calls that name none."""
 _TEXT: Final = frozenset({"text"})
 _MEDIA_MODELS: Final = ("image", "audio", "realtime", "tts", "live", "omni")
 """What is in the names of models that make pictures and sound unasked."""
@@ -120,6 +124,7 @@ class Bounder:
         self.strict: Final = config.mode == "strict"
         self._default_output = config.max_output_tokens
         self._default_price = _default_price(config)
+        self._refuses_tools = config.provider_tools == "refuse"
         self._book = book
 
     def bound(
@@ -174,6 +179,7 @@ class Bounder:
             default=self._default_output,
             editable=call.editable,
             strict=strict,
+            spoken=call.size if isinstance(call.body, dict) else None,
         )
 
     def _price(
@@ -181,8 +187,11 @@ class Bounder:
     ) -> Ceiling | Refused:
         operation = call.route.operation
         reach = _reach(call, body, _read(prompt, strict), hosted)
+        if strict and not reach.service_tier and call.route.provider in _TIERED:
+            reach = replace(reach, service_tier="auto")
         models = tuple(_models(call, body))
-        if operation in _PRICED or not strict:
+        boundless = self._boundless(call, hosted)
+        if (operation in _PRICED and not boundless) or not strict:
             found = ceiling(self._book, call.route.provider, models, reach, at=call.at)
             if found is not None:
                 return found
@@ -192,8 +201,19 @@ class Bounder:
         if operation not in _PRICED:
             reason = f"calls for {operation!r} have no upper bound"
         return not_priced(
-            provider=call.route.provider, model=call.named, operation=operation, reason=reason
+            provider=call.route.provider,
+            model=call.named,
+            operation=operation,
+            reason=boundless or reason,
         )
+
+    def _boundless(self, call: Outgoing, hosted: Hosted) -> str:
+        """Return why nothing in a call bounds what it costs, empty if something does."""
+        if call.route.provider == "perplexity" and "deep-research" in call.named:
+            return f"{call.named!r} thinks and searches without a limit"
+        if hosted.uses and self._refuses_tools:
+            return "it offers tools that run at the provider's (cost_caps.provider_tools: refuse)"
+        return ""
 
 
 def _default_price(config: CostCapsConfig) -> Ceiling:
@@ -212,6 +232,8 @@ def _bound(
     read = _read(prompt, strict)
     uses = hosted.uses if strict else min(hosted.uses, 1)
     fees = price.request + uses * price.tool + call.size * MS_PER_BYTE * price.audio
+    if strict:
+        fees += _predicted(call.body) * price.output
     sent, written = _rounded(read * price.input + fees), _rounded(output.tokens * price.output)
     sent += ROUNDINGS if sent or written else 0
     return Bound(
@@ -230,6 +252,12 @@ def _bound(
 def _read(prompt: Prompt, strict: bool) -> int:
     """Return the tokens that a call is held to send: estimates are short for code, by a tenth."""
     return prompt.most if strict else -(-prompt.likely * 11 // 10)
+
+
+def _predicted(body: Json) -> int:
+    """Return the tokens of a prediction at most: rejected ones cost as if they were written."""
+    prediction = as_dict(body).get("prediction")
+    return len(orjson.dumps(prediction)) if prediction else 0
 
 
 def _inner(call: Outgoing) -> tuple[Place, Json]:
@@ -269,8 +297,9 @@ def _models(call: Outgoing, body: Json) -> Iterator[str]:
 
 def _reach(call: Outgoing, body: Json, read: int, hosted: Hosted) -> Reach:
     fields = as_dict(body)
-    manual = call.route.dialect in _MANUAL_CACHES
-    writes = cache_writes(body) if manual else Writes(any=True)
+    writes = cache_writes(body)
+    if hosted.uses or call.route.dialect not in _MANUAL_CACHES:
+        writes = Writes(any=True, long=writes.long)
     tier = fields.get("service_tier") or fields.get("serviceTier")
     return Reach(
         input_tokens=read,

@@ -14,6 +14,10 @@ IMAGE_TOKENS: Final = 16_384
 """Tokens of a picture that is made, at most: 6,240 of the largest at OpenAI, with room."""
 OTHER_OUTPUT: Final = 4_096
 """Tokens that the answer of a call which is no chat is held to have."""
+HEARD_OUTPUT: Final = 16_384
+"""Tokens of what is heard: 25 minutes at most, and 10 tokens a second."""
+SPOKEN_PER_BYTE: Final = 8
+"""Tokens of sound for a byte that is to be read aloud: 21 a second, at a quarter of the speed."""
 SHORT: Final = 16
 """Tokens of a completion that sets no most, at ``_SHORT_AT``."""
 _SHORT_AT: Final = frozenset({"openai", "azure", "vllm"})
@@ -55,6 +59,8 @@ class Writer:
     default: int
     editable: bool
     strict: bool
+    spoken: int | None = None
+    """Bytes that are to be read aloud at most, None where nothing is."""
 
 
 def decide(asked: Asked | None, prompt: Prompt, writer: Writer, cap: TokenCap) -> Output | Refused:
@@ -68,7 +74,7 @@ def decide(asked: Asked | None, prompt: Prompt, writer: Writer, cap: TokenCap) -
     """
     choices = asked.choices if asked else 1
     if writer.operation not in CHATS:
-        each = 0 if writer.operation in SILENT else _beside(writer.operation)
+        each = 0 if writer.operation in SILENT else _beside(writer)
         output = Output(each=each, choices=choices)
     elif asked and asked.limit is not None:
         output = Output(each=min(asked.limit, _largest(writer)), choices=choices)
@@ -89,8 +95,15 @@ def _largest(writer: Writer) -> int:
     return writer.window or LARGEST_INPUT
 
 
-def _beside(operation: str) -> int:
-    return IMAGE_TOKENS if operation == "images" else OTHER_OUTPUT
+def _beside(writer: Writer) -> int:
+    """Return the tokens of an answer that is no chat's."""
+    if writer.operation == "images":
+        return IMAGE_TOKENS
+    if writer.operation != "audio" or not writer.strict:
+        return OTHER_OUTPUT
+    if writer.spoken is None:
+        return min(HEARD_OUTPUT, _largest(writer))
+    return min(OTHER_OUTPUT + SPOKEN_PER_BYTE * writer.spoken, _largest(writer))
 
 
 def _exceeding(output: Output, prompt: Prompt, cap: TokenCap) -> Refused | None:

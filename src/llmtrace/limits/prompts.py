@@ -14,7 +14,7 @@ from typing import Final
 
 from llmtrace.domain.parts import Media, MediaKind, Role
 from llmtrace.providers.base import Json, RequestView
-from llmtrace.providers.media import CREDENTIAL
+from llmtrace.providers.media import CREDENTIAL, ENCRYPTED, NUMBERS
 from llmtrace.providers.reading import as_dict, as_list, as_str
 from llmtrace.providers.usage import estimate_tokens
 
@@ -22,12 +22,15 @@ AROUND: Final = 1024
 """Tokens that a provider adds to a call at most: the words that explain tools to the model."""
 LIKELY_STORED: Final = 32_768
 """Tokens that a conversation which the provider keeps is held to have, where nobody knows."""
+BUILT_IN_TOKENS: Final = 2_048
+"""Tokens of a tool that a request only names, at most: its description is the provider's. At
+Anthropic 735 of the largest, and 499 around them."""
 HOSTED_TOKENS: Final = 32_768
 """Tokens that one use of a tool of the provider's own is held to add to a call."""
 HOSTED_USES: Final = 8
 """How often such a tool is held to be used in a call that sets no most."""
 BYTES_PER_SOUND_TOKEN: Final = 8
-"""Sound and film have 32 and 263 tokens a second at most (Gemini): 256 bytes, or 2 kB."""
+"""Sound has 32 tokens a second at most (Gemini), and 256 bytes at least."""
 
 _IMAGE_MOST: Final[Mapping[str, int]] = {"anthropic": 5_000, "gemini": 6_192, "vertex": 6_192}
 """Tokens of a picture at most, by provider: 4,784 of the largest at Anthropic, 24 tiles of 258
@@ -37,6 +40,15 @@ _IMAGE_MOST_ELSE: Final = 50_000
 _IMAGE_LIKELY: Final = 1_600
 _PDF_LIKELY: Final = 16
 """Bytes of a document for a token."""
+
+_MEASURED_SOUND: Final = frozenset(
+    {"audio/mp3", "audio/mpeg", "audio/wav", "audio/wave", "audio/x-wav", "audio/pcm", "audio/l16"}
+)
+"""Kinds of sound that have so many bytes whatever is heard; others make silence out of nothing."""
+_COUNTED_FILES: Final = frozenset({CREDENTIAL, ENCRYPTED, NUMBERS})
+"""Kinds of files that have no more tokens than bytes; pages and tables are packed."""
+_OWN_TOOLS: Final = frozenset({"", "custom", "function"})
+"""Types of tools that a request describes in full."""
 
 _DATA: Final = frozenset({"url", "data", "bytes", "image_url", "images"})
 """Members that hold the data of media, or their lists."""
@@ -123,6 +135,7 @@ def measure(
     refers = any(as_dict(body).get(key) for key in _STORED.get(dialect, ()))
     media = list(view.media)
     most = size + AROUND + sum(_most(item, provider) for item in media)
+    most += BUILT_IN_TOKENS * sum(map(_is_built_in, as_list(as_dict(body).get("tools"))))
     likely = sum(estimate_tokens(part.text) for part in view.parts)
     likely += sum(unread.size for unread in view.unread) // 4
     likely += sum(_likely(item) for item in media)
@@ -165,6 +178,11 @@ def _offered(fields: Mapping[str, Json]) -> Iterator[tuple[str, int]]:
     yield from (("", HOSTED_USES) for _ in as_list(fields.get("mcp_servers")))
 
 
+def _is_built_in(tool: Json) -> bool:
+    """Whether a request only names a tool, which is described to the model all the same."""
+    return as_str(as_dict(tool).get("type")) not in _OWN_TOOLS
+
+
 def _fee(name: str) -> str | None:
     found = _HOSTED_TYPE.match(name)
     return _HOSTED[found[0]] if found else None
@@ -179,7 +197,7 @@ def _most(item: Media, provider: str) -> int:
     """Return the tokens of media at most, less the bytes that stand for it in the body."""
     if item.kind is MediaKind.IMAGE:
         return _IMAGE_MOST.get(provider, _IMAGE_MOST_ELSE) - _bytes_in_body(item)
-    if item.kind in (MediaKind.AUDIO, MediaKind.VIDEO) and item.size is not None:
+    if item.kind is MediaKind.AUDIO and item.size is not None:
         return -(-item.size // BYTES_PER_SOUND_TOKEN) - _bytes_in_body(item)
     return 0
 
@@ -195,10 +213,10 @@ def _bytes_in_body(item: Media) -> int:
 
 
 def _is_boundless(item: Media) -> bool:
-    """Whether the bytes of media do not bound its tokens: packed pages, or what is elsewhere."""
-    if item.kind is MediaKind.IMAGE or item.mime == CREDENTIAL:
+    """Whether the bytes of media do not bound its tokens: packed ones, or what is elsewhere."""
+    if item.kind is MediaKind.IMAGE or item.mime in _COUNTED_FILES:
         return False
-    return item.size is None or (item.kind is MediaKind.FILE and "pdf" in item.mime)
+    return item.size is None or item.mime not in _MEASURED_SOUND
 
 
 def _likely(item: Media) -> int:

@@ -27,7 +27,7 @@ _TIERS: Final[Mapping[str, Sequence[str]]] = {
     "default": ("",),
     "standard": ("",),
     "standard_only": ("",),
-    "auto": ("", "priority"),
+    "auto": ("", "priority", "fast"),
 }
 """The tiers that a call may be billed under, by what it asks for. Any other is asked for itself,
 or falls back to the standard one."""
