@@ -2,7 +2,8 @@
 
 Such an answer may be fetched many times, by any worker, with its usage in each; it is charged
 once. So what was begun is kept beside the store, one small file for each answer, and whoever
-takes the file is the one to charge. A process that is killed loses none of them.
+takes the file is the one to charge. A process that is killed loses none of them. Gateways on many
+hosts keep it in their Redis (``redis_deferred``).
 """
 
 import contextlib
@@ -38,7 +39,10 @@ class Owed:
 
 
 class Deferred(Protocol):
-    """Remembers the answers whose usage is still to come. Safe to share between threads."""
+    """Remembers the answers whose usage is still to come. Safe to share between threads.
+
+    Both methods may wait for a disk or a server.
+    """
 
     def begin(self, name: str, owed: Owed) -> None:
         """Note an answer that is not there yet. Never fails: it is free then, and logged."""
@@ -97,7 +101,7 @@ class DeferredFiles:
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             with contextlib.suppress(FileExistsError):
-                _write(path, orjson.dumps(asdict(owed)))
+                _write(path, owed_out(owed))
         except OSError as error:
             logger.error("%s: an answer to come cannot be noted: %s", path.parent, error.strerror)
             return
@@ -116,7 +120,7 @@ class DeferredFiles:
         except OSError as error:
             logger.error("%s: an answer cannot be looked up: %s", path.parent, error.strerror)
             return None
-        return _read(content)
+        return owed_in(content)
 
     def prune(self) -> None:
         """Forget what nobody fetched, and the oldest where there are too many."""
@@ -140,8 +144,17 @@ class DeferredFiles:
                     os.unlink(path)
 
     def _path(self, name: str) -> Path:
-        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-        return self._folder / digest[:40]
+        return self._folder / digest(name)
+
+
+def digest(name: str) -> str:
+    """Return what an answer is known by, whatever its provider calls it."""
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def owed_out(owed: Owed) -> bytes:
+    """Write a note."""
+    return orjson.dumps(asdict(owed))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -152,7 +165,7 @@ def _write(path: Path, content: bytes) -> None:
         os.close(fd)
 
 
-def _read(content: bytes) -> Owed:
+def owed_in(content: bytes) -> Owed:
     """Read a note; one that was cut short by a crash still says that the answer was begun."""
     try:
         told = orjson.loads(content)

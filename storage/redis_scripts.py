@@ -338,3 +338,39 @@ end
 return answer
 """
 )
+
+BEGIN_DEFERRED: Final = (
+    _CLOCK
+    + """
+-- KEYS: notes, ages. ARGV[3]: name; ARGV[4]: note; ARGV[5]: how many at most; ARGV[6]: how long
+-- they are kept, microseconds
+local notes, ages = KEYS[1], KEYS[2]
+if redis.call('HSETNX', notes, ARGV[3], ARGV[4]) == 1 then
+    redis.call('ZADD', ages, text(now), ARGV[3])
+end
+local function forget(names)
+    for _, name in ipairs(names) do
+        redis.call('HDEL', notes, name)
+        redis.call('ZREM', ages, name)
+    end
+end
+local before = text(now - tonumber(ARGV[6]))
+forget(redis.call('ZRANGEBYSCORE', ages, '-inf', before, 'LIMIT', 0, 100))
+local beyond = redis.call('ZCARD', ages) - tonumber(ARGV[5])
+if beyond > 0 then forget(redis.call('ZRANGE', ages, 0, math.min(beyond, 100) - 1)) end
+return {text(now)}
+"""
+)
+
+TAKE_DEFERRED: Final = (
+    _CLOCK
+    + """
+-- KEYS: notes, ages. ARGV[3]: name
+local note = redis.call('HGET', KEYS[1], ARGV[3])
+if note then
+    redis.call('HDEL', KEYS[1], ARGV[3])
+    redis.call('ZREM', KEYS[2], ARGV[3])
+end
+return {text(now), note or ''}
+"""
+)

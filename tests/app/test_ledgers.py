@@ -8,6 +8,8 @@ from llmtrace.app.settings import Settings
 from llmtrace.config import load
 from llmtrace.environment.home import Home
 from llmtrace.storage.ledger import LedgerUnavailable
+from llmtrace.storage.redis_ledger import RedisLedger
+from llmtrace.storage.redis_link import Unsuitable
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.testing import redis
 
@@ -39,6 +41,26 @@ def test_a_worker_waits_for_a_ledger_that_cannot_be_opened(
     made.shared_database.unlink()
     assert ledger.healthy()
     ledger.close()
+
+
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+def test_no_worker_starts_with_a_redis_that_may_forget(tmp_path: Path) -> None:
+    with redis.RedisServer({"maxmemory-policy": "allkeys-lru"}) as server:
+        made = settings(tmp_path, storage={"redis_url": server.url})
+        with pytest.raises(Unsuitable, match="expected 'noeviction'"):
+            ledger_in_time(made)
+    assert not made.shared_database.exists()
+
+
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+def test_a_worker_waits_for_a_redis_that_is_down(tmp_path: Path) -> None:
+    server = redis.RedisServer()
+    made = settings(tmp_path, storage={"redis_url": server.url})
+    ledger = ledger_in_time(made)
+    assert isinstance(ledger, RedisLedger)
+    assert not ledger.healthy()
+    ledger.close()
+    server.stop()
 
 
 @pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)

@@ -1,6 +1,7 @@
 """Answers that come later are paid for once, whichever worker is asked for them, and when."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +11,14 @@ import httpx2
 import pytest
 
 from llmtrace.domain.traces import Trace
+from llmtrace.storage.ledger import Ledger
+from llmtrace.storage.redis_ledger import RedisLedger
 from llmtrace.storage.sqlite_ledger import SqliteLedger
+from llmtrace.testing import redis
 from llmtrace.testing.budgets import settled, totals
 from llmtrace.testing.inprocess import Worker, running_worker
 from llmtrace.testing.provider import ScriptedProvider
+from llmtrace.testing.redis import RedisServer
 from llmtrace.testing.scripts.batches import CLAUDE, INPUT_TOKENS, MODEL, OUTPUT_TOKENS
 
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com/v1"
@@ -124,6 +129,35 @@ async def test_a_restart_forgets_no_batch(provider: ScriptedProvider, tmp_path: 
         await _until(ledger, BATCH_COST)
 
 
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+async def test_hosts_that_share_a_ledger_charge_it_once(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.clear()
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    with RedisServer() as server, contextlib.closing(RedisLedger.at(server.url)) as ledger:
+        settings: dict[str, Any] = {
+            "storage": {"redis_url": server.url},
+            "cost_estimation": {"custom_models": {MODEL: PRICE}},
+            "cost_caps": {
+                "enabled": True,
+                "mode": "estimate",
+                "default_budget_caps": [{"window": "monthly", "hard_limit_usd": 1000}],
+            },
+        }
+        async with (
+            running_worker(folders[0], provider, **settings) as first,
+            running_worker(folders[1], provider, **settings) as second,
+        ):
+            begun = (await ask(first, "POST", f"{OPENAI}/batches", **BATCH)).json()["id"]
+            for worker in (second, first, second):
+                await ask(worker, "GET", f"{OPENAI}/batches/{begun}")
+            await _until(ledger, BATCH_COST)
+            assert (costs(first), costs(second)) == ([], [BATCH_COST])
+
+
 async def test_looking_at_batches_is_free_and_a_strict_budget_begins_none(
     provider: ScriptedProvider, tmp_path: Path
 ) -> None:
@@ -143,7 +177,7 @@ async def test_looking_at_batches_is_free_and_a_strict_budget_begins_none(
         assert totals(ledger) == (0, 0)
 
 
-async def _until(ledger: SqliteLedger, spent: int) -> None:
+async def _until(ledger: Ledger, spent: int) -> None:
     """Wait until so much is spent, and nothing is reserved."""
     async with asyncio.timeout(5):
         while True:

@@ -5,12 +5,14 @@ import contextlib
 import os
 import signal
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
+from redis.exceptions import RedisError
 
 from llmtrace.storage.ledger import Ledger
 from llmtrace.storage.redis_ledger import RedisLedger
@@ -117,7 +119,84 @@ def _locked_out(server: RedisServer) -> Iterator[None]:
         client.config_set("requirepass", "")
 
 
+@contextlib.contextmanager
+def _loading(server: RedisServer) -> Iterator[None]:
+    """Start it anew with a file that takes it long to read: it answers ``-LOADING`` meanwhile."""
+    with server.client() as client:
+        with client.pipeline(transaction=False) as pipeline:
+            for number in range(2_000):
+                pipeline.set(f"filling:{number}", "x" * 1_000)
+            pipeline.execute()
+        client.bgrewriteaof()
+        while client.info("persistence")["aof_rewrite_in_progress"]:
+            time.sleep(0.01)
+    server.kill()
+    server.begin({"key-load-delay": "20000", "loading-process-events-interval-bytes": "1024"})
+    with server.client() as client:
+        _wait_for(lambda: _answer_of(client.ping).startswith("Redis is loading"))
+        yield
+        client.config_set("key-load-delay", "0")
+    server.wait()
+
+
+@contextlib.contextmanager
+def _busy(server: RedisServer) -> Iterator[None]:
+    """Have somebody else's script run without end: it answers ``-BUSY``."""
+    with server.client() as client, server.client() as other:
+        client.config_set("busy-reply-threshold", "10")
+        thread = threading.Thread(
+            target=_answer_of, args=(lambda: other.eval("while true do end", 0),)
+        )
+        thread.start()
+        _wait_for(lambda: _answer_of(client.ping).startswith("BUSY"))
+        yield
+        client.script_kill()
+        thread.join()
+
+
+@contextlib.contextmanager
+def _cannot_save(server: RedisServer) -> Iterator[None]:
+    """Let nothing be written where its snapshot is to be: it answers ``-MISCONF``."""
+    (server.folder / "dump.rdb").mkdir()
+    with server.client() as client:
+        client.config_set("save", "3600 1000000")
+        client.bgsave()
+        _wait_for(lambda: _answer_of(lambda: client.set("a", "b")).startswith("MISCONF"))
+        yield
+        (server.folder / "dump.rdb").rmdir()
+        client.bgsave()
+        _wait_for(lambda: not _answer_of(lambda: client.set("a", "b")))
+
+
+@contextlib.contextmanager
+def _paused(server: RedisServer) -> Iterator[None]:
+    with server.client() as client:
+        client.execute_command("CLIENT", "PAUSE", "60000", "WRITE")
+        yield
+        client.execute_command("CLIENT", "UNPAUSE")
+
+
+def _answer_of(command: Callable[[], object]) -> str:
+    """Return what Redis says is wrong, empty if nothing is."""
+    try:
+        command()
+    except RedisError as error:
+        return str(error)
+    return ""
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
 REDIS_FAULTS = {
+    "loading": _loading,
+    "busy": _busy,
+    "cannot-save": _cannot_save,
+    "paused": _paused,
     "killed": _killed,
     "hangs": _hanging,
     "read-only-replica": _replica,

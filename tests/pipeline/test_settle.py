@@ -101,16 +101,20 @@ def settled(
     outcome: Outcome | None = None,
     deferred: MemoryDeferred | None = None,
 ) -> Record:
-    return settle.record(
+    deferred = deferred or MemoryDeferred()
+    record = settle.record(
         made,
         outcome=outcome,
         code="",
         message="",
         prices=prices,
         conversations=Conversations(),
-        deferred=deferred or MemoryDeferred(),
+        deferred=deferred,
         now=101.0,
     )
+    if made.begins is not None:
+        deferred.begin(*made.begins)
+    return record
 
 
 def test_a_whole_answer_is_used_priced_and_timed(prices: PriceBook) -> None:

@@ -9,15 +9,29 @@ from pathlib import Path
 import pytest
 
 from llmtrace.storage.deferred import KEEP_SECONDS, Deferred, DeferredFiles, MemoryDeferred, Owed
+from llmtrace.storage.redis_deferred import RedisDeferred
+from llmtrace.storage.redis_link import RedisLink
+from llmtrace.testing import redis
 
 OWED = Owed(id="01", tenant="acme")
+NO_REDIS = pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+
+
+def in_redis(folder: Path, *, url: str = "", size: int = 2) -> RedisDeferred:
+    link = RedisLink(url or redis.shared_server().url, timeout=1.0)
+    return RedisDeferred(link, MemoryDeferred(), prefix=str(folder), size=size)
+
+
 KINDS: dict[str, Callable[[Path], Deferred]] = {
     "memory": lambda _folder: MemoryDeferred(size=2),
     "files": lambda folder: DeferredFiles(folder / "deferred", size=2),
+    "redis": in_redis,
 }
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(
+    params=["memory", "files", pytest.param("redis", marks=NO_REDIS)],
+)
 def deferred(request: pytest.FixtureRequest, tmp_path: Path) -> Deferred:
     return KINDS[str(request.param)](tmp_path)
 
@@ -44,8 +58,9 @@ def test_any_name_will_do(deferred: Deferred) -> None:
     assert deferred.take("x:../../\ud800/" + "n" * 10_000) == OWED
 
 
-def test_memory_is_bounded() -> None:
-    deferred = MemoryDeferred(size=2)
+@pytest.mark.parametrize("kind", ["memory", pytest.param("redis", marks=NO_REDIS)])
+def test_what_is_kept_is_bounded(kind: str, tmp_path: Path) -> None:
+    deferred = KINDS[kind](tmp_path)
     for number in range(3):
         deferred.begin(f"resp_{number}", OWED)
     assert [deferred.take(f"resp_{n}") for n in range(3)] == [None, OWED, OWED]

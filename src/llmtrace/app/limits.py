@@ -173,10 +173,21 @@ def desk_of(settings: Settings, ledger: Ledger, counters: Counters) -> LedgerDes
 
 
 def deferred_of(settings: Settings) -> Deferred:
-    """Return what remembers the answers that are still to come."""
-    if settings.config.storage.profile == "memory":
-        return MemoryDeferred()
-    return DeferredFiles(settings.home.path / DEFERRED)
+    """Return what remembers the answers that are still to come: where the ledger is shared.
+
+    Raises:
+        StorageError: It may forget them.
+        ValueError: Its URL is none.
+    """
+    memory = settings.config.storage.profile == "memory"
+    local = MemoryDeferred() if memory else DeferredFiles(settings.home.path / DEFERRED)
+    url = settings.config.storage.redis_url
+    if url is None or not is_limited(settings.config):
+        return local
+    from llmtrace.storage.redis_deferred import RedisDeferred  # takes a moment: not for others
+    from llmtrace.storage.redis_link import RedisLink
+
+    return RedisDeferred(RedisLink(url.get_secret_value()), local)
 
 
 def owner_of(spool_directory: Path | None) -> str:

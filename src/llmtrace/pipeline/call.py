@@ -92,6 +92,8 @@ class Call:
     """Why it cannot be, where it was looked into."""
     held: Held | None = None
     """What is set aside for it, None where nothing is."""
+    begins: tuple[str, Owed] | None = None
+    """The answer that it began and others will fetch: its name, and what is owed for it."""
     redeems: Owed | None = None
     """What was set aside for the call whose answer this one fetched, and which it pays for."""
     answer_headers: Mapping[str, str] = field(default_factory=dict)

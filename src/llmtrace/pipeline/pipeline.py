@@ -359,9 +359,11 @@ class Pipeline:
                 self._watch.after(call.trace)
 
     async def _end(self, call: Call, outcome: Outcome | None, code: str, message: str) -> None:
-        size = max(call.request_bytes, call.tap.decoded if call.tap else 0)
+        size = max(call.request_bytes, call.tap.decoded if call.tap else 0, settle.waits(call))
         try:
             record = await off_loop(size, self._settled, call, outcome, code, message)
+            if call.begins is not None:
+                await off_loop(LARGE, self._deferred.begin, *call.begins)
         except FAULTS as error:
             if is_cancelled():
                 raise

@@ -29,6 +29,7 @@ from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.gated import GatedTap
 from llmtrace.pipeline.streaming import Blocked
 from llmtrace.pipeline.streaming.stops import BROKEN_OFF
+from llmtrace.pipeline.threads import LARGE
 from llmtrace.providers.pricing import UNPRICED, PriceBook, partial
 from llmtrace.providers.tokens import count_tokens
 from llmtrace.providers.usage import read_usage
@@ -55,6 +56,8 @@ GARBLED: Final = frozenset(
     }
 )
 """Reasons for which text of an answer was not read."""
+FETCHES: Final = frozenset({"batch", "retrieve"})
+"""Operations that fetch answers which other calls began."""
 BYTES_PER_TOKEN: Final = 4
 CONTEXT: Final = frozenset({Role.SYSTEM, Role.TOOL_DESCRIPTION})
 
@@ -78,7 +81,7 @@ def record(
         enforcement.answer(call, answer)
     ending, code, message = _ending(call, answer, outcome, code, message)
     if _comes_later(call, answer) or _is_new_batch(call, answer):
-        deferred.begin(_later_id(call, answer), _owed(call))
+        call.begins = (_later_id(call, answer), _owed(call))
     usage, source = _usage(call, answer, _sent(call, ending))
     call.know(
         usage=usage,
@@ -213,9 +216,14 @@ def _owed(call: Call) -> Owed:
     return Owed(id=held.admission.id, tenant=held.admission.tenant) if held else Owed()
 
 
+def waits(call: Call) -> int:
+    """Return ``LARGE`` for a call of which it is looked up, maybe elsewhere, what is owed."""
+    return LARGE if call.route.operation in FETCHES else 0
+
+
 def _charged(call: Call, answer: Answer, source: UsageSource, deferred: Deferred) -> bool:
     """Whether this call is where its tokens are paid for."""
-    if call.route.operation in ("retrieve", "batch"):
+    if call.route.operation in FETCHES:
         told = source is UsageSource.PROVIDER
         call.redeems = deferred.take(_later_id(call, answer)) if told else None
         return call.redeems is not None

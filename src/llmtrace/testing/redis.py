@@ -65,18 +65,26 @@ class RedisServer:
         Raises:
             RuntimeError: It is not installed, ended, or did not answer in time.
         """
+        self.begin()
+        self.wait()
+
+    def begin(self, options: dict[str, str] | None = None) -> None:
+        """Start it, with further options, and return at once. Raises: RuntimeError."""
         program = shutil.which("redis-server")
         if program is None:
             raise RuntimeError(MISSING)
-        options = self._options | {"port": str(self.port), "bind": LOOPBACK}
+        options = self._options | (options or {}) | {"port": str(self.port), "bind": LOOPBACK}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - found on the PATH
                 [program, *words, "--dir", str(self.folder)], stdout=log, stderr=log
             )
+
+    def wait(self) -> None:
+        """Return once it answers. Raises: RuntimeError: It ended, or did not in time."""
         ends = time.monotonic() + _START_SECONDS
         while not self._ready():
-            if self._process.poll() is not None or time.monotonic() > ends:
+            if self._process is None or self._process.poll() is not None or time.monotonic() > ends:
                 self.kill()
                 log_text = (self.folder / "redis.log").read_text(errors="replace")[-1000:]
                 raise RuntimeError(f"redis-server did not get ready; its log ends: {log_text}")
