@@ -28,6 +28,10 @@ class StorageUnavailable(StorageError):
     """Not now: locked, full, or out of reach. The same call may succeed later; nothing was kept."""
 
 
+class StorageUnfit(StorageError):
+    """As it is set up it must not be used: something could be lost. A person has to change it."""
+
+
 class StorageCorrupt(StorageError):
     """What the store holds is damaged; repeating the call does not help."""
 

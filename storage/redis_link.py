@@ -24,6 +24,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from llmtrace.storage.base import StorageUnfit
 from llmtrace.storage.ledger import LedgerUnavailable
 from llmtrace.storage.ledger_clock import Clock, ServerClock, SteadyClock, system_clock
 
@@ -58,7 +59,7 @@ type Job = tuple[str, Sequence[str], Sequence[Argument]]
 """A script, its keys and its arguments."""
 
 
-class Unsuitable(LedgerUnavailable):
+class Unsuitable(LedgerUnavailable, StorageUnfit):
     """Redis may forget what was spent. The message says which setting to change."""
 
 

@@ -1,6 +1,8 @@
 """The store of budgets fails at each step: every budget says what becomes of calls then."""
 
 import asyncio
+import contextlib
+import resource
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,10 +15,12 @@ from llmtrace.storage.ledger import LedgerUnavailable
 from llmtrace.storage.memory import MemoryTraceRepository
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
+from llmtrace.testing import redis
 from llmtrace.testing.budgets import COST, Door, room_for, rush, settled, totals
 from llmtrace.testing.inprocess import running_worker
-from llmtrace.testing.processes import GatewayProcess
+from llmtrace.testing.processes import GatewayProcess, children_of
 from llmtrace.testing.provider import ScriptedProvider
+from llmtrace.testing.redis import RedisServer
 
 PROMPT = "@script: output_tokens=100"
 ALLOW = {"cap": {"on_store_unavailable": "allow"}}
@@ -152,6 +156,60 @@ async def test_a_gateway_serves_although_its_ledger_cannot_be_opened(
     ledger = SqliteLedger.at(path)
     assert totals(ledger) == ((3 if allow else 1) * COST, 0), "what went unbooked is booked"
     ledger.close()
+
+
+@contextlib.contextmanager
+def nothing_can_be_written(gateway: GatewayProcess) -> Iterator[None]:
+    """As on a full disk, for all processes of a gateway (``RLIMIT_FSIZE``, setrlimit(2))."""
+    processes = [gateway.pid, *children_of(gateway.pid)]
+    before = [resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in processes]
+    for pid, (_, hard) in zip(processes, before, strict=True):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+    yield
+    for pid, limits in zip(processes, before, strict=True):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("allow", [False, True], ids=["deny", "allow"])
+async def test_a_full_disk_lets_nothing_pass_that_could_not_be_booked(
+    provider: ScriptedProvider, tmp_path: Path, allow: bool
+) -> None:
+    provider.clear()
+    settings = room_for(10, **(ALLOW if allow else {}))
+    path = tmp_path / "home" / "limits.sqlite"
+    with GatewayProcess(tmp_path, provider, ["api.openai.com"], settings=settings) as gateway:
+        way = gateway.way()
+        trusting = ssl.create_default_context(cadata=way.ca_pem)
+        door = Door(proxy_url=way.proxy_url, context=trusting)
+        assert (await rush([door], 1, text=PROMPT)).statuses == {200: 1}
+        with nothing_can_be_written(gateway):
+            crowd = await rush([door], 3, text=PROMPT)
+        assert crowd.statuses == {503: 3}
+        assert set(crowd.codes) <= {"budget_store_unavailable", "audit_unavailable"}
+        assert len(provider.model_calls) == 1
+        async with asyncio.timeout(10):
+            while (await rush([door], 1, text=PROMPT)).statuses != {200: 1}:
+                continue
+        ledger = SqliteLedger.at(path)
+        assert await settled(ledger) == 2 * COST
+        ledger.close()
+
+
+@pytest.mark.skipif(not redis.installed(), reason=redis.MISSING)
+def test_a_gateway_does_not_start_with_a_redis_that_may_forget(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    with RedisServer({"maxmemory-policy": "allkeys-lru"}) as server:
+        kept = {"database_path": str(tmp_path / "home" / "llmtrace.db"), "redis_url": server.url}
+        settings = {"storage": kept, **room_for(10)}
+        gateway = GatewayProcess(tmp_path, provider, ["api.openai.com"], settings=settings)
+        with pytest.raises(RuntimeError) as caught:
+            gateway.start()
+    said = str(caught.value)
+    assert "expected 'noeviction', or it may forget what was spent; set it in redis.conf" in said
+    assert "worker-0 cannot be used as configured; it says why above" in said
+    assert "Traceback" not in said
 
 
 def test_a_reaper_that_fails_is_tried_again(tmp_path: Path) -> None:

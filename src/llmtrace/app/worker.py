@@ -54,6 +54,7 @@ from llmtrace.providers.addresses import is_loopback
 from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import JsonLimits
 from llmtrace.providers.pricing import PriceBook
+from llmtrace.storage.base import StorageUnfit
 from llmtrace.storage.memory import MemoryTraceRepository
 from llmtrace.storage.spool import SpoolWriter
 from llmtrace.supervisor import UNUSABLE
@@ -385,13 +386,12 @@ async def _ready(master: GatewayMaster, running: asyncio.Task[None]) -> tuple[Bo
 def main() -> None:
     """Run until SIGTERM; the settings come on standard input, the ports and name as arguments."""
     settings = Settings.parse(sys.stdin.readline())
-    ports = Ports(**json.loads(sys.argv[1]))
-    name = sys.argv[2]
+    ports, name = Ports(**json.loads(sys.argv[1])), sys.argv[2]
     logging_ = settings.config.logging
     logs.configure(level=logging_.level, form=logging_.format, process=name)
     try:
         asyncio.run(serve(settings, ports, name))
-    except BadDetection as error:
+    except (BadDetection, StorageUnfit) as error:
         logger.critical("%s", error)
         sys.exit(UNUSABLE)
 
