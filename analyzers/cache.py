@@ -2,17 +2,33 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 
-from llmtrace.analyzers.base import Analyzer, Context, Hit, Inspection
+from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit, Inspection
 
 HIT_BYTES: Final = 250
 """About what a hit takes in memory, measured with ``sys.getsizeof`` over its fields."""
 ENTRY_BYTES: Final = 300
 """About what an entry takes without its hits: key, list node, inspection."""
+
+
+LONG: Final = 16 * 1024
+"""Characters from which a text takes rules longer than it takes to ask another process for it."""
+
+
+class Shelf(Protocol):
+    """What other processes found in texts. Neither method raises, nor waits for long."""
+
+    def recall(self, keys: Sequence[bytes]) -> Mapping[bytes, Inspection]:
+        """Return what is known of these keys; nothing where to ask would hold an event loop."""
+        ...
+
+    def keep(self, key: bytes, made: Inspection) -> None:
+        """Let others know, some time."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +48,19 @@ class CachedAnalyzer:
     The key is a hash of the text with the context and the analyzer's version, so that other rules
     never answer with old hits; no text is kept. A result that is not complete (a rule ran out of
     time) is not kept. Least recently used entries go first, by ``max_entries`` and ``max_bytes``.
+    With a ``shelf``, what took long to find out is shared: ``recall`` asks it.
     """
 
     def __init__(
-        self, analyzer: Analyzer, *, max_entries: int = 50_000, max_bytes: int = 32 << 20
+        self,
+        analyzer: Analyzer,
+        *,
+        max_entries: int = 50_000,
+        max_bytes: int = 32 << 20,
+        shelf: Shelf | None = None,
     ) -> None:
         self._analyzer = analyzer
+        self._shelf = shelf
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._entries: OrderedDict[bytes, Inspection] = OrderedDict()
         self._lock = threading.Lock()
@@ -79,12 +102,24 @@ class CachedAnalyzer:
         made = self._inspect(text, context)
         if not made.skipped:
             self._keep(key, made)
+            if self._shelf is not None and self._is_shared(text, context):
+                self._shelf.keep(key, made)
         return made
+
+    def recall(self, texts: Sequence[tuple[str, Context]]) -> None:
+        """Learn what others found in texts that are about to be inspected, in one trip."""
+        if self._shelf is None or self._max_entries <= 0:
+            return
+        keys = [self._key(*each) for each in texts if each[0] and self._is_shared(*each)]
+        with self._lock:
+            unknown = [key for key in keys if key not in self._entries]
+        if unknown:
+            for key, made in self._shelf.recall(unknown).items():
+                self._keep(key, made)
 
     def slow(self, text: str, context: Context) -> bool:
         """Whether the text is not known yet, and takes the analyzer longer than a loop may wait."""
-        tell: Callable[[str, Context], bool] | None = getattr(self._analyzer, "slow", None)
-        if tell is None or not tell(text, context):
+        if not self._is_slow(text, context):
             return False
         key = self._key(text, context)
         with self._lock:
@@ -94,6 +129,15 @@ class CachedAnalyzer:
         """Return where the undecided tail begins; all of ``text`` if the analyzer cannot tell."""
         tell: Callable[[str], int] | None = getattr(self._analyzer, "undecided", None)
         return tell(text) if tell else 0
+
+    def _is_slow(self, text: str, context: Context) -> bool:
+        tell: Callable[[str, Context], bool] | None = getattr(self._analyzer, "slow", None)
+        return tell is not None and tell(text, context)
+
+    def _is_shared(self, text: str, context: Context) -> bool:
+        """Whether it is worth a trip. What stands in answers is judged while it comes."""
+        takes_long = len(text) >= LONG or self._is_slow(text, context)
+        return takes_long and context.direction is Direction.REQUEST
 
     def _inspect(self, text: str, context: Context) -> Inspection:
         inspect: Callable[[str, Context], Inspection] | None = getattr(

@@ -1,6 +1,6 @@
 """What a store promises. ``registry`` has the table; one suite runs over all of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Final, Literal, Protocol
@@ -263,14 +263,26 @@ class MetadataRepository(Protocol):
 
 
 class CacheLayer(Protocol):
-    """Keeps bytes under a key for a while. Bounded; the least recently used goes first."""
+    """Keeps bytes under a key for a while. Bounded; the least recently used goes first.
+
+    One that lies beyond a network raises StorageUnavailable from all but ``healthy`` and
+    ``close``; nobody knows then what of a change was made.
+    """
 
     def get(self, key: str) -> bytes | None:
         """Return the value, None if there is none or its time is over."""
         ...
 
+    def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """Return the same for each key, in one trip."""
+        ...
+
     def set(self, key: str, value: bytes, *, ttl_seconds: float) -> None:
-        """Keep the value for ``ttl_seconds``."""
+        """Keep the value for ``ttl_seconds``; what is too large is not kept."""
+        ...
+
+    def set_many(self, values: Mapping[str, bytes], *, ttl_seconds: float) -> None:
+        """Do the same for each value, in one trip."""
         ...
 
     def invalidate(self, keys: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
@@ -291,6 +291,15 @@ class MemoryCache:
             self._bytes += len(value)
             while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
                 self._forget(next(iter(self._entries)))
+
+    def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """Return the values in the order of the keys."""
+        return [self.get(key) for key in keys]
+
+    def set_many(self, values: Mapping[str, bytes], *, ttl_seconds: float) -> None:
+        """Keep all of them."""
+        for key, value in values.items():
+            self.set(key, value, ttl_seconds=ttl_seconds)
 
     def invalidate(self, keys: Iterable[str]) -> None:
         """Forget the keys; unknown ones are no error."""

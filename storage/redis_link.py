@@ -77,15 +77,9 @@ class RedisLink:
     def __init__(
         self, url: str, *, timeout: float = TIMEOUT_SECONDS, clock: Clock | None = None
     ) -> None:
-        try:
-            self._fast = _client(url, timeout)
-            self._slow = _client(url, max(timeout, LIST_SECONDS))
-        except (ValueError, TypeError, AttributeError):
-            raise ValueError(
-                "no URL of a Redis; expected redis://[USER:PASSWORD@]HOST:PORT/DB, rediss://… or "
-                "unix://PATH"
-            ) from None
-        self.name = _name(self._fast)
+        self._fast = connect(url, timeout)
+        self._slow = connect(url, max(timeout, LIST_SECONDS))
+        self.name = name_of(self._fast)
         self._timeout = timeout
         self._given = None if clock is None else SteadyClock(clock)
         self._server = ServerClock(system_clock)
@@ -188,25 +182,39 @@ class RedisLink:
             yield
         except (RedisError, OSError) as error:
             self._checked = False  # it may be another server, or have other settings, next time
-            raise LedgerUnavailable(f"{self.name}: {_remedy(error)}") from None
+            raise LedgerUnavailable(f"{self.name}: {remedy_of(error)}") from None
 
 
-def _client(url: str, timeout: float) -> "Redis":
-    client = Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        decode_responses=True,
-        protocol=2,
-        # a connection that went stale since the last call is made anew once; no waiting
-        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
-    )
-    pool = client.connection_pool
-    pool.connection_class(**pool.connection_kwargs)  # refuses options it does not know
+def connect(url: str, timeout: float, *, text: bool = True) -> "Redis":
+    """Return a client that waits no longer than ``timeout`` seconds for a connection or an answer.
+
+    Nothing is sent before it is asked. Without ``text`` answers are bytes.
+
+    Raises:
+        ValueError: The URL is none.
+    """
+    try:
+        client = Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            decode_responses=text,
+            protocol=2,
+            # a connection that went stale since the last call is made anew once; no waiting
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+        )
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # refuses options it does not know
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(
+            "no URL of a Redis; expected redis://[USER:PASSWORD@]HOST:PORT/DB, rediss://… or "
+            "unix://PATH"
+        ) from None
     return client
 
 
-def _name(client: "Redis") -> str:
+def name_of(client: "Redis") -> str:
+    """Return where a client's Redis is, without its password."""
     known = client.connection_pool.connection_kwargs
     place = known.get("path") or f"{known.get('host', 'localhost')}:{known.get('port', 6379)}"
     return f"redis at {place}, database {known.get('db', 0)}"
@@ -237,7 +245,7 @@ def _sha(script: str) -> str:
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
-def _remedy(error: Exception) -> str:
+def remedy_of(error: Exception) -> str:
     """Return what failed and what to do; never the text of the error, which may quote a key."""
     for known, remedy in _REMEDIES:
         if isinstance(error, known):

@@ -1,8 +1,8 @@
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped
-from llmtrace.analyzers.cache import ENTRY_BYTES, HIT_BYTES, CachedAnalyzer
+from llmtrace.analyzers.cache import ENTRY_BYTES, HIT_BYTES, LONG, CachedAnalyzer
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Origin, Role
 
@@ -140,3 +140,71 @@ def test_threads_share_it() -> None:
     assert counts.hits + counts.misses == 800
     assert counts.entries == 8
     assert counts.size == 8 * (ENTRY_BYTES + HIT_BYTES)
+
+
+class Slow(Counting):
+    """Takes long for what users say."""
+
+    def slow(self, text: str, context: Context) -> bool:
+        return context.role is Role.USER
+
+
+class Board:
+    """A shelf in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, Inspection] = {}
+        self.trips: list[int] = []
+
+    def recall(self, keys: Sequence[bytes]) -> Mapping[bytes, Inspection]:
+        self.trips.append(len(keys))
+        return {key: self.kept[key] for key in keys if key in self.kept}
+
+    def keep(self, key: bytes, made: Inspection) -> None:
+        self.kept[key] = made
+
+
+USER, SYSTEM = Context(), Context(Role.SYSTEM)
+
+
+def test_what_another_has_looked_at_is_not_looked_at_again() -> None:
+    board, (one, two) = Board(), (Slow(), Slow())
+    first, second = (CachedAnalyzer(inner, shelf=board) for inner in (one, two))
+    texts = [("axb", USER), ("no", USER)]
+    first.recall(texts)
+    told = [first.inspect(*each) for each in texts]
+    assert second.slow("axb", USER)
+    second.recall(texts)
+    assert not second.slow("axb", USER)
+    assert [second.inspect(*each) for each in texts] == told
+    assert (one.looked, two.looked) == (2, 0)
+    second.recall(texts)
+    assert board.trips == [2, 2]
+
+
+def test_only_what_takes_long_is_worth_a_trip() -> None:
+    board = Board()
+    cached = CachedAnalyzer(Slow(), shelf=board)
+    answer = Context(Role.USER, Origin.UNTRUSTED, Direction.ANSWER)
+    texts = [("axb", SYSTEM), ("", USER), ("x" * LONG, answer)]
+    cached.recall(texts)
+    for each in texts:
+        cached.inspect(*each)
+    assert (board.trips, board.kept) == ([], {})
+    long = ("x" * LONG, SYSTEM)
+    cached.recall([long])
+    cached.inspect(*long)
+    assert (board.trips, len(board.kept)) == ([1], 1)
+
+
+def test_what_is_not_whole_is_not_shared() -> None:
+    board = Board()
+    CachedAnalyzer(Failing(), shelf=board).inspect("x" * LONG, USER)
+    assert board.kept == {}
+
+
+def test_who_remembers_nothing_asks_for_nothing() -> None:
+    board = Board()
+    cached = CachedAnalyzer(Slow(), max_entries=0, shelf=board)
+    cached.recall([("axb", USER)])
+    assert board.trips == []

@@ -46,3 +46,14 @@ def test_a_model_that_is_missing_anywhere_is_told_once_with_why() -> None:
         ("m", 0, 2),
         ("n", 1, 0),
     ]
+
+
+def test_a_cache_is_one_over_all_processes() -> None:
+    well = {"name": "verdicts", "reachable": True, "reason": ""}
+    away = {"name": "verdicts", "reachable": False, "reason": "redis at x: it cannot be reached"}
+    said = [{"caches": [well]}, {"caches": [away]}, {}]
+    assert summed(said)["caches"] == [
+        {"name": "verdicts", "reachable": 1, "unreachable": 1, "reason": away["reason"]}
+    ]
+    assert degraded(said) == {}
+    assert summed([{}])["caches"] == []

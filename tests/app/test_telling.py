@@ -20,6 +20,7 @@ def test_a_worker_tells_of_its_counters_and_its_models() -> None:
         "counters": {"findings{pii.email}": 1},
         "tunnels": {},
         "models": [{"loaded": False, "name": "a/b", "reason": "is not there"}],
+        "caches": [],
     }
     json.dumps(said)
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -6,9 +5,7 @@ import pytest
 from llmtrace.addons.upstreams import ProxyUrl, Upstreams
 from llmtrace.app.settings import Settings
 from llmtrace.app.worker import (
-    MAX_TLS_FAILURES,
     Ports,
-    TlsFailures,
     Trusted,
     bases_of,
     data_limits,
@@ -16,7 +13,6 @@ from llmtrace.app.worker import (
 )
 from llmtrace.config import load
 from llmtrace.environment.home import Home
-from llmtrace.environment.tlsfailures import read_failures
 
 PORTS = Ports(forward=1001, reverse=1002, api=1003)
 
@@ -99,14 +95,3 @@ def test_self_hosted_providers_have_a_base_url(tmp_path: Path) -> None:
         **{"intercept.hosts": {"10.0.0.5:8000": "vllm", "*.corp": "tgi", "llm.corp": "sglang"}},
     )
     assert bases_of(named) == {"vllm": "http://10.0.0.5:8000", "sglang": "https://llm.corp"}
-
-
-def test_failed_handshakes_are_noted_for_doctor_within_bounds(tmp_path: Path) -> None:
-    path = tmp_path / "tls_failures.json"
-    failures = TlsFailures(path)
-    for number in range(MAX_TLS_FAILURES + 5):
-        failures.note(f"host-{number}.example", "unknown ca")
-    failures.note("host-0.example", "unknown ca")
-    assert len(json.loads(path.read_text())) == MAX_TLS_FAILURES
-    (first,) = [f for f in read_failures(path) if f.host == "host-0.example"]
-    assert (first.count, first.error) == (2, "unknown ca")

@@ -45,6 +45,7 @@ def test_environment_and_command_line_reach_into_sections(file: Path) -> None:
         "retention_days": 7,
         "bodies": False,
         "redis_url": None,
+        "cache_url": None,
     }
 
 

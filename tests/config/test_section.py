@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from llmtrace.config.section import Address, Network, Section, clash, parse_address
+from llmtrace.config.section import Address, Network, Section, clash, parse_address, place_of
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,18 @@ def test_what_is_no_network_is_refused(text: str) -> None:
 def test_networks_are_written_in_one_form() -> None:
     assert TypeAdapter(Network).validate_python("FD00::0/8") == "fd00::/8"
     assert TypeAdapter(Network).validate_python("10.1.2.3") == "10.1.2.3/32"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("redis://user:pw@Cache.example:7000/3", ("cache.example", 7000)),
+        ("rediss://localhost", ("127.0.0.1", 6379)),
+        ("unix:///run/redis.sock?db=2", ("", "/run/redis.sock")),
+        ("redis://[::1]:6380", ("::1", 6380)),
+        ("redis://", ("127.0.0.1", 6379)),
+        ("redis://:pass/word@host:6379", ("", "redis://:pass/word@host:6379")),
+    ],
+)
+def test_a_server_is_told_whatever_the_database(url: str, place: tuple[str, int | str]) -> None:
+    assert place_of(url) == place

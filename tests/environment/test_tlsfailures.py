@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from llmtrace.environment.tlsfailures import MAX_SHOWN, read_failures
+from llmtrace.environment.tlsfailures import (
+    MAX_SHOWN,
+    MAX_TLS_FAILURES,
+    TlsFailures,
+    read_failures,
+)
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -52,3 +57,14 @@ def test_what_a_peer_sent_is_cut(tmp_path: Path) -> None:
     rows = {"x" * 5000: {"error": "y" * 5000, "count": 1, "last_seen": NOON.isoformat()}}
     [found] = read_failures(write(tmp_path / "f.json", rows))
     assert len(found.host) == len(found.error) == MAX_SHOWN
+
+
+def test_failed_handshakes_are_noted_for_doctor_within_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "tls_failures.json"
+    failures = TlsFailures(path)
+    for number in range(MAX_TLS_FAILURES + 5):
+        failures.note(f"host-{number}.example", "unknown ca")
+    failures.note("host-0.example", "unknown ca")
+    assert len(json.loads(path.read_text())) == MAX_TLS_FAILURES
+    (first,) = [f for f in read_failures(path) if f.host == "host-0.example"]
+    assert (first.count, first.error) == (2, "unknown ca")

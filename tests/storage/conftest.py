@@ -8,7 +8,7 @@ from llmtrace.storage.base import CacheLayer, MetadataRepository, Storage, Trace
 from llmtrace.storage.ledger import Ledger
 from llmtrace.testing import redis
 from llmtrace.testing.ledgers import LEDGERS, NEED_REDIS, SetClock
-from llmtrace.testing.stores import STORES
+from llmtrace.testing.stores import CACHES, STORES
 
 
 @pytest.fixture(params=STORES)
@@ -28,9 +28,13 @@ def metadata(storage: Storage) -> MetadataRepository:
     return storage.metadata
 
 
-@pytest.fixture
-def cache(storage: Storage) -> CacheLayer:
-    return storage.cache
+@pytest.fixture(params=CACHES)
+def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CacheLayer]:
+    if request.param in NEED_REDIS and not redis.installed():
+        pytest.skip(redis.MISSING)
+    opened = CACHES[request.param](tmp_path)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

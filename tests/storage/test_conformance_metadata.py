@@ -109,6 +109,17 @@ def test_the_cache_keeps_replaces_and_forgets(cache: CacheLayer) -> None:
     assert (cache.get("a"), cache.get("b")) == (None, b"\0")
 
 
+def test_many_are_kept_and_found_in_one_trip(cache: CacheLayer) -> None:
+    cache.set_many({"a": b"1", "b": bytes(range(256)), "c": b"3"}, ttl_seconds=60)
+    assert cache.get_many(["b", "unknown", "a"]) == [bytes(range(256)), None, b"1"]
+    assert cache.get_many([]) == []
+    cache.set_many({}, ttl_seconds=60)
+    cache.invalidate([])
+    cache.set_many({"a": b"4"}, ttl_seconds=0)
+    assert cache.get_many(["a", "c"]) == [None, b"3"]
+    assert cache.healthy()
+
+
 def test_what_is_kept_for_no_time_is_not_kept(cache: CacheLayer) -> None:
     cache.set("a", b"1", ttl_seconds=60)
     cache.set("a", b"2", ttl_seconds=0)

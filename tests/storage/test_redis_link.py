@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from llmtrace.storage.ledger import LedgerUnavailable
-from llmtrace.storage.redis_link import RedisLink, Unsuitable, _remedy
+from llmtrace.storage.redis_link import RedisLink, Unsuitable, remedy_of
 from llmtrace.testing import redis
 from llmtrace.testing.background import free_port
 from llmtrace.testing.ledgers import SetClock
@@ -234,8 +234,8 @@ def test_what_is_no_url_is_refused_and_not_shown(url: str) -> None:
     ],
 )
 def test_each_failure_says_what_to_do(error: Exception, said: str) -> None:
-    assert said in _remedy(error)
-    assert "secret" not in _remedy(error)
+    assert said in remedy_of(error)
+    assert "secret" not in remedy_of(error)
 
 
 def test_a_closed_link_is_of_no_use(link: RedisLink) -> None:

@@ -14,6 +14,7 @@ from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.detection import Detection, Masks
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.streaming import GateBounds
+from llmtrace.pipeline.verdicts import SharedVerdicts
 from llmtrace.policy.vault import OneWay, Vault
 from llmtrace.storage.base import StorageError
 from llmtrace.storage.sqlite_vault import SqliteVault
@@ -24,11 +25,15 @@ HOUR: Final = 3600.0
 
 
 def enforcement_of(
-    settings: Settings, counters: Counters, models: Models | None = None
+    settings: Settings,
+    counters: Counters,
+    models: Models | None = None,
+    verdicts: SharedVerdicts | None = None,
 ) -> Enforcement | None:
     """Return what judges a worker's calls, None where nothing is to be looked for.
 
-    ``models`` are those that read beside the rules; by default they are loaded.
+    ``models`` are those that read beside the rules; by default they are loaded. ``verdicts`` are
+    those of other workers.
 
     Raises:
         BadDetection: The configuration cannot be used.
@@ -45,7 +50,9 @@ def enforcement_of(
     for one in models.missing:
         counters.count("model_unavailable", one.name)
     detection = Detection(
-        analyzer=CachedAnalyzer(models.beside(patterns), max_entries=analysis.cache_entries),
+        analyzer=CachedAnalyzer(
+            models.beside(patterns), max_entries=analysis.cache_entries, shelf=verdicts
+        ),
         growing=patterns,
         actions=build_actions(config),
         policy=build_policy(config),

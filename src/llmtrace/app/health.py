@@ -10,7 +10,7 @@ MOST_MODELS: Final = 32
 """Models that are told of, each by name and version."""
 
 type Said = Mapping[str, Any]
-"""The last status of one process: ``counters``, ``tunnels``, ``models``."""
+"""The last status of one process: ``counters``, ``tunnels``, ``models``, ``caches``."""
 
 
 def summed(said: Sequence[Said]) -> dict[str, object]:
@@ -27,6 +27,7 @@ def summed(said: Sequence[Said]) -> dict[str, object]:
         "counters": dict(counters),
         "tunnels": {host: dict(traffic) for host, traffic in tunnels.items()},
         "models": [_model(rows) for rows in _by_name(said)][:MOST_MODELS],
+        "caches": [_cache(rows) for rows in _by_name(said, "caches")],
     }
 
 
@@ -41,13 +42,20 @@ def degraded(said: Sequence[Said]) -> dict[str, object]:
     return {"status": "degraded", "degraded": list(missing)} if missing else {}
 
 
-def _by_name(said: Sequence[Said]) -> Iterator[list[Mapping[str, Any]]]:
-    """Yield what all processes say of each model."""
+def _by_name(said: Sequence[Said], what: str = "models") -> Iterator[list[Mapping[str, Any]]]:
+    """Yield what all processes say of each model, or of each cache."""
     rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for status in said:
-        for row in status.get("models", ()):
+        for row in status.get(what, ()):
             rows[row["name"]].append(row)
     yield from rows.values()
+
+
+def _cache(rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """Return how many processes use a cache that they share, and why others do not."""
+    away = [row["reason"] for row in rows if not row["reachable"]]
+    made: dict[str, object] = {"name": rows[0]["name"], "reachable": len(rows) - len(away)}
+    return {**made, "unreachable": len(away), "reason": away[-1] if away else ""}
 
 
 def _model(rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:

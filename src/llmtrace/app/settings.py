@@ -84,6 +84,8 @@ class Settings:
         values["upstream_proxy"] = proxy.get_secret_value() if proxy else None
         redis = self.config.storage.redis_url
         values["storage"]["redis_url"] = redis.get_secret_value() if redis else None
+        cache = self.config.storage.cache_url
+        values["storage"]["cache_url"] = cache.get_secret_value() if cache else None
         canaries = self.config.security_analysis.canaries
         values["security_analysis"]["canaries"] = [one.get_secret_value() for one in canaries]
         return json.dumps({"config": values, "home": str(self.home.path)})

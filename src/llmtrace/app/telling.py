@@ -10,19 +10,26 @@ from typing import Final
 from llmtrace.addons.tunnels import TunnelLedger
 from llmtrace.app.models import Models
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.verdicts import SharedVerdicts
 
 STATUS_SECONDS: Final = 2.0
 MOST_TOLD: Final = 200
 """Hosts of tunnels that the supervisor is told of, those first to which most was sent."""
 
 
-def status_of(counters: Counters, ledger: TunnelLedger, models: Models) -> Mapping[str, object]:
+def status_of(
+    counters: Counters,
+    ledger: TunnelLedger,
+    models: Models,
+    verdicts: SharedVerdicts | None = None,
+) -> Mapping[str, object]:
     """Return what the supervisor is told of this worker."""
     busiest = sorted(ledger.snapshot().items(), key=lambda item: -item[1].up)[:MOST_TOLD]
     return {
-        "counters": counters.snapshot(),
+        "counters": {**counters.snapshot(), **(verdicts.counts if verdicts else {})},
         "tunnels": {host: asdict(traffic) for host, traffic in busiest},
         "models": models.status(),
+        "caches": [verdicts.status] if verdicts else [],
     }
 
 

@@ -8,17 +8,13 @@ import gc
 import json
 import logging
 import math
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Final
 
 from llmtrace import logs
 from llmtrace.addons.destination import Destinations
@@ -42,14 +38,16 @@ from llmtrace.app.prices import LAST_GOOD, price_book, watch_prices
 from llmtrace.app.resigning import resigner_of
 from llmtrace.app.settings import Settings
 from llmtrace.app.telling import status_of, tell
+from llmtrace.app.verdicts import verdicts_of
 from llmtrace.config import Config
 from llmtrace.config.section import parse_address
-from llmtrace.environment.tlsfailures import TlsFailure, read_failures
+from llmtrace.environment.tlsfailures import TlsFailures
 from llmtrace.pipeline import Bounds, Pipeline
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
 from llmtrace.pipeline.journal import DirectJournal, Journal, SpoolJournal
 from llmtrace.pipeline.threads import share_the_interpreter
+from llmtrace.pipeline.verdicts import SharedVerdicts
 from llmtrace.providers.addresses import is_loopback
 from llmtrace.providers.hosts import HostTable
 from llmtrace.providers.jsongate import JsonLimits
@@ -60,8 +58,6 @@ from llmtrace.storage.spool import SpoolWriter
 from llmtrace.supervisor import UNUSABLE
 
 logger = logging.getLogger(__name__)
-
-MAX_TLS_FAILURES: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,32 +72,6 @@ class Ports:
     def own(self) -> frozenset[int]:
         """All of them: none may be reached through the gateway."""
         return frozenset(port for port in (self.forward, self.reverse, self.api) if port)
-
-
-class TlsFailures:
-    """Notes which clients do not trust our certificates, for ``llmtrace doctor``."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def note(self, sni: str, error: str) -> None:
-        """Count a failed handshake. Workers share the file; two at once may count as one."""
-        seen = {failure.host: failure for failure in read_failures(self._path)}
-        if sni not in seen and len(seen) >= MAX_TLS_FAILURES:
-            return
-        before = seen[sni].count if sni in seen else 0
-        now = datetime.now(UTC)
-        seen[sni] = TlsFailure(host=sni, error=error[:200], count=before + 1, last_seen=now)
-        rows = {
-            f.host: {"error": f.error, "count": f.count, "last_seen": f.last_seen.isoformat()}
-            for f in seen.values()
-        }
-        temporary = self._path.with_suffix(f".{os.getpid()}")
-        try:
-            temporary.write_text(json.dumps(rows))
-            temporary.replace(self._path)
-        except OSError as problem:
-            logger.warning("%s: not written: %s", self._path, problem.strerror)
 
 
 def journal_of(settings: Settings, name: str) -> Journal:
@@ -128,9 +98,9 @@ def pipeline_of(
     counters: Counters,
     prices: PriceBook | None,
     identifier: Identifier,
-    *,
     held_to: WorkerLimits = UNLIMITED,
     models: Models | None = None,
+    verdicts: SharedVerdicts | None = None,
 ) -> Pipeline:
     """Return the pipeline of one worker."""
     config, hosts = settings.config, settings.hosts()
@@ -153,7 +123,7 @@ def pipeline_of(
             ),
         ),
         counters=counters,
-        enforcement=enforcement_of(settings, counters, models),
+        enforcement=enforcement_of(settings, counters, models, verdicts),
         admissions=held_to.admissions,
         watch=held_to.watch,
         resigner=resigner_of(config, hosts, counters),
@@ -263,6 +233,7 @@ def master_of(
     prices: PriceBook | None,
     held_to: WorkerLimits = UNLIMITED,
     models: Models | None = None,
+    verdicts: SharedVerdicts | None = None,
 ) -> tuple[GatewayMaster, HostPolicy]:
     """Wire one worker. To be called inside the running event loop."""
     config = settings.config
@@ -278,7 +249,7 @@ def master_of(
         door, policy.unread, lambda client: master.hang_up(client), count=counters.count
     )
     pipeline = pipeline_of(
-        settings, journal, counters, prices, identity.identifier, held_to=held_to, models=models
+        settings, journal, counters, prices, identity.identifier, held_to, models, verdicts
     )
     gateway = Gateway(
         pipeline=pipeline,
@@ -323,6 +294,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     held_to = worker_limits(settings, counters, prices=prices, spool=journal.directory)
     seconds = settings.config.security_analysis.timeout_ms / 1000
     models = load_models(settings.config, at=settings.home.path, seconds=seconds)
+    verdicts = verdicts_of(settings)
     master, policy = master_of(
         settings,
         ports,
@@ -331,6 +303,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
         prices=prices,
         held_to=held_to,
         models=models,
+        verdicts=verdicts,
     )
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -342,7 +315,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     bound = await _ready(master, running)
     gc.collect()
     gc.freeze()  # what is here by now stays; to walk it again and again would hold the loop 40 ms
-    status = partial(status_of, counters, policy.ledger, models)
+    status = partial(status_of, counters, policy.ledger, models, verdicts)
     ready = {"ready": [f"{b.host}:{b.port}" for b in bound], "status": status()}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
@@ -359,6 +332,8 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     await running
     await held_to.close()
     journal.close()
+    if verdicts is not None:
+        verdicts.close()
 
 
 def _when_orphaned(stop: Callable[[], object]) -> None:

@@ -11,6 +11,7 @@ from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
 from llmtrace.app.models import check_models
 from llmtrace.app.prices import check_prices
 from llmtrace.app.resigning import check_resigning
+from llmtrace.app.verdicts import check_cache
 from llmtrace.cli.common import BAD_CONFIG
 from llmtrace.config import Config
 from llmtrace.providers.hosts import HostTable
@@ -41,6 +42,7 @@ _CHECKS: Final[Mapping[str, Callable[[Config], None]]] = {
     "security_analysis": _detection,
     "ml": check_models,
     "resigning": check_resigning,
+    "storage.cache_url": check_cache,
 }
 """Key → what tries it out. Raises: OSError, ValueError."""
 

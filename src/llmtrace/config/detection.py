@@ -112,6 +112,13 @@ class SecurityAnalysisConfig(Section):
     cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = 50_000
     """Texts whose findings each worker remembers: a history that is sent again costs little."""
 
+    cache_ttl_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
+    """How long what was found in a text is shared in ``storage.cache_url``."""
+
+    cache_timeout_ms: Annotated[int, Field(ge=1, le=1000)] = 25
+    """Longest time that a request waits for it. Past it, and when it is away, workers go on by
+    themselves and ask again some seconds later."""
+
 
 class PiiConfig(Section):
     """What becomes of personal data (``pii``)."""

@@ -16,7 +16,7 @@ from llmtrace.config.detection import (
 from llmtrace.config.limits import CostCapsConfig, RateLimitingConfig, RunawayConfig
 from llmtrace.config.ml import MlConfig
 from llmtrace.config.prices import CostConfig
-from llmtrace.config.section import ListenAddress, Network, Section, clash, is_url
+from llmtrace.config.section import ListenAddress, Network, Section, clash, is_url, place_of
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -156,13 +156,30 @@ class StorageConfig(Section):
     ``redis://:PASSWORD@redis.example.com:6379/0``; it must not evict keys. Default: a file beside
     the traces, for the gateways of one host."""
 
-    @field_validator("redis_url")
+    cache_url: SecretStr | None = None
+    """The Redis in which workers share what they found in texts, so that what one has read no
+    other reads again: encrypted, for gateways whose homes have the same ``secret``. It is to have
+    a ``maxmemory`` and ``maxmemory-policy allkeys-lru``, so it is another than ``redis_url``.
+    Default: each worker remembers by itself."""
+
+    @field_validator("redis_url", "cache_url")
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
         schemes = ("redis://", "rediss://", "unix://")
         if value is not None and not value.get_secret_value().startswith(schemes):
             raise ValueError(f"no URL of a Redis; expected {', '.join(schemes)} and its address")
         return value
+
+    @model_validator(mode="after")
+    def _two_of_them(self) -> "StorageConfig":
+        urls = (self.redis_url, self.cache_url)
+        places = [place_of(url.get_secret_value()) for url in urls if url is not None]
+        if len(places) == 2 and places[0] == places[1]:
+            raise ValueError(
+                "cache_url and redis_url are one Redis, whatever the database: the cache would "
+                "fill it, and budgets may not be evicted; name two, or leave cache_url out"
+            )
+        return self
 
 
 class SpoolConfig(Section):

@@ -92,3 +92,16 @@ def is_url(text: str, *, plain: bool = False) -> bool:
         return False
     bare = not (parts.query or parts.fragment)
     return bare and not (plain and (parts.username is not None or parts.password is not None))
+
+
+def place_of(url: str) -> tuple[str, int | str]:
+    """Return which server a Redis URL means: host and port, or the path of a socket.
+
+    One that is no URL means itself.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "localhost", parts.port or 6379
+    except ValueError:  # its message quotes the text
+        return "", url
+    return ("", parts.path) if parts.scheme == "unix" else (_NAMES.get(host, host), port)

@@ -150,11 +150,13 @@ class Detection:
         judging = _Judging(self, caller, body)
         parts = view.parts
         first_new = new_from(parts)
-        for index, part in enumerate(parts):
+        texts = [(one.text, Context(one.role, one.origin, Direction.REQUEST)) for one in parts]
+        if recall := getattr(self.analyzer, "recall", None):
+            recall(texts)
+        for index, (part, (text, context)) in enumerate(zip(parts, texts, strict=True)):
             if time.monotonic() > deadline:
                 raise DetectionTimeout
-            context = Context(part.role, part.origin, Direction.REQUEST)
-            made = inspection(self.analyzer, part.text, context)
+            made = inspection(self.analyzer, text, context)
             if made.hits or made.skipped:
                 judging.part(part, made, is_new=index >= first_new)
         # a tool is written in another way in each dialect, and no other tool for it

@@ -13,6 +13,7 @@ from llmtrace.addons.master import GatewayMaster
 from llmtrace.app.limits import worker_limits
 from llmtrace.app.prices import price_book
 from llmtrace.app.settings import Settings
+from llmtrace.app.verdicts import verdicts_of
 from llmtrace.app.worker import Ports, master_of
 from llmtrace.certs.authority import CertificateAuthority
 from llmtrace.config import load
@@ -20,6 +21,7 @@ from llmtrace.domain.traces import Body, Outcome, Record, Trace
 from llmtrace.environment.home import Home
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.journal import JournalUnavailable
+from llmtrace.pipeline.verdicts import SharedVerdicts
 from llmtrace.storage.ledger import Ledger
 from llmtrace.testing.provider import ScriptedProvider
 
@@ -92,6 +94,7 @@ class Worker:
     forward: int
     reverse: int
     ca_pem: str
+    verdicts: SharedVerdicts | None = None
 
     def client_context(self) -> ssl.SSLContext:
         """Return what a client uses that trusts this gateway alone."""
@@ -132,6 +135,7 @@ async def running_worker(
     counters, journal = Counters(), RememberingJournal()
     prices = price_book(config)
     held_to = worker_limits(settings, counters, prices=prices, ledger=ledger)
+    verdicts = verdicts_of(settings)
     master, _policy = master_of(
         settings,
         Ports(forward=0, reverse=0, api=1),
@@ -139,6 +143,7 @@ async def running_worker(
         counters=counters,
         prices=prices,
         held_to=held_to,
+        verdicts=verdicts,
     )
     task = asyncio.create_task(master.run())
     bound = {b.mode.partition(":")[0]: b.port for b in await asyncio.wait_for(master.ready(), 10)}
@@ -152,8 +157,11 @@ async def running_worker(
             forward=bound.get("regular") or bound["upstream"],
             reverse=bound.get("reverse", 0),
             ca_pem=authority.export_pem(),
+            verdicts=verdicts,
         )
     finally:
         master.should_exit.set()
         await asyncio.wait_for(task, 10)
         await held_to.close(1.0)
+        if verdicts is not None:
+            verdicts.close()
