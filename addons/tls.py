@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from mitmproxy import connection, tls
-from mitmproxy.addons.tlsconfig import DEFAULT_HOSTFLAGS, AppData, alpn_select_callback
 from mitmproxy.net import tls as net_tls
 from mitmproxy.proxy.layers import modes
+from mitmproxy.proxy.layers.tls import HTTP1_ALPNS, HTTP_ALPNS
 from OpenSSL import SSL
 
 from llmtrace.addons.limits import Count, discard
@@ -39,6 +39,11 @@ _CIPHERS: Final = (
     "ECDHE-RSA-AES256-GCM-SHA384",
     "ECDHE-ECDSA-CHACHA20-POLY1305",
     "ECDHE-RSA-CHACHA20-POLY1305",
+)
+
+_HOSTFLAGS: Final = (
+    SSL._lib.X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS  # type: ignore[attr-defined]
+    | SSL._lib.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT  # type: ignore[attr-defined]
 )
 
 type MayMint = Callable[[str], bool]
@@ -115,6 +120,30 @@ def _authority(ca: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found.value)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """What decides the protocol of a client's connection: its tunnel, else what its server speaks.
+
+    ``server`` is empty where the server would negotiate nothing, None where there is none yet.
+    """
+
+    required: bytes | None
+    server: bytes | None
+    http2: bool
+
+
+def _protocol(conn: SSL.Connection, offers: list[bytes]) -> "bytes | SSL._NoOverlappingProtocols":
+    """Choose from what a client offers, in its own order; OpenSSL's callback for ALPN."""
+    said: Spoken = conn.get_app_data()
+    if said.required is not None:
+        allowed: Sequence[bytes] = (said.required,)
+    elif said.server is not None and (said.server in offers or not said.server):
+        allowed = (said.server,)
+    else:
+        allowed = HTTP_ALPNS if said.http2 else HTTP1_ALPNS
+    return next((offer for offer in offers if offer in allowed), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+
 def _base_context(method: net_tls.Method) -> SSL.Context:
     return net_tls._create_ssl_context(
         method=method,
@@ -160,7 +189,7 @@ class LeafContexts:
         context.use_privatekey(self._key)
         for cert in self._issuer.chain:
             context.add_extra_chain_cert(cert)
-        context.set_alpn_select_callback(alpn_select_callback)
+        context.set_alpn_select_callback(_protocol)
         context.set_verify(SSL.VERIFY_NONE, None)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         return context, leaf.not_valid_after_utc - LEAF_RENEWAL
@@ -215,9 +244,9 @@ class GatewayTls:
             start.context.layers[0], modes.HttpProxy
         )  # CONNECT over HTTP/2 is not supported
         conn.set_app_data(
-            AppData(
-                client_alpn=b"http/1.1" if to_proxy else start.conn.alpn,
-                server_alpn=start.context.server.alpn,
+            Spoken(
+                required=b"http/1.1" if to_proxy else start.conn.alpn,
+                server=start.context.server.alpn,
                 http2=self._http2,
             )
         )
@@ -274,7 +303,7 @@ def _provider_context(upstream_ca: Sequence[Path]) -> SSL.Context:
 def _verify_name(conn: SSL.Connection, name: str) -> None:
     """Have OpenSSL check the peer's certificate against a name, and send it where it may be."""
     param = SSL._lib.SSL_get0_param(conn._ssl)  # type: ignore[attr-defined]  # pyOpenSSL has no API for it
-    SSL._lib.X509_VERIFY_PARAM_set_hostflags(param, DEFAULT_HOSTFLAGS)  # type: ignore[attr-defined]
+    SSL._lib.X509_VERIFY_PARAM_set_hostflags(param, _HOSTFLAGS)  # type: ignore[attr-defined]
     try:
         packed = ipaddress.ip_address(name).packed
     except ValueError:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from mitmproxy import tls
 from mitmproxy.test import taddons
+from OpenSSL import SSL
 
 from llmtrace.addons.tls import (
     CA_FILE,
@@ -18,6 +19,8 @@ from llmtrace.addons.tls import (
     GatewayTls,
     Issuer,
     LeafContexts,
+    Spoken,
+    _protocol,
     mint,
 )
 from llmtrace.certs.authority import CertificateAuthority
@@ -199,3 +202,22 @@ async def test_another_addon_may_bring_its_own_context(ca: CertificateAuthority)
         data = tls.TlsData(conn=None, context=None, ssl_conn=object())  # type: ignore[arg-type]  # must not be looked at
         addon.tls_start_client(data)
         addon.tls_start_server(data)
+
+
+@pytest.mark.parametrize(
+    ("required", "server", "http2", "chosen"),
+    [
+        pytest.param(b"http/1.1", b"h2", True, b"http/1.1", id="a-tunnel-decides"),
+        pytest.param(None, b"http/1.1", True, b"http/1.1", id="else-what-the-server-speaks"),
+        pytest.param(None, b"", True, SSL.NO_OVERLAPPING_PROTOCOLS, id="a-server-without-alpn"),
+        pytest.param(None, None, True, b"h2", id="else-the-client-s-first"),
+        pytest.param(None, b"h3", True, b"h2", id="not-what-nobody-offers"),
+        pytest.param(None, None, False, b"http/1.1", id="without-http2"),
+    ],
+)
+def test_a_client_s_protocol_is_chosen_by_who_is_bound_to_one(
+    required: bytes | None, server: bytes | None, http2: bool, chosen: object
+) -> None:
+    conn = SSL.Connection(SSL.Context(SSL.TLS_SERVER_METHOD))
+    conn.set_app_data(Spoken(required=required, server=server, http2=http2))
+    assert _protocol(conn, [b"spdy", b"h2", b"http/1.1"]) == chosen

@@ -8,12 +8,10 @@ import pytest
 from llmtrace.app.limits import (
     _trusts,
     desk_of,
-    gone_from,
-    is_limited,
-    owner_of,
     watch_of,
     worker_limits,
 )
+from llmtrace.app.recoveries import is_limited
 from llmtrace.app.settings import Settings
 from llmtrace.config import load
 from llmtrace.environment.home import Home
@@ -60,20 +58,6 @@ def test_nobody_is_watched_where_the_guard_is_off() -> None:
     config = load(environ={}, overrides={"runaway": {"enabled": False}})
     assert watch_of(config, Counters()) is None
     assert watch_of(load(environ={}), Counters()) is not None
-
-
-def test_a_worker_is_gone_when_the_recorder_has_removed_its_directory(tmp_path: Path) -> None:
-    here = tmp_path / "worker-0-17-abc"
-    here.mkdir()
-    owner, is_gone = owner_of(here), gone_from(tmp_path)
-    assert not is_gone(owner)
-    here.rmdir()
-    assert is_gone(owner)
-
-
-@pytest.mark.parametrize("owner", ["", "elsewhere:worker-0-17-abc", owner_of(None)])
-def test_of_others_nobody_knows(tmp_path: Path, owner: str) -> None:
-    assert not gone_from(tmp_path)(owner)
 
 
 async def test_headers_are_believed_of_trusted_peers_where_a_rate_goes_by_one(

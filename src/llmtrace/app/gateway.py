@@ -22,6 +22,7 @@ from llmtrace.api.health import HealthServer
 from llmtrace.app import health as health_of
 from llmtrace.app.api import routes_of
 from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
+from llmtrace.app.memory import ALLOCATION
 from llmtrace.app.models import check_models, fetch_missing, wanted
 from llmtrace.app.prices import price_book
 from llmtrace.app.resigning import check_resigning
@@ -44,8 +45,6 @@ START_SECONDS: Final = 60.0
 FAILED_TO_START: Final = 1
 OK: Final = 200
 ANY_PORT: Final = "127.0.0.1:0"
-ALLOCATION: Final = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "262144"}
-"""glibc keeps what large bodies took, unless it is told: 213 MB of a worker become 160."""
 AT_START: Final = ("listen", "reverse", "api", "workers", "storage", "spool", "ca", "logging")
 """Keys and sections that the processes which stay have read, or that hold the ports."""
 

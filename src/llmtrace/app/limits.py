@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from llmtrace.app.ledgers import ledger_in_time
+from llmtrace.app.recoveries import LEASE_SECONDS, UNBOOKED, is_limited, stops
 from llmtrace.app.settings import Settings
 from llmtrace.config import Config
-from llmtrace.config.limits import RunawayConfig
 from llmtrace.limits.bounds import Bounder
 from llmtrace.limits.budgets import Budgets
 from llmtrace.limits.desk import LedgerDesk
@@ -35,21 +35,8 @@ from llmtrace.storage.memory import MemoryTraceRepository
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS: Final = 900.0
-"""How long a reservation counts without a sign of life."""
-UNBOOKED: Final = "unbooked"
-"""Folder of the installation in which workers note what no ledger knows yet."""
 DEFERRED: Final = "deferred"
 """Folder of the installation in which workers note the answers that are still to come."""
-
-
-def is_limited(config: Config) -> bool:
-    """Whether calls are held to anything that needs a ledger."""
-    return config.cost_caps.enabled or config.rate_limiting.enabled or _stops(config.runaway)
-
-
-def _stops(runaway: RunawayConfig) -> bool:
-    return runaway.enabled and runaway.action == "stop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +113,7 @@ def watch_of(
     if not runaway.enabled:
         return None
     settings = GuardSettings(
-        stops=_stops(runaway),
+        stops=stops(runaway),
         repeats_soft=runaway.repeats_soft,
         repeats_hard=runaway.repeats_hard,
         loop_hard=runaway.tool_loop_hard,
@@ -197,27 +184,3 @@ def owner_of(spool_directory: Path | None) -> str:
     """
     name = spool_directory.name if spool_directory else ""
     return f"{socket.gethostname()[:64]}:{name}"
-
-
-def recovery_of(settings: Settings, ledger: Ledger) -> Recovery:
-    """Return what settles the reservations that dead workers left."""
-    return Recovery(
-        ledger,
-        is_gone=gone_from(settings.spool),
-        unbooked=settings.home.path / UNBOOKED,
-        lease_seconds=LEASE_SECONDS,
-    )
-
-
-def gone_from(spool: Path) -> Callable[[str], bool]:
-    """Return what tells whether a worker of this host is gone and all it recorded is shipped.
-
-    Then the recorder has removed its directory.
-    """
-    here = socket.gethostname()[:64]
-
-    def is_gone(owner: str) -> bool:
-        host, _, name = owner.partition(":")
-        return host == here and bool(name) and not (spool / name).exists()
-
-    return is_gone

@@ -10,11 +10,9 @@ from typing import Final
 
 from llmtrace import logs
 from llmtrace.app.ledgers import ledger_of
-from llmtrace.app.limits import LEASE_SECONDS, is_limited, recovery_of
+from llmtrace.app.recoveries import LEASE_SECONDS, is_limited, recovery_of
 from llmtrace.app.settings import Settings
 from llmtrace.app.stores import open_storage
-from llmtrace.limits.budgets import Budgets
-from llmtrace.limits.reconcile import has_lost, mark, reconcile
 from llmtrace.limits.recovery import Recovery
 from llmtrace.storage.base import Storage
 from llmtrace.storage.ledger import Ledger, LedgerUnavailable
@@ -58,6 +56,9 @@ class Recoveries:
         config, ledger, now = self._settings.config, self._ledger, time.monotonic()
         if ledger is None or config.storage.redis_url is None or not config.cost_caps.enabled:
             return
+        from llmtrace.limits.budgets import Budgets  # these two read the list of prices: 4 MB
+        from llmtrace.limits.reconcile import has_lost, mark, reconcile
+
         try:
             if has_lost(ledger):
                 self._reconcile_until, self._next_reconcile = now + LEASE_SECONDS, now

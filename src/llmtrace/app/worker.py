@@ -33,6 +33,7 @@ from llmtrace.app.detection import BadDetection
 from llmtrace.app.enforcement import enforcement_of
 from llmtrace.app.identity import Identity
 from llmtrace.app.limits import UNLIMITED, WorkerLimits, deferred_of, worker_limits
+from llmtrace.app.memory import give_back, trimmer
 from llmtrace.app.models import Models, load_models
 from llmtrace.app.prices import LAST_GOOD, price_book, watch_prices
 from llmtrace.app.resigning import resigner_of
@@ -319,16 +320,15 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     ready = {"ready": [f"{b.host}:{b.port}" for b in bound], "status": status()}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
-    telling = asyncio.create_task(tell(status))
-    watching = asyncio.create_task(watch_prices(settings.config, prices, last_good=last_good))
+    watching = watch_prices(settings.config, prices, last_good=last_good)
+    beside = [*map(asyncio.create_task, (tell(status), watching, give_back(trimmer())))]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         clean = await master.drain(settings.config.shutdown.timeout_seconds)
         logger.info("drained" if clean else "cut what did not end in time")
-    stopping.cancel()
-    telling.cancel()
-    watching.cancel()
+    for task in (stopping, *beside):
+        task.cancel()
     await running
     await held_to.close()
     journal.close()
