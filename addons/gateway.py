@@ -161,8 +161,10 @@ class Gateway:
         if call is None or flow.response or flow.error or not flow.live or flow.request.stream:
             return
         if asks_for_websocket(flow):
-            if call.route.dialect in SESSIONS:
-                return  # its calls are the messages to come
+            if call.route.dialect in SESSIONS:  # its calls are the messages to come
+                if refusal := await self._pipeline.open_session(call):
+                    refuse(flow, refusal, call.id)
+                return
             await self._pipeline.pass_unread(call, "websocket", 0)
             return
         refusal = await self._pipeline.inspect(call, flow.request.raw_content or b"")

@@ -11,12 +11,12 @@ from llmtrace.domain.usage import Usage
 from llmtrace.providers.ceilings import (
     Ceiling,
     Reach,
-    _known,
     canonical,
     ceiling,
     context_window,
     dearest,
 )
+from llmtrace.providers.custom_prices import custom_prices
 from llmtrace.providers.money import MILLION
 from llmtrace.providers.pricing import PriceBook
 from llmtrace.providers.rates import Rate, Rates
@@ -78,6 +78,7 @@ class OneModel(PriceBook):
     """Knows one model, whose classes of tokens cost what is said."""
 
     def __init__(self, rates: Rates) -> None:
+        super().__init__()
         self._only = rates
 
     def rates(self, *_: object, **__: object) -> Rates:
@@ -226,7 +227,7 @@ def test_what_is_looked_up_again_is_the_same_for_each_reach(provider: str, model
         for writes in (True, False)
     ]
     fresh = [highest(provider, model, reach) for reach in reaches]
-    _known.clear()
+    book().notes.clear()
     assert [highest(provider, model, reach) for reach in reversed(reaches)] == fresh[::-1]
 
 
@@ -243,3 +244,18 @@ def test_rates_that_grow_with_the_size_are_looked_at_for_each_size() -> None:
         assert small is not None
         assert large is not None
         assert (small.input, small.request) != (large.input, large.request)
+
+
+def test_prices_that_change_are_looked_up_anew() -> None:
+    entry = {"input_per_million": 1, "output_per_million": 10}
+    book_of_one = PriceBook(listed=custom_prices({"mine": entry}, "a file"))
+
+    def written() -> int:
+        found = ceiling(book_of_one, "vllm", ["mine"], Reach(input_tokens=1), at=AT)
+        assert found is not None
+        return found.output
+
+    assert written() == 10 * 10**9
+    dearer = {"mine": {**entry, "output_per_million": 20}}
+    book_of_one.use(custom_prices(dearer, "a file"))
+    assert written() == 20 * 10**9

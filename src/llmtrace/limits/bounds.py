@@ -7,7 +7,7 @@ itself keeps to the bound.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -186,9 +186,8 @@ class Bounder:
         self, call: Outgoing, body: Json, prompt: Prompt, hosted: Hosted, *, strict: bool
     ) -> Ceiling | Refused:
         operation = call.route.operation
-        reach = _reach(call, body, _read(prompt, strict), hosted)
-        if strict and not reach.service_tier and call.route.provider in _TIERED:
-            reach = replace(reach, service_tier="auto")
+        unsaid = "auto" if strict and call.route.provider in _TIERED else ""
+        reach = _reach(call, body, _read(prompt, strict), hosted, unsaid)
         models = tuple(_models(call, body))
         boundless = self._boundless(call, hosted)
         if (operation in _PRICED and not boundless) or not strict:
@@ -295,10 +294,12 @@ def _models(call: Outgoing, body: Json) -> Iterator[str]:
         yield from filter(None, map(as_str, as_list(as_dict(body).get("models"))[:32]))
 
 
-def _reach(call: Outgoing, body: Json, read: int, hosted: Hosted) -> Reach:
+def _reach(call: Outgoing, body: Json, read: int, hosted: Hosted, unsaid: str) -> Reach:
+    """Return what a call can lead to; ``unsaid`` is the tier of one that names none."""
     fields = as_dict(body)
-    writes = cache_writes(body)
-    if hosted.uses or call.route.dialect not in _MANUAL_CACHES:
+    manual = call.route.dialect in _MANUAL_CACHES
+    writes = cache_writes(body) if manual else Writes(any=True)
+    if hosted.uses:
         writes = Writes(any=True, long=writes.long)
     tier = fields.get("service_tier") or fields.get("serviceTier")
     return Reach(
@@ -309,7 +310,7 @@ def _reach(call: Outgoing, body: Json, read: int, hosted: Hosted) -> Reach:
         cache_writes_1h=writes.long,
         input_media=any(item.kind is not MediaKind.FILE for item in call.view.media),
         output_media=_makes_media(call, fields) or "image" in hosted.fees,
-        service_tier=as_str(as_dict(tier).get("type")) or as_str(tier),
+        service_tier=as_str(as_dict(tier).get("type")) or as_str(tier) or unsaid,
         speed=as_str(fields.get("speed")),
         tools=hosted.fees,
     )

@@ -10,6 +10,8 @@ from llmtrace.providers.money import NANO
 
 type Detail = str | int | float | None
 
+NOT_PRICED: Final = "model_not_priced"
+"""The code of a call whose cost has no bound."""
 NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
 """What the SDKs of OpenAI and Anthropic heed: without it they send a 429 three times."""
 
@@ -129,7 +131,7 @@ def not_priced(
     """Refuse a call whose cost cannot be told beforehand."""
     return Refused(
         status=403,
-        code="model_not_priced",
+        code=NOT_PRICED,
         message=(
             f"LLMTrace refused this call: what it costs at most cannot be told, since {reason}. "
             f"{advice}, or set cost_caps.mode: estimate there."

@@ -18,7 +18,7 @@ from llmtrace.limits.denials import BudgetWarning, warnings
 from llmtrace.limits.desk import LedgerDesk
 from llmtrace.limits.limiter import Limiter, Prepared, Who
 from llmtrace.limits.rates import ratelimit_headers
-from llmtrace.limits.refusals import Refused, store_unavailable, uncapped
+from llmtrace.limits.refusals import NOT_PRICED, Refused, store_unavailable, uncapped
 from llmtrace.limits.waiting import NotAsked
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
@@ -105,6 +105,25 @@ class Admissions:
         if refused is None and editable:
             refused = self._put(call, content, body, prepared, within)
         return refused
+
+    def opens(self, call: Call) -> Refused | None:
+        """Say why nothing on a connection that is asked for could be admitted; None if it may be.
+
+        On a voice connection the provider begins answers by itself: it must not be opened then.
+        """
+        if call.route.operation != "realtime":
+            return None
+        outgoing = Outgoing(
+            route=call.route,
+            view=call.view,
+            body=None,
+            size=0,
+            at=call.head.started_at,
+            model=call.known["model"],
+        )
+        who = who_of(call, self._trusts)
+        found = self._limiter.prepare(who, outgoing, id=call.id, now=self._desk.now())
+        return found if isinstance(found, Refused) and found.code == NOT_PRICED else None
 
     async def _reserve(self, call: Call, prepared: Prepared) -> Refused | None:
         admission = prepared.admission
@@ -200,7 +219,7 @@ class Admissions:
 
     def charged(self, call: Call, record: Record) -> Record:
         """Return a call's END record with what it is charged, where that is not its cost."""
-        charge = self._charge(call)
+        charge = call.charge = self._charge(call)
         if charge is None or charge.told_later:
             return record
         if charge.usd == (record.trace.cost_nano_usd or 0):
@@ -210,7 +229,7 @@ class Admissions:
 
     def settle(self, call: Call) -> None:
         """Settle a call that has ended. Once; where nothing is set aside, nothing."""
-        held, charge = call.held, self._charge(call)
+        held, charge = call.held, call.charge or self._charge(call)
         call.held = None
         if held is None:
             self._told(call)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from llmtrace.domain.answers import AnswerEvent, TextDelta, ToolCallOpened
 from llmtrace.domain.findings import Finding
 from llmtrace.domain.traces import Body, Gap, Outcome, PlanWindow, Scanned, Span, Trace
-from llmtrace.limits.charging import Held
+from llmtrace.limits.charging import Charge, Held
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.conversation import Thread
 from llmtrace.pipeline.credentials import Credentials
@@ -92,6 +92,8 @@ class Call:
     """Why it cannot be, where it was looked into."""
     held: Held | None = None
     """What is set aside for it, None where nothing is."""
+    charge: Charge | None = None
+    """What it is charged, once it has ended."""
     begins: tuple[str, Owed] | None = None
     """The answer that it began and others will fetch: its name, and what is owed for it."""
     redeems: Owed | None = None

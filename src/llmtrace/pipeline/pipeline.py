@@ -36,6 +36,7 @@ from llmtrace.pipeline.requests import (
     is_coded,
     is_text,
     new_call,
+    scrubbed,
     target_of,
     with_details,
 )
@@ -260,6 +261,11 @@ class Pipeline:
         )
         self._reader.note_unread(call, more, body)
 
+    async def open_session(self, call: Call) -> Refusal | None:
+        """Refuse a WebSocket on which no call could ever be admitted."""
+        no = self._admissions.opens(call) if self._admissions is not None else None
+        return await self.refuse(call, no.status, no.code, no.message, no.details) if no else None
+
     async def pass_unread(self, call: Call, reason: str, size: int) -> Refusal | None:
         """Put a request on record whose body goes on unread, and say why."""
         call.gap(reason, size)
@@ -296,7 +302,7 @@ class Pipeline:
     async def _begin(self, call: Call) -> Refusal | None:
         body = call.request_body
         if body is not None:
-            body = await off_loop(len(body.content), self._scrubbed, call, body)
+            body = await off_loop(len(body.content), scrubbed, call, body)
         try:
             await self._journal.begin(call.trace, body)
             call.recorded = True
@@ -391,11 +397,4 @@ class Pipeline:
             now=time.monotonic(),
             keep_bodies=self._keep_bodies,
             enforcement=self._enforcement,
-        )
-
-    @staticmethod
-    def _scrubbed(call: Call, body: Body) -> Body:
-        content = call.credentials.scrub_bytes(body.content)
-        return (
-            body if content is body.content else Body(content=content, media_type=body.media_type)
         )

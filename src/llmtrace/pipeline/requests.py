@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from llmtrace.domain.ids import new_trace_id
+from llmtrace.domain.traces import Body
 from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.credentials import Credentials, TooManyCredentials
 from llmtrace.pipeline.identity import BadIdentity, Caller
@@ -181,3 +182,9 @@ def is_text(media_type: str) -> bool:
     if family in ("image", "audio", "video", "font"):
         return False
     return media_type not in ("application/octet-stream", "application/zip", "application/pdf")
+
+
+def scrubbed(call: Call, body: Body) -> Body:
+    """Return a body without the credentials of its call."""
+    content = call.credentials.scrub_bytes(body.content)
+    return body if content is body.content else replace(body, content=content)

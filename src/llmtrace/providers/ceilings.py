@@ -7,8 +7,9 @@ tiers of input size up to a bound, over the classes of tokens that the request c
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Final
 from urllib.parse import unquote
 
@@ -85,14 +86,54 @@ def ceiling(
     Returns:
         None where there is no model, or one of them has no price.
     """
-    found = [
-        _ceiling(rates, reach) if rates else None
+    models = tuple(models)
+    at = at if at.tzinfo is UTC else at.astimezone(UTC)
+    key = (provider, models, at.toordinal() * 1440 + at.hour * 60 + at.minute, _sort(reach))
+    known = book.notes.get(key)
+    if known is None:
+        known = _known(book, provider, models, reach, at)
+        if len(book.notes) >= _MOST_KNOWN:
+            book.notes.clear()
+        book.notes[key] = known
+    if isinstance(known, Ceiling):
+        return known
+    found = [each for rates in known for each in (_reached(rates, reach),) if each is not None]
+    return _highest(found) if found and len(found) == len(known) else None
+
+
+_MOST_KNOWN: Final = 4096
+_sort = attrgetter(
+    "answers",
+    "sound",
+    "cache_writes",
+    "cache_writes_1h",
+    "input_media",
+    "output_media",
+    "service_tier",
+    "speed",
+    "tools",
+)
+"""All of a reach but its size."""
+
+
+def _known(
+    book: PriceBook, provider: str, models: Sequence[str], reach: Reach, at: datetime
+) -> Ceiling | Sequence[Rates]:
+    """Return the highest rates where they are the same for any size, else all that may be.
+
+    Nothing at all where one of them is not known.
+    """
+    listed = [
+        book.rates(provider, model, at=at, service_tier=tier, speed=speed)
         for model in models
         for tier, speed in _billed(reach)
-        for rates in (book.rates(provider, model, at=at, service_tier=tier, speed=speed),)
     ]
-    known = [each for each in found if each is not None]
-    return _highest(known) if known and len(known) == len(found) else None
+    rates = tuple({id(each): each for each in listed if each is not None}.values())
+    if None in listed or not all(each.is_flat for each in rates):
+        return () if None in listed else rates
+    found = [_reached(each, reach) for each in rates]
+    reached = [each for each in found if each is not None]
+    return _highest(reached) if reached and len(reached) == len(found) else ()
 
 
 @cache
@@ -104,7 +145,7 @@ def dearest() -> Ceiling:
     """
     reach = Reach(input_tokens=LARGEST_INPUT, cache_writes=True, cache_writes_1h=True)
     found = (
-        _ceiling(rates_of(prices, SHIPPED_VERSION), reach)
+        _reached(rates_of(prices, SHIPPED_VERSION), reach)
         for provider in providers().values()
         for model in provider.models
         for prices in _prices(model)
@@ -156,25 +197,6 @@ def _billed(reach: Reach) -> Iterator[tuple[str, str]]:
         yield tier, ""
         if reach.speed:
             yield tier, reach.speed.lower()[:MAX_NAME]
-
-
-_MOST_KNOWN: Final = 4096
-_known: Final[dict[tuple[object, ...], tuple[Rates, Ceiling | None]]] = {}
-"""What flat rates come to, by the rates and all of a reach that matters to them."""
-
-
-def _ceiling(rates: Rates, reach: Reach) -> Ceiling | None:
-    """Return what can be reached of some rates; for flat ones it is looked up only once."""
-    if not rates.is_flat:
-        return _reached(rates, reach)
-    writes, media = (reach.cache_writes, reach.cache_writes_1h), reach.input_media
-    key = (id(rates), reach.answers, reach.sound, writes, media, reach.output_media, reach.tools)
-    known = _known.get(key)
-    if known is None or known[0] is not rates:
-        if len(_known) >= _MOST_KNOWN:
-            _known.clear()
-        known = _known[key] = (rates, _reached(rates, reach))
-    return known[1]
 
 
 def _reached(rates: Rates, reach: Reach) -> Ceiling | None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from genai_prices import types
@@ -102,6 +102,11 @@ class PriceBook:
     def use(self, listed: PriceList) -> None:
         """Put a list in the place of the file's before, from the next call on."""
         self._edition = _Edition((self._custom, listed, corrections()))
+
+    @property
+    def notes(self) -> dict[object, Any]:
+        """What others have worked out of these prices; it is forgotten when they change."""
+        return self._edition.notes
 
     def price(
         self,
@@ -212,6 +217,7 @@ class _Edition:
 
     def __init__(self, lists: Sequence[PriceList]) -> None:
         self.known: dict[_Key, Rates | None] = {}
+        self.notes: dict[object, Any] = {}
         self._minutes: dict[tuple[_Key, int], Rates | None] = {}
         self._lists = lists
         self._own = [prices.models for prices in lists[:2] if prices.models]
