@@ -1,9 +1,11 @@
 """The model as a detector: attacks by how a text reads, people and places by name."""
 
+import hashlib
 import math
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped
@@ -108,9 +110,11 @@ class ModelAnalyzer:
 
     @property
     def version(self) -> str:
-        """The seal of the model's files and of what is asked of it."""
+        """The seal of the model's files, of how they are read, and of what is asked of it."""
         roles = ",".join(sorted(self._roles))
-        return f"{self._name} {self._manifest.seal} {self._least} {roles} {self._names}"
+        how = repr(replace(self._manifest, folder=Path()))  # the same wherever it lies
+        read = hashlib.blake2b(how.encode(), digest_size=12).hexdigest()
+        return f"{self._name} {self._manifest.seal} {read} {self._least} {roles} {self._names}"
 
     def warm(self) -> None:
         """Read a whole window, so that the first call waits for nothing that is made once."""

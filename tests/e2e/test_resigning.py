@@ -89,11 +89,17 @@ def signed(body: bytes, who: Credentials, url: str = CONVERSE, **headers: str) -
 
 
 async def post(
-    worker: Worker, body: bytes, headers: Mapping[str, str], *, url: str = CONVERSE, key: str = ""
+    worker: Worker,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    url: str = CONVERSE,
+    key: str = "",
+    http2: bool = False,
 ) -> httpx2.Response:
     proxy = worker.proxy_url.replace("//", f"//bot:{key}@") if key else worker.proxy_url
     async with httpx2.AsyncClient(
-        proxy=proxy, verify=worker.client_context(), trust_env=False, timeout=30
+        proxy=proxy, verify=worker.client_context(), trust_env=False, timeout=30, http2=http2
     ) as http:
         return await http.post(url, content=body, headers=headers)
 
@@ -130,6 +136,15 @@ async def test_what_is_changed_is_signed_anew_with_the_same_keys(worker: Worker)
     trace = await worker.journal.trace()
     assert trace.attributes["resigned"] == "true"
     assert worker.counters.get("resigned_requests") == 1
+
+
+async def test_it_is_signed_anew_over_http2_too(worker: Worker) -> None:
+    body = turn()
+    answer = await post(worker, body, signed(body, OURS), http2=True)
+    assert (answer.status_code, answer.http_version) == (200, "HTTP/2")
+    call = received(worker)
+    assert SECRET.encode() not in call.body
+    assert_signed(call, OURS)
 
 
 @pytest.mark.parametrize("who", [OURS, LASTING, THEIRS], ids=["ours", "lasting", "theirs"])

@@ -222,7 +222,7 @@ async def test_the_loop_goes_on_while_the_cache_hangs(
     hangs.set()
     assert seen
     assert threading.get_ident() not in seen
-    assert verdicts.counts["verdict_cache{unavailable}"] == 1
+    assert verdicts.counts["verdict_cache{slow}"] == 1
 
 
 @pytest.mark.slow

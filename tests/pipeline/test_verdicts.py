@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from llmtrace.analyzers.base import Hit, Inspection, Skipped
 from llmtrace.domain.findings import Severity
-from llmtrace.pipeline.verdicts import MAX_VALUE, MOST_ASKED, SharedVerdicts, decoded, encoded
+from llmtrace.pipeline.verdicts import (
+    MAX_VALUE,
+    MOST_ASKED,
+    STRIKES,
+    SharedVerdicts,
+    decoded,
+    encoded,
+)
 from llmtrace.storage.base import StorageUnavailable
 from llmtrace.storage.memory import MemoryCache
 
@@ -225,13 +232,30 @@ def test_a_cache_that_hangs_is_not_waited_for() -> None:
     cache.hangs = threading.Event()
     with shared(cache, deadline=0.02) as verdicts:
         began = time.monotonic()
-        assert verdicts.recall([KEY]) == {}
+        for _ in range(STRIKES):
+            assert verdicts.status["reachable"] is True
+            assert verdicts.recall([KEY]) == {}
         assert verdicts.status["reachable"] is False
         for _ in range(100):
             assert verdicts.recall([KEY]) == {}
         assert time.monotonic() - began < 5
+        cache.hangs.set()
+        until(lambda: verdicts._jobs.empty())
         assert len(cache.asked) == 1
         assert "too long" in str(verdicts.status["reason"])
+
+
+def test_now_and_then_a_cache_may_be_slow() -> None:
+    cache = Cache()
+    with shared(cache, deadline=0.05) as verdicts:
+        kept(cache, verdicts, KEY, FOUND)
+        for _ in range(STRIKES):
+            cache.hangs = threading.Event()
+            assert verdicts.recall([KEY]) == {}
+            cache.hangs.set()
+            cache.hangs = None
+            until(lambda: verdicts.recall([KEY]) == {KEY: FOUND})
+        assert verdicts.status["reachable"] is True
 
 
 async def test_an_event_loop_never_waits() -> None:

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 REST_SECONDS: Final = 5.0
 """How long a cache is left alone that failed or was too slow."""
+STRIKES: Final = 3
+"""Requests in a row that may wait in vain before the cache counts as too slow. One may have waited
+for the processor."""
 MOST_ASKED: Final = 512
 """Texts that are asked for in one trip; further ones are looked into."""
 MOST_WAITING: Final = 32
@@ -44,6 +47,7 @@ class _Asked:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
         self.done = threading.Event()
+        self.given_up = False
         self.values: Sequence[bytes | None] = ()
 
 
@@ -56,8 +60,8 @@ class SharedVerdicts:
     something else has other names.
 
     A request waits for at most ``deadline`` seconds, and never in an event loop; the cache itself
-    is spoken to by one thread. One that fails or is too slow is left alone for ``rest`` seconds,
-    and asked again once it has answered that thread in time.
+    is spoken to by one thread. One that fails, or is too slow ``STRIKES`` times in a row, is left
+    alone for ``rest`` seconds, and asked again once it has answered that thread in time.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class SharedVerdicts:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._why = ""
+        self._strikes = 0
         self._rests_until = 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="verdicts", daemon=True)
@@ -98,8 +103,10 @@ class SharedVerdicts:
             self._count("busy")
             return {}
         if not asked.done.wait(self._deadline):
-            self._fail("it takes too long to answer")
+            asked.given_up = True
+            self._strike()
             return {}
+        self._strikes = 0
         found = {
             key: made
             for key, name, value in zip(keys, asked.names, asked.values, strict=False)
@@ -166,7 +173,7 @@ class SharedVerdicts:
 
     def _serve(self, asked: _Asked | None) -> None:
         try:
-            if asked is not None:
+            if asked is not None and not asked.given_up:
                 asked.values = self._cache.get_many(asked.names)
                 asked.done.set()
             while self._jobs.empty() and (some := self._some_kept()):
@@ -186,11 +193,19 @@ class SharedVerdicts:
             return
         if self._cache.healthy() and time.monotonic() - began <= self._deadline:
             logger.info("verdicts are shared again")
-            self._why = ""
+            self._why, self._strikes = "", 0
         else:
             self._rests_until = time.monotonic() + self._rest
 
+    def _strike(self) -> None:
+        self._count("slow")
+        self._strikes += 1
+        if self._strikes >= STRIKES:
+            self._fail("it takes too long to answer")
+
     def _fail(self, why: str) -> None:
+        if self._closed:
+            return
         with self._lock:
             first, self._why = not self._why, why
             self._rests_until = time.monotonic() + self._rest

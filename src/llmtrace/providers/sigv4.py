@@ -159,7 +159,7 @@ def sign(request: SignedRequest, signing: Signing) -> Mapping[str, str]:
     headers = [*kept, *((name, value) for name, value in made.items() if value)]
     as_sent = replace(request, headers=headers)
     names = {*signature.names, TOKEN} if keys.token else {*signature.names} - {TOKEN}
-    present = tuple(sorted(name for name in names if as_sent.values(name)))
+    present = tuple(sorted(names & _by_name(as_sent).keys()))
     signed = replace(signature, key_id=keys.key_id, names=present)
     signed = replace(signed, digits=_digits(as_sent, signed, keys))
     return {**made, AUTHORIZATION: str(signed)}
@@ -178,10 +178,18 @@ def _digits(request: SignedRequest, signature: Signature, keys: AwsKeys) -> str:
 def canonical(request: SignedRequest, names: Iterable[str]) -> str:
     """Return the canonical request: what both sides make of it, and sign."""
     path, _, query = request.target.partition("?")
-    names = list(names)
-    headers = [f"{name}:{','.join(map(_plain, request.values(name)))}\n" for name in names]
+    names, values = list(names), _by_name(request)
+    headers = [f"{name}:{','.join(map(_plain, values.get(name, ())))}\n" for name in names]
     lines = [request.method, _path(path), _query(query), "".join(headers), ";".join(names)]
     return "\n".join([*lines, request.body_sha256])
+
+
+def _by_name(request: SignedRequest) -> Mapping[str, Sequence[str]]:
+    found: dict[str, list[str]] = {HOST: [request.host]} if request.host else {}
+    for name, value in request.headers:
+        if (lower := name.lower()) != HOST:
+            found.setdefault(lower, []).append(value)
+    return found
 
 
 def _path(path: str) -> str:

@@ -1,5 +1,8 @@
 import base64
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +89,36 @@ def test_names_are_told_as_values_at_their_places() -> None:
         (hit.kind, text[hit.start : hit.end]) for hit in model().analyze(text, USER) if hit.value
     }
     assert ("pii.person", "Maria Gonzalez") in found
+
+
+class NoNetwork:
+    """Reads nothing."""
+
+    def read(self, windows: object) -> list[Any]:
+        return []
+
+
+def test_the_version_tells_ways_to_read_the_same_files_apart() -> None:
+    manifest = read_manifest(SHIPPED)
+    others = [
+        replace(manifest, overlap=manifest.overlap - 1),
+        replace(manifest, scales=manifest.scales[:1]),
+        replace(manifest, entity_confidence=0.123),
+        replace(manifest, attack="jailbreak"),
+        manifest,
+    ]
+    versions = {ModelAnalyzer(one, network=NoNetwork()).version for one in others}
+    assert len(versions) == len(others)
+
+
+def test_the_version_does_not_tell_where_the_files_are(tmp_path: Path) -> None:
+    for path in SHIPPED.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    one, other = (read_manifest(folder) for folder in (SHIPPED, tmp_path))
+    assert (
+        ModelAnalyzer(one, network=NoNetwork()).version
+        == ModelAnalyzer(other, network=NoNetwork()).version
+    )
 
 
 def test_the_version_tells_operating_points_apart() -> None:
