@@ -5,12 +5,13 @@ import json
 import ssl
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from llmtrace.testing.budgets import PRICES, URL, Door, body
+from llmtrace.testing.budgets import COST, PRICES, URL, Door, body, rush
 from llmtrace.testing.processes import GatewayProcess
 from llmtrace.testing.provider import ScriptedProvider
 
@@ -99,6 +100,27 @@ async def test_costs_are_the_sum_of_the_traces_and_plans_stand_apart(
     assert spent["claude-code"] == rows["claude-code"]["plan_cost_usd"]
     assert all(row["limit_usd"] == 20 and row["reserved_usd"] == 0 for row in said["budgets"])
     assert all(row["remaining_usd"] < 20 and row["resets_at"] for row in said["budgets"])
+
+
+@pytest.mark.slow
+async def test_after_a_restart_all_sums_are_still_those_of_the_traces(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    with GatewayProcess(tmp_path, provider, ("api.openai.com",), settings=SETTINGS) as gateway:
+        way = gateway.way()
+        trusts = ssl.create_default_context(cadata=way.ca_pem)
+        door = Door(proxy_url=way.proxy_url, context=trusts)
+        for calls in (3, 2):
+            await rush([door], calls, text="@script: output_tokens=100")
+            gateway.stop()
+            gateway.start()
+        traces = gateway.traces(count=5)
+        said = told(gateway, "costs")
+    (budget,) = said["budgets"]
+    sums = sum(trace["cost_usd"] for trace in traces)
+    assert sums == pytest.approx(5 * COST / 1e9, abs=1e-12)
+    assert said["total"]["cost_usd"] == budget["spent_usd"] == pytest.approx(sums, abs=1e-12)
+    assert (said["total"]["calls"], budget["reserved_usd"]) == (5, 0)
 
 
 @pytest.mark.parametrize("by", ["agent", "day"])

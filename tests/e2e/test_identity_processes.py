@@ -3,8 +3,10 @@
 import json
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,31 @@ def test_a_key_is_revoked_while_the_gateway_runs(gateway: GatewayProcess) -> Non
     gateway.cli("keys", "revoke", key["id"], "-c", str(gateway.config))
     time.sleep(2)
     assert curl(gateway, *login)[0] == 407
+
+
+def test_a_key_is_rotated_while_calls_run_and_none_of_them_fails(gateway: GatewayProcess) -> None:
+    key = made(gateway)
+    config = str(gateway.config)
+    tokens = [str(key["key"])]
+    is_over = threading.Event()
+
+    def calling() -> list[int]:
+        statuses = []
+        while not is_over.is_set():
+            login = gateway.proxy_url.replace("://", f"://bot:{tokens[-1]}@")
+            statuses.append(curl(gateway, "-x", login)[0])
+        return statuses
+
+    with ThreadPoolExecutor(3) as pool:
+        callers = [pool.submit(calling) for _ in range(3)]
+        for _ in range(3):
+            words = ["keys", "rotate", key["id"], "--grace", "1m", "--json", "-c", config]
+            tokens.append(json.loads(gateway.cli(*words))["key"])
+        is_over.set()
+    statuses = [status for caller in callers for status in caller.result()]
+    assert set(statuses) == {200}
+    first = gateway.proxy_url.replace("://", f"://bot:{tokens[0]}@")
+    assert curl(gateway, "-x", first)[0] == 407, "the grace is for the secret before"
 
 
 def test_a_run_has_a_key_of_its_own_that_ends_with_it(gateway: GatewayProcess) -> None:
