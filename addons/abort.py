@@ -19,6 +19,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 ABORT: Final = "llmtrace.abort"
+CUT: Final = "llmtrace.cut"
 
 
 def abort_stream(flow: http.HTTPFlow) -> None:
@@ -35,6 +36,11 @@ def is_aborted(flow: http.HTTPFlow) -> bool:
     return bool(flow.metadata.get(ABORT))
 
 
+def is_cut(flow: http.HTTPFlow) -> bool:
+    """Whether a flow's answer was to be held whole and was too long: nothing of it is there."""
+    return bool(flow.metadata.get(CUT))
+
+
 class AbortableHttpStream(HttpStream):
     """mitmproxy's stream of one request and answer, which can be ended from within."""
 
@@ -44,12 +50,16 @@ class AbortableHttpStream(HttpStream):
         over = self.server_state in (self.state_done, self.state_errored)
         if over or not is_aborted(self.flow):
             return
+        yield from self.end_answer(already_streamed=True)
+
+    def end_answer(self, *, already_streamed: bool) -> CommandGenerator[None]:
+        """End an answer here: run its ``response`` hook, and have the provider stop."""
         yield SendHttp(
             RequestProtocolError(self.stream_id, "answer ended by policy", ErrorCode.CANCEL),
             self.context.server,
         )
         complete = self.client_state == self.state_done
-        yield from self.send_response(already_streamed=True)
+        yield from self.send_response(already_streamed=already_streamed)
         if not complete:  # the client still sends its request: there is no clean end to give
             yield SendHttp(
                 ResponseProtocolError(self.stream_id, "answer ended by policy", ErrorCode.KILL),

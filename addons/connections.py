@@ -16,6 +16,7 @@ from mitmproxy.proxy.server import ConnectionIO
 
 from llmtrace.addons.hooks import HookTable, arguments
 from llmtrace.addons.limits import Limits
+from llmtrace.addons.pacing import Pace
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 type Dial = Callable[[str, int], Awaitable[Streams]]
@@ -29,7 +30,11 @@ async def dial_anywhere(host: str, port: int) -> Streams:
 
 OPENS = frozenset({"requestheaders"})
 CLOSES = frozenset({"response", "error", "websocket_end"})
+HOLDS_UP = frozenset({"requestheaders", "websocket_message"})
+"""While one of these runs, what else comes is only put aside."""
 READ_BYTES = 64 * 1024
+MOST_WAITING = 8
+"""Events that wait to be handled; a reader goes on once there are no more."""
 PROVIDER_IDLE = "the provider sent nothing for too long"
 REFUSED_GREETING = "No TLS context was provided"
 """How mitmproxy calls it an error that a greeting was refused; the refusal is counted."""
@@ -131,6 +136,8 @@ class GatewayConnection(ProxyConnectionHandler):
         self._outbox = Outbox(self.transports)
         self._events: collections.deque[events.Event] = collections.deque()
         self._handling = self._scheduled = False
+        self._holding_up = 0
+        self._pace = Pace(lambda: self._holding_up > 0 or len(self._events) > MOST_WAITING)
         self.max_conns = collections.defaultdict(
             lambda: asyncio.Semaphore(limits.upstream_connections)
         )
@@ -230,6 +237,12 @@ class GatewayConnection(ProxyConnectionHandler):
         finally:
             self._handling = False
             self._outbox.flush()
+            self._note_handled(event)
+
+    def _note_handled(self, event: events.Event) -> None:
+        if isinstance(event, events.HookCompleted):
+            self._holding_up -= event.command.name in HOLDS_UP
+        self._pace.caught_up()
 
     def _do(self, command: commands.Command) -> None:
         """Do what a layer says, as ``ConnectionHandler.server_event`` does."""
@@ -254,12 +267,14 @@ class GatewayConnection(ProxyConnectionHandler):
 
     async def hook_task(self, hook: commands.StartHook) -> None:
         """Run a hook, and tell the layers that it has ended."""
+        self._holding_up += hook.name in HOLDS_UP
         await self.handle_hook(hook)
         if hook.blocking:
             self._take(events.HookCompleted(hook))
 
     async def drain_writers(self) -> None:
-        """Wait until what was written may be followed by more."""
+        """Wait until more may be read: what was is handled, and what is to be written has gone."""
+        await self._pace.kept()
         if any(map(_is_held_up, self.transports.values())):
             await super().drain_writers()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
 

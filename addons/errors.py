@@ -47,6 +47,12 @@ def was_sent(flow: http.HTTPFlow) -> bool:
     return bool(flow.metadata.get(SENT))
 
 
+def has_no_body(flow: http.HTTPFlow) -> bool:
+    """Whether an answer ends with its head, whatever that says (RFC 9110 §6.4.1)."""
+    status = flow.response.status_code if flow.response else 0
+    return flow.request.method == "HEAD" or status in (204, 304)
+
+
 def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
     """Have a flow that failed answered with ``response``; to be called in the ``error`` hook.
 
@@ -101,12 +107,17 @@ class ShapedHttpStream(AbortableHttpStream):
                 yield command
 
     def send_response(self, already_streamed: bool = False) -> CommandGenerator[None]:
-        """End an answer, with the byte that was held back."""
+        """End an answer, with the byte that was held back; without a body, where none may be.
+
+        What a provider adds to such an answer would be read as the beginning of the next one.
+        """
         for command in super().send_response(already_streamed):
-            ends = isinstance(command, SendHttp) and isinstance(command.event, ResponseEndOfMessage)
+            said = command.event if isinstance(command, SendHttp) else None
+            ends = isinstance(said, ResponseEndOfMessage)
             if ends and (last := self.flow.metadata.pop(LAST_BYTE, b"")):
                 yield SendHttp(ResponseData(self.stream_id, last), self.context.client)
-            yield command
+            if not (isinstance(said, ResponseData) and has_no_body(self.flow)):
+                yield command
 
     def check_killed(self, emit_error_hook: bool) -> CommandGenerator[bool]:
         """Tell whether the request was given up while a hook ran."""
@@ -128,5 +139,6 @@ class ShapedHttpStream(AbortableHttpStream):
         client = self.context.client
         self.flow.response = response
         yield SendHttp(ResponseHeaders(self.stream_id, response), client)
-        yield SendHttp(ResponseData(self.stream_id, response.raw_content or b""), client)
+        if not has_no_body(self.flow):
+            yield SendHttp(ResponseData(self.stream_id, response.raw_content or b""), client)
         yield SendHttp(ResponseEndOfMessage(self.stream_id), client)

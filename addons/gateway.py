@@ -5,10 +5,16 @@ from typing import Final
 
 from mitmproxy import http
 
-from llmtrace.addons.abort import abort_stream
+from llmtrace.addons.abort import abort_stream, is_cut
 from llmtrace.addons.destination import Destination, folded
 from llmtrace.addons.door import Door
-from llmtrace.addons.errors import answer_instead, hold_last_byte, refused_below, was_sent
+from llmtrace.addons.errors import (
+    answer_instead,
+    has_no_body,
+    hold_last_byte,
+    refused_below,
+    was_sent,
+)
 from llmtrace.addons.guard import guarded, guarded_stream, report
 from llmtrace.addons.heads import head_of, strip_own
 from llmtrace.addons.replies import (
@@ -27,13 +33,13 @@ from llmtrace.addons.replies import (
     without_empty_chunks,
 )
 from llmtrace.addons.signing import TokenFilter, sign_anew, token_filter
-from llmtrace.addons.uploads import is_upload_path, upload_size
+from llmtrace.addons.uploads import NO_LIMIT, Passing, is_large_blob, is_large_upload
 from llmtrace.domain.traces import NOT_SENT, Outcome
 from llmtrace.pipeline import Call, Pipeline, Refusal
 from llmtrace.pipeline.answer import AnswerTap
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.enforcement import FAULTS
-from llmtrace.pipeline.gated import GatedTap
+from llmtrace.pipeline.gated import GatedTap, Whole
 from llmtrace.pipeline.threads import is_cancelled, off_loop
 from llmtrace.providers.generic import GenericDialect
 from llmtrace.providers.registry import SESSIONS
@@ -83,10 +89,8 @@ class Gateway:
         self._fail_open = fail_open
 
     def body_limit(self, request: http.Request) -> int:
-        """Return how many bytes a request's body may have, from its head alone."""
-        if upload_size(request) <= self._body_bytes or not is_upload_path(request.path):
-            return self._body_bytes
-        return self._upload_bytes
+        """Return how many bytes a request's body may have: what passes unread is not held."""
+        return request.stream.limit if isinstance(request.stream, Passing) else self._body_bytes
 
     # --- connect ----------------------------------------------------------------------------
 
@@ -108,6 +112,7 @@ class Gateway:
             strip_own(flow)
             return
         flow.metadata[FAILED] = True
+        flow.request.stream = False  # an answer of ours comes after the request
         refusal = _shape(flow, 503, "internal_error", INTERNAL)
         flow.response = http.Response.make(503, refusal, {"content-type": "application/json"})
 
@@ -127,6 +132,7 @@ class Gateway:
         if where.kind == "other":
             self._counters.count("unread_requests")
             strip_own(flow)
+            flow.request.stream = Passing(limit=NO_LIMIT)
             return
         if where.path == CANARY_PATH:
             flow.response = http.Response.make(200, b"llmtrace\n", {"content-type": "text/plain"})
@@ -145,14 +151,17 @@ class Gateway:
 
     async def _maybe_upload(self, flow: http.HTTPFlow, call: Call) -> None:
         """Let a file too large to be held pass while it comes, unread and counted as such."""
-        size = upload_size(flow.request)
-        if size <= self._body_bytes or not is_upload_path(flow.request.path):
-            return
-        refused = await self._pipeline.pass_unread(call, "upload", size)
-        if refused:
-            refuse(flow, refused, call.id)
+        request, most = flow.request, self._body_bytes
+        if is_large_upload(request, most):
+            limit = self._upload_bytes
+        elif is_large_blob(request, call.route.provider, most):
+            limit = NO_LIMIT
         else:
-            flow.request.stream = True
+            return
+        request.stream = Passing(limit=limit, passed=lambda size: call.more_gap("upload", size))
+        if refused := await self._pipeline.pass_unread(call):
+            request.stream = False
+            refuse(flow, refused, call.id)
 
     @guarded("request", _request_failed)
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -162,10 +171,11 @@ class Gateway:
             return
         if asks_for_websocket(flow):
             if call.route.dialect in SESSIONS:  # its calls are the messages to come
-                if refusal := await self._pipeline.open_session(call):
-                    refuse(flow, refusal, call.id)
-                return
-            await self._pipeline.pass_unread(call, "websocket", 0)
+                refusal = await self._pipeline.open_session(call)
+            else:
+                refusal = await self._pipeline.pass_unread(call)
+            if refusal:
+                refuse(flow, refusal, call.id)
             return
         refusal = await self._pipeline.inspect(call, flow.request.raw_content or b"")
         if refusal:
@@ -190,16 +200,23 @@ class Gateway:
     @guarded("responseheaders", _answer_failed)
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Attach what reads the answer while it passes."""
-        call = _call(flow)
-        if call is None or call.ended or flow.response is None:
+        call, response = _call(flow), flow.response
+        if response is None or response.status_code == 101:
             return
-        response = flow.response
-        if response.status_code == 101:
+        bodiless = has_no_body(flow)  # such an answer is held, for its head is its end
+        if call is None:
+            response.stream = not bodiless  # nobody reads it
+            return
+        if call.ended:
             return
         headers = folded(response.headers)
         response.headers[TRACE_HEADER] = call.id
         response.headers.update(call.answer_headers)
+        if bodiless:
+            headers.pop("content-encoding", None)
         tap = self._pipeline.answer(call, status=response.status_code, headers=headers)
+        if bodiless:
+            return
         if isinstance(tap, GatedTap):
             if tap.streams:
                 response.stream = self._gated(flow, call, tap)
@@ -280,7 +297,10 @@ class Gateway:
         content = response.raw_content or b""
         size = len(content) * (USUAL_RATIO if response.headers.get("content-encoding") else 1)
         try:
-            whole = await off_loop(size, tap.whole, content)
+            if is_cut(flow):
+                whole = tap.too_long()
+            else:
+                whole = await off_loop(size, tap.whole, content) if content else Whole(content)
         except FAULTS as error:
             if is_cancelled():
                 raise
@@ -321,6 +341,8 @@ class Gateway:
         if call is None or flow.response is None:
             return
         if flow.response.status_code == 101:
+            if flow.websocket is None:  # mitmproxy closes the connection
+                await self._pipeline.finish(call, outcome=Outcome.BROKEN, code="answer_broke_off")
             return
         if flow.metadata.get(FAILED):
             await self._pipeline.finish(call, outcome=Outcome.BROKEN, code="internal_error")

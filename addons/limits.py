@@ -42,13 +42,15 @@ class Limits:
     h2_resets_per_minute: int = 100
     """Streams a client may cancel; answered GOAWAY ``ENHANCE_YOUR_CALM``."""
     h2_control_frames_per_minute: int = 6000
-    """PING, SETTINGS, PRIORITY and unknown frames; answered GOAWAY ``ENHANCE_YOUR_CALM``."""
+    """PING, SETTINGS, PRIORITY, unknown and empty frames; answered GOAWAY ``ENHANCE_YOUR_CALM``."""
     h2_unsent_bytes: int = 16 * 1024 * 1024
     """What may wait for one HTTP/2 client to open its window; the stream is reset."""
     response_head_bytes: int = 256 * 1024
     """A provider's status line and headers; answered 502."""
     interim_responses: int = 16
     """1xx answers before the real one; answered 502."""
+    answer_bytes: int = 32 * 1024 * 1024
+    """What is held of an answer that is judged whole; a longer one is refused unread."""
     upstream_connections: int = 100
     """Connections to one provider address for one client connection; more wait."""
     connect_seconds: float = 15.0

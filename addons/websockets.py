@@ -24,7 +24,7 @@ from llmtrace.pipeline import Call, Pipeline, Refusal, RequestHead
 from llmtrace.pipeline.answer import MessageTap
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.gated import message_error
-from llmtrace.providers.base import Json
+from llmtrace.providers.base import Json, RequestView
 from llmtrace.providers.plans import plan_windows, told_windows
 from llmtrace.providers.registry import SESSIONS
 from llmtrace.providers.websocket import (
@@ -89,6 +89,8 @@ class Connection:
     def judged(self, message: Call) -> None:
         """Keep what was found in a message for the next call, which it may be about; bounded."""
         if (message.findings or message.gaps) and len(self._judged) < MAX_MESSAGES:
+            message.request_body = message.forward = None  # it may be large
+            message.view = RequestView()
             self._judged.append(message)
 
     def carry(self, chatter: Chatter) -> None:
@@ -168,9 +170,11 @@ class WebSockets:
             return
         message = flow.metadata[MESSAGE] = flow.websocket.messages[-1]
         flow.websocket.messages.clear()  # mitmproxy would keep them all
-        connection = flow.metadata.get(SESSION)
+        connection, upgrade = flow.metadata.get(SESSION), flow.metadata.get(CALL)
         if isinstance(connection, Connection):
             await self._read(flow, connection, message)
+        elif isinstance(upgrade, Call):
+            upgrade.more_gap("websocket_messages", len(message.content))
 
     async def _read(
         self, flow: http.HTTPFlow, connection: Connection, message: websocket.WebSocketMessage
@@ -202,8 +206,8 @@ class WebSockets:
                 _withhold(flow, message, judged)
                 return
             if judged is not None:
-                connection.judged(judged)
                 message.content = judged.forward or message.content
+                connection.judged(judged)
         for event in connection.session.from_client(_data(message)):
             refusal = await self._follow(connection, event, message)
             if refusal and isinstance(event, CallStarted):
@@ -283,8 +287,11 @@ class WebSockets:
     @guarded("websocket_end", _failed)
     async def websocket_end(self, flow: http.HTTPFlow) -> None:
         """The connection closed: calls that were under way broke off."""
-        connection = flow.metadata.get(SESSION)
+        connection, upgrade = flow.metadata.get(SESSION), flow.metadata.get(CALL)
         if not isinstance(connection, Connection):
+            if isinstance(upgrade, Call):  # one of a dialect without calls: it was not read
+                upgrade.status = 101
+                await self._pipeline.finish(upgrade)
             return
         by_client = bool(flow.websocket and flow.websocket.closed_by_client)
         outcome = Outcome.CLIENT_LEFT if by_client else Outcome.BROKEN

@@ -32,6 +32,7 @@ LINGER_SECONDS: Final = 1.0
 """How long bytes of a refused body are still taken, so that no reset overtakes the answer."""
 RECHECK_SECONDS: Final = 5.0
 _INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[ \r\n]")
+_SWITCHES: Final = re.compile(rb"HTTP/1\.[01] 101[ \r\n]")
 _BLANK_LINES: Final = re.compile(rb"(?:\r\n)+")
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 
@@ -63,9 +64,13 @@ def make_body_reader(expected_size: int | None) -> _http1.TBodyReader:
 _make_body_reader = _http1.make_body_reader
 
 
-def drop_h2c(request: http.Request) -> None:
-    """Take an offer to switch to cleartext HTTP/2 out of a request: it is ignored."""
-    if "h2c" not in request.headers.get("upgrade", "").lower():
+def drop_upgrade(request: http.Request) -> None:
+    """Take an offer to speak another protocol out of a request, WebSocket excepted: it is ignored.
+
+    Whatever would come after a 101 could not be read (RFC 9110 §7.8 lets a server ignore it).
+    """
+    offered = request.headers.get("upgrade", "").strip().lower()
+    if not offered or offered == "websocket":
         return
     for name in ("upgrade", "http2-settings"):
         request.headers.pop(name, None)
@@ -191,7 +196,7 @@ class StrictHttp1Server(_http1.Http1Server):
                 yield command
                 continue
             request = command.event.request
-            drop_h2c(request)
+            drop_upgrade(request)
             self._announced = True
             yield command
             if refusal := self._too_large(int(request.headers.get("content-length", "0"))):
@@ -269,7 +274,7 @@ class BoundedHttp1Client(_http1.Http1Client):
     def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
         """Read the head of the real answer."""
         if isinstance(event, events.DataReceived) and self.request:
-            limit = self._skip_interim() or self._head_limit()
+            limit = self._skip_interim() or self._switches() or self._head_limit()
             if limit:
                 yield from self._give_up(limit)
                 return
@@ -282,6 +287,11 @@ class BoundedHttp1Client(_http1.Http1Client):
             if self._interim > self.guards.limits.interim_responses:
                 return "interim_responses"
         return ""
+
+    def _switches(self) -> str:
+        """Whether the provider speaks another protocol from here on, though nobody asked it to."""
+        asked = self.request is not None and "upgrade" in self.request.headers
+        return "" if asked or not _SWITCHES.match(bytes(self.buf)) else "unasked_upgrade"
 
     def _head_limit(self) -> str:
         limit = self.guards.limits.response_head_bytes

@@ -28,9 +28,11 @@ from llmtrace.addons.hardening.refusals import Refusal, refusal_body, refusal_he
 
 WINDOW_SECONDS: Final = 60.0
 RECHECK_SECONDS: Final = 5.0
+FRAME_HEADER_BYTES: Final = 9
 _CONTROL: Final = (
     h2.events.PingReceived,
     h2.events.RemoteSettingsChanged,
+    h2.events.SettingsAcknowledged,
     h2.events.PriorityUpdated,
     h2.events.UnknownFrameReceived,
 )
@@ -47,6 +49,13 @@ class Rate:
         """Note one more at ``now`` (seconds), and tell whether that is too many in a minute."""
         self._times.append(now)
         return len(self._times) > self._most and now - self._times[0] < WINDOW_SECONDS
+
+
+def _says_nothing(event: h2.events.Event) -> bool:
+    """Whether an event is of a frame without any part of a request."""
+    if isinstance(event, h2.events.DataReceived):
+        return not event.data and event.stream_ended is None
+    return isinstance(event, _CONTROL)
 
 
 class CalmH2Connection(BufferedH2Connection):
@@ -71,18 +80,27 @@ class CalmH2Connection(BufferedH2Connection):
 
         Raises:
             DenialOfServiceError: The client cancels, or pings, too much.
+            FrameTooLargeError: A frame begins that is longer than it may be.
         """
         received: list[h2.events.Event] = super().receive_data(data)
+        self._check_frame_size()
         self._check_rates(received)
         cancelled = self._cancelled(received)
         return [e for e in received if not self._drop(e, cancelled)] if cancelled else received
+
+    def _check_frame_size(self) -> None:
+        """Refuse a frame by its header; h2 gathers up to 16 MiB of one before it does."""
+        started = self.incoming_buffer._data[:FRAME_HEADER_BYTES]
+        size = int.from_bytes(started[:3], "big")
+        if len(started) == FRAME_HEADER_BYTES and size > self.max_inbound_frame_size:
+            raise h2.exceptions.FrameTooLargeError(f"a frame of {size} bytes")
 
     def _check_rates(self, received: list[h2.events.Event]) -> None:
         now = time.monotonic()
         for event in received:
             if isinstance(event, h2.events.StreamReset) and self._resets.exceeded(now):
                 limit = "h2_resets_per_minute"
-            elif isinstance(event, _CONTROL) and self._controls.exceeded(now):
+            elif _says_nothing(event) and self._controls.exceeded(now):
                 limit = "h2_control_frames_per_minute"
             else:
                 continue

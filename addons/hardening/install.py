@@ -20,7 +20,7 @@ from mitmproxy.proxy.layers.http import _http1
 from mitmproxy.utils import asyncio_utils
 
 from llmtrace.addons.closing import ClosableWebsocketLayer
-from llmtrace.addons.errors import ShapedHttpStream
+from llmtrace.addons.hardening.answers import BoundedHttpStream
 from llmtrace.addons.hardening.guards import Guards
 from llmtrace.addons.hardening.handshakes import PromptClientTLSLayer
 from llmtrace.addons.hardening.http1 import (
@@ -38,7 +38,7 @@ _GUARDED: Final[tuple[tuple[object, str, type], ...]] = (
     (http_layers, "Http1Server", StrictHttp1Server),
     (http_layers, "Http1Client", BoundedHttp1Client),
     (http_layers, "Http2Server", StrictHttp2Server),
-    (http_layers, "HttpStream", ShapedHttpStream),
+    (http_layers, "HttpStream", BoundedHttpStream),
     (next_layer, "ClientTLSLayer", PromptClientTLSLayer),
     (layers, "ClientTLSLayer", PromptClientTLSLayer),
     (websocket_layers, "WebsocketLayer", ClosableWebsocketLayer),

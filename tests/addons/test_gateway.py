@@ -141,7 +141,7 @@ async def test_a_stream_is_not_held_back(start: StartWorker) -> None:
         pytest.param(b'{"messages":', {}, 400, "bad_json", id="broken-json"),
         pytest.param(b'{"messages":[],"messages":[]}', {}, 400, "bad_json", id="duplicate-key"),
         pytest.param(b"", {}, 400, "bad_json", id="empty"),
-        pytest.param(b"[" * 200 + b"]" * 200, {}, 400, "bad_json", id="too-deep"),
+        pytest.param(b"[" * 200 + b"]" * 200, {}, 400, "json_limits", id="too-deep"),
         pytest.param(b"{}", {"content-encoding": "gzip"}, 415, "undecodable_body", id="not-gzip"),
         pytest.param(b"{}", {"content-encoding": "rot13"}, 415, "undecodable_body", id="rot13"),
         pytest.param(

@@ -76,13 +76,24 @@ async def test_failing_handler_kills_the_flow(
     assert "failed in request" in caplog.text
 
 
-async def test_event_without_a_flow_survives_a_failing_handler(table: HookTable) -> None:
+async def test_event_without_a_flow_survives_a_failing_handler(
+    table: HookTable, caplog: pytest.LogCaptureFixture
+) -> None:
     class BrokenDone:
         def running(self) -> None:
             raise RuntimeError("broken")
 
-    table.add(BrokenDone())
+    class Later:
+        ran = False
+
+        def running(self) -> None:
+            self.ran = True
+
+    later = Later()
+    table.add(BrokenDone(), later)
     await table.trigger_event(hooks.RunningHook())
+    assert later.ran
+    assert "an addon failed in running" in caplog.text
 
 
 def test_plain_handlers_run_on_the_spot(table: HookTable) -> None:

@@ -149,6 +149,7 @@ def data_limits(settings: Settings) -> Limits:
         pipelined_bytes=limits.pipelined_bytes,
         h2_streams=limits.h2_streams,
         h2_resets_per_minute=limits.h2_resets_per_minute,
+        answer_bytes=limits.answer_bytes,
         idle_seconds=math.ceil(limits.upstream_idle_seconds),
     )
 

@@ -81,7 +81,8 @@ class LimitsConfig(Section):
     """Longest request body on the wire. Longer ones are refused with 413."""
 
     upload_bytes: Bytes = 512 * MIB
-    """Longest body on file-upload routes, which pass unread and are counted as such."""
+    """Longest body on file-upload routes, which pass unread and are counted as such. Files of
+    models for Ollama (``/api/blobs``) pass so at any length."""
 
     decoded_bytes: Bytes = 64 * MIB
     """Longest request body after content decoding; then 413."""
@@ -117,10 +118,12 @@ class LimitsConfig(Section):
     """Most bytes that a client may send ahead of a pending request; then it is closed."""
 
     frame_bytes: Bytes = 4 * MIB
-    """Longest event of a stream that is read. A longer one passes and counts as unread."""
+    """Longest event of a stream that is read. A longer one passes and counts as unread; with
+    ``mode: enforce`` it ends the stream."""
 
     answer_bytes: Bytes = 32 * MIB
-    """Most of an answer that is read and kept. The rest passes and counts as unread."""
+    """Most of an answer that is read and kept. The rest passes and counts as unread; with
+    ``mode: enforce`` a longer answer is refused."""
 
     websocket_message_bytes: Bytes = 4 * MIB
     """Longest WebSocket message; a longer one closes the connection with 1009."""

@@ -158,6 +158,12 @@ class Call:
         if size:
             self.gaps.append(Gap(reason=reason, size=size, location=location))
 
+    def more_gap(self, reason: str, size: int) -> None:
+        """Note more bytes that nobody reads, while they come."""
+        before = [gap for gap in self.gaps if gap.reason == reason]
+        self.gaps = [gap for gap in self.gaps if gap.reason != reason]
+        self.gap(reason, size + sum(gap.size for gap in before))
+
     def read(self, channel: str, text: str, *, scanned: bool) -> None:
         """Note a text of a channel, and whether every detector looked at all of it."""
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -18,6 +18,7 @@ from llmtrace.pipeline.streaming import (
     Style,
     gate_whole,
 )
+from llmtrace.pipeline.streaming.stops import MESSAGES, TOO_LONG
 from llmtrace.providers.base import Dialect, Frame, Json
 from llmtrace.providers.collector import AnswerCollector
 from llmtrace.providers.decoding import Reason, decoder_for
@@ -29,6 +30,7 @@ UNREADABLE: Final = Blocked(
     code="llmtrace_blocked_unreadable",
     message="LLMTrace stopped this answer: its coding cannot be read.",
 )
+OVER_LIMIT: Final = Blocked(code=TOO_LONG, message=MESSAGES[TOO_LONG])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ class GatedTap:
         self._taken = True
         out = self._gate.receive(data) if data else b""
         if self._decoder.overflowed or self._decoder.broken:
-            out += self._gate.stop(UNREADABLE.code, UNREADABLE.message)
+            why = OVER_LIMIT if self._decoder.overflowed else UNREADABLE
+            out += self._gate.stop(why.code, why.message)
         return self._passed(out)
 
     def end(self) -> bytes:
@@ -155,7 +158,9 @@ class GatedTap:
             return self._refused(UNREADABLE)
         data = self._decoder.receive(content) + self._decoder.close()
         self.decoded += len(data)
-        if self._decoder.overflowed or self._decoder.broken:
+        if self._decoder.overflowed:
+            return self.too_long()
+        if self._decoder.broken:
             return self._refused(UNREADABLE)
         if not data:
             return Whole(content)
@@ -168,6 +173,11 @@ class GatedTap:
             return self._refused(judged.blocked or UNREADABLE)
         passed = self._passed(judged.body)
         return Whole(content if judged.body is data and not judged.edited else passed)
+
+    def too_long(self) -> Whole:
+        """Refuse a whole answer that is longer than may be held."""
+        self._gap("answer_over_limit", max(self._max_bytes, self.decoded))
+        return self._refused(OVER_LIMIT)
 
     def let_go_whole(self, content: bytes) -> None:
         """Note what a whole answer says that goes on unjudged: a fault of ours is to hold nothing.

@@ -36,6 +36,7 @@ from llmtrace.pipeline.requests import (
     is_coded,
     is_text,
     new_call,
+    noted,
     scrubbed,
     target_of,
     with_details,
@@ -137,7 +138,7 @@ class Pipeline:
                 LARGE if is_coded(call.head) else len(body), self._reader.read, call, body
             )
         except (UndecodableBody, BodyTooLarge, BadJson, TooManyCredentials) as error:
-            return await self.refuse(call, *fault(error))
+            return await self.refuse(call, *noted(error, self._counters))
         call.span("inspect", began, time.monotonic())
         if self._resigner is not None:
             await self._resigner.look(call, body)
@@ -183,7 +184,7 @@ class Pipeline:
             call.request_bytes = len(content)
             if self._keep_bodies:
                 call.request_body = Body(content=content, media_type="application/json")
-            return await self.refuse(call, *fault(error))
+            return await self.refuse(call, *noted(error, self._counters))
         return None
 
     @property
@@ -266,9 +267,8 @@ class Pipeline:
         no = self._admissions.opens(call) if self._admissions is not None else None
         return await self.refuse(call, no.status, no.code, no.message, no.details) if no else None
 
-    async def pass_unread(self, call: Call, reason: str, size: int) -> Refusal | None:
-        """Put a request on record whose body goes on unread, and say why."""
-        call.gap(reason, size)
+    async def pass_unread(self, call: Call) -> Refusal | None:
+        """Put a request on record whose body goes on unread."""
         return await self._admit(call, b"", None) or await self._begin(call)
 
     async def refuse(

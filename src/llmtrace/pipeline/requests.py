@@ -10,6 +10,7 @@ import orjson
 from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.traces import Body
 from llmtrace.pipeline.call import Call, RequestHead
+from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials, TooManyCredentials
 from llmtrace.pipeline.identity import BadIdentity, Caller
 from llmtrace.pipeline.keyring import (
@@ -158,7 +159,19 @@ def is_coded(head: RequestHead) -> bool:
 def fault(error: ValueError) -> tuple[int, str, str]:
     """Return status, code and message for a request that cannot be read."""
     status, code = FAULTS[type(error)]
+    if isinstance(error, BadJson) and error.limit:
+        code = "json_limits"
     return status, code, f"LLMTrace refused this request: {error}"
+
+
+def noted(error: ValueError, counters: Counters) -> tuple[int, str, str]:
+    """Return the same, and count the key of ``limits`` that was met, if it is one."""
+    limit = "decoded_bytes" if isinstance(error, BodyTooLarge) else ""
+    if isinstance(error, BadJson):
+        limit = error.limit
+    if limit:
+        counters.count("limit_exceeded", limit)
+    return fault(error)
 
 
 def with_details(body: bytes, code: str, details: Mapping[str, Json]) -> bytes:

@@ -28,7 +28,7 @@ from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.gated import GatedTap
 from llmtrace.pipeline.streaming import Blocked
-from llmtrace.pipeline.streaming.stops import BROKEN_OFF
+from llmtrace.pipeline.streaming.stops import BROKEN_OFF, FRAME_TOO_LARGE, TOO_LONG
 from llmtrace.pipeline.threads import LARGE
 from llmtrace.providers.pricing import UNPRICED, PriceBook, partial
 from llmtrace.providers.tokens import count_tokens
@@ -39,6 +39,13 @@ MAX_ARGUMENT_CHARS: Final = 4096
 MAX_SEARCH_CHARS: Final = 256 * 1024
 MAX_ERROR_CHARS: Final = 500
 MAX_ACTIONS: Final = 256
+LIMITS: Final = {
+    "answer_over_limit": "answer_bytes",
+    "frame_too_large": "frame_bytes",
+    TOO_LONG: "answer_bytes",
+    FRAME_TOO_LARGE: "frame_bytes",
+}
+"""Why a part of an answer was not read, or did not pass → the key of ``limits`` that it met."""
 _BATCH_ID: Final = re.compile(r"/batches/([^/?#:]+)", re.IGNORECASE)
 SPEECH: Final = frozenset({ChannelKind.TEXT, ChannelKind.REFUSAL, ChannelKind.TRANSCRIPT})
 BILLED: Final = frozenset({*SPEECH, ChannelKind.REASONING})
@@ -132,6 +139,9 @@ def count(trace: Trace, counters: Counters) -> None:
     counters.count("calls", trace.outcome)
     if missing := trace.price_version.partition(UNPRICED)[2]:
         counters.count("unpriced", missing)
+    reasons = (trace.error_code, *(gap.reason for gap in trace.coverage.gaps))
+    for limit in {LIMITS[reason] for reason in reasons if reason in LIMITS}:
+        counters.count("limit_exceeded", limit)
 
 
 def _first_token_ms(call: Call) -> float | None:

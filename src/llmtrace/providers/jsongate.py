@@ -30,6 +30,10 @@ class Reason(StrEnum):
     DUPLICATE_KEY = "duplicate_key"
 
 
+BOUNDS: Final = frozenset({Reason.DEPTH, Reason.NODES, Reason.STRING_LENGTH, Reason.NUMBER_LENGTH})
+"""Reasons that are a bound of ours, and none of JSON's."""
+
+
 class BadJson(ValueError):
     """A document is no JSON, over a limit, or means different things to different parsers.
 
@@ -41,6 +45,11 @@ class BadJson(ValueError):
         super().__init__(f"bad JSON: {reason}" + (f" at {where}" if where else ""))
         self.reason = reason
         self.where = where
+
+    @property
+    def limit(self) -> str:
+        """The key of ``limits`` that it met, empty for other reasons."""
+        return f"json_{self.reason}" if self.reason in BOUNDS else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,4 +11,6 @@ def test_body_limit_is_the_general_one_unless_told_otherwise() -> None:
 
 
 def test_tunnels_need_no_account() -> None:
-    unread("www.example.org", 1, 2)
+    guards = Guards()
+    guards.relayed("www.example.org", 1, 2)
+    assert guards == Guards(relayed=unread)

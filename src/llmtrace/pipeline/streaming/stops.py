@@ -14,6 +14,7 @@ UNEDITABLE: Final = "llmtrace_blocked_uneditable"
 CALL_WENT_ON: Final = "llmtrace_blocked_call_went_on"
 FRAME_TOO_LARGE: Final = "llmtrace_blocked_frame_too_large"
 UNREADABLE: Final = "llmtrace_blocked_unreadable"
+TOO_LONG: Final = "llmtrace_blocked_too_long"
 BROKEN_OFF: Final = "provider_broke_off"
 
 MESSAGES: Final[Mapping[str, str]] = {
@@ -23,6 +24,7 @@ MESSAGES: Final[Mapping[str, str]] = {
     CALL_WENT_ON: "LLMTrace stopped this answer: a tool call went on behind its end.",
     FRAME_TOO_LARGE: "LLMTrace stopped this answer: an event of it is too large to be judged.",
     UNREADABLE: "LLMTrace stopped this answer: it cannot be read.",
+    TOO_LONG: "LLMTrace stopped this answer: it is longer than limits.answer_bytes.",
     BROKEN_OFF: "The provider's answer broke off before its end.",
 }
 
