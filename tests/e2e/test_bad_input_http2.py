@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from h2.errors import ErrorCodes
-from hpack import Encoder  # type: ignore[attr-defined]  # it does not say that it exports it
+from hpack import Encoder
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,

@@ -82,7 +82,7 @@ async def test_a_download_from_somebody_else_is_neither_held_nor_recorded(worker
         assert size > 200 * MIB
         assert most < HELD_AT_MOST, f"{most / MIB:.0f} MiB more"
         assert b"llmtrace" not in upstream.requests[0][0].lower()
-    assert worker.journal.begun == worker.journal.ended == []
+    assert (worker.journal.begun, worker.journal.ended) == ([], [])
     assert worker.counters.get("unread_requests") == 1
 
 
