@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.supervisor import UNUSABLE, Child, RestartPolicy, State, Supervisor
+from llmtrace.supervisor import UNUSABLE, Child, RestartPolicy, State, Supervisor, own_module
 
 SERVE = """
 import json, os, signal, sys
@@ -260,3 +261,11 @@ async def test_endless_line_of_a_child_is_no_harm(start: Any) -> None:
 def test_delay_doubles_up_to_its_bound() -> None:
     policy = RestartPolicy(first_delay=1, longest_delay=5)
     assert [policy.delay(n) for n in range(6)] == [1, 1, 2, 4, 5, 5]
+
+
+def test_a_file_where_somebody_works_runs_in_no_process_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "this.py").write_text("print('of the folder')")
+    done = subprocess.run(  # noqa: S603  # our own interpreter
+        own_module("this"), cwd=tmp_path, env={}, capture_output=True, text=True, check=True
+    )
+    assert "The Zen of Python" in done.stdout

@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,15 @@ class RestartPolicy:
     def delay(self, failures: int) -> float:
         """Return how long to wait after so many deaths in a row."""
         return float(min(self.longest_delay, self.first_delay * 2 ** max(failures - 1, 0)))
+
+
+def own_module(name: str, *arguments: str) -> tuple[str, ...]:
+    """Return the command that runs a module of ours.
+
+    Without ``-P`` the folder that somebody is in would come first: a file ``h2.py`` in it would
+    run in place of the package, in each process.
+    """
+    return (sys.executable, "-P", "-m", name, *arguments)
 
 
 class State(StrEnum):

@@ -37,7 +37,7 @@ from llmtrace.environment.home import Home, home
 from llmtrace.ports import Ports
 from llmtrace.storage.base import StorageError
 from llmtrace.storage.recorder import read_status
-from llmtrace.supervisor import Child, Supervisor
+from llmtrace.supervisor import Child, Supervisor, own_module
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Gateway:
         children = [
             Child(
                 name=f"worker-{number}",
-                argv=(sys.executable, "-m", "llmtrace.app.worker", told, f"worker-{number}"),
+                argv=own_module("llmtrace.app.worker", told, f"worker-{number}"),
                 stdin=stdin,
                 pass_fds=fds,
                 rolls=True,
@@ -174,7 +174,7 @@ class Gateway:
             for number in range(count)
         ]
         if self._settings.config.storage.profile != "memory":
-            argv = (sys.executable, "-m", "llmtrace.app.recorder")
+            argv = own_module("llmtrace.app.recorder")
             children.append(Child(name="recorder", argv=argv, stdin=stdin, stage=1))
         return children
 
@@ -305,8 +305,8 @@ def start_gateway(
     log_path = settings.home.path / "gateway.log"
     sink = log or log_path.open("ab")
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "llmtrace.app.gateway"],
+        process = subprocess.Popen(  # noqa: S603  # our own module
+            own_module("llmtrace.app.gateway"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=sink,

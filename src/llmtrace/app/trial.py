@@ -13,6 +13,7 @@ from typing import Final
 from llmtrace.app.detection import BadDetection
 from llmtrace.app.models import ML_MODEL, Missing, load_models, wanted
 from llmtrace.app.settings import Settings
+from llmtrace.supervisor import own_module
 
 SECONDS: Final = 50.0
 """How long all models together may take to be loaded."""
@@ -29,8 +30,8 @@ def try_models(settings: Settings, *, seconds: float = SECONDS) -> Sequence[Miss
     if not wanted(settings.config):
         return ()
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "llmtrace.app.trial"],
+        done = subprocess.run(  # noqa: S603  # our own module
+            own_module("llmtrace.app.trial"),
             input=settings.dump().encode() + b"\n",
             stdout=subprocess.PIPE,
             timeout=seconds,
