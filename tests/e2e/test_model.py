@@ -29,7 +29,7 @@ POLICY = {
             "name": "poison",
             "kinds": ["prompt_injection"],
             "roles": ["tool_result"],
-            "confidence": 0.5,
+            "confidence": 0.7,
             "verdict": "quarantine",
         },
     ]
@@ -57,7 +57,6 @@ async def worker(provider: ScriptedProvider, tmp_path: Path) -> AsyncIterator[Wo
         mode="enforce",
         policy=POLICY,
         security_analysis__ml_model="shipped",
-        security_analysis__operating_point="high_recall",
     ) as started:
         yield started
 
