@@ -9,7 +9,6 @@ one in a thousand reaches 0.9.
 import argparse
 import hashlib
 import json
-import shutil
 import tempfile
 from bisect import bisect_left
 from pathlib import Path
@@ -160,15 +159,10 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     args = parser.parse_args()
     kept = [torch.load(run / "model.pt") for run in args.runs]
-    model = Encoder(layers=kept[0]["layers"]).eval()
-    model.load_state_dict(mean([one["model"] for one in kept]))
+    model = mean_of(kept)
     args.out.mkdir(parents=True, exist_ok=True)
     write_onnx(model, args.out / "model.onnx")
-    shutil.copyfile(base() / "tokenizer.json", args.out / "tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(args.out / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    (args.out / "tokenizer.json").write_text(tokenizer.to_str())
+    tokenizer = plain_tokenizer(args.out / "tokenizer.json")
     exported = Exported(args.out / "model.onnx")
     sets = {
         name: texts(args.data / f"{name}.jsonl", tokenizer, train=False)
@@ -217,9 +211,22 @@ def main() -> None:
     print(json.dumps({"measured": manifest["measured"], "drift": manifest["drift"]}, indent=1))
 
 
-def mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of the weights of several runs."""
-    return {name: torch.stack([one[name] for one in weights]).mean(0) for name in weights[0]}
+def plain_tokenizer(path: Path) -> Tokenizer:
+    """Write the tokenizer, which neither cuts nor fills up, and return it."""
+    tokenizer = Tokenizer.from_file(str(base() / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    path.write_text(tokenizer.to_str())
+    return tokenizer
+
+
+def mean_of(kept: list[dict[str, Any]]) -> Encoder:
+    """Return the network with the mean of the weights of several runs."""
+    model = Encoder(layers=kept[0]["layers"]).eval()
+    weights = [one["model"] for one in kept]
+    names = weights[0].keys()
+    model.load_state_dict({n: torch.stack([one[n] for one in weights]).mean(0) for n in names})
+    return model
 
 
 def auc_of(found: list[list[Text]], worst: list[float]) -> float:
