@@ -229,6 +229,16 @@ async def test_a_head_over_http2_ends_as_it_should(
     await upstream.stop()
 
 
+async def test_a_head_that_comes_over_http2_is_passed_on_with_its_end(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a provider ends it in a second frame, a client has left by then."""
+    monkeypatch.setattr("llmtrace.addons.gateway.HOLD_SIZED_UP_TO", 0)
+    assert await head_over_http2(worker, "/v1/models") == 404  # nobody serves it
+    trace = await worker.journal.trace()
+    assert (trace.outcome, trace.status) == (Outcome.PROVIDER_ERROR, 404)
+
+
 @pytest.mark.parametrize("mode", ["observe", "enforce"])
 @pytest.mark.parametrize(
     ("method", "status", "body"),

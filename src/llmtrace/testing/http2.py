@@ -119,6 +119,12 @@ class Http2Connection:
             headers = [(":status", str(plan.reply.status)), *plan.reply.headers]
             self._h2.send_headers(stream_id, headers)
             await self._flush()
+            if call.method == "HEAD":
+                await asyncio.sleep(_WINDOW_TICK)  # some say only later that it was all
+                self._h2.end_stream(stream_id)
+                await self._flush()
+                call.outcome = "done"
+                return
             if plan.script.misbehave in WIRE_MODES:
                 call.outcome = "misbehaved"
                 half = plan.reply.body[: len(plan.reply.body) // 2]
