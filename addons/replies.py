@@ -60,9 +60,13 @@ def plain(status: int, message: str) -> http.Response:
 
 
 def asks_for_websocket(flow: http.HTTPFlow) -> bool:
-    """Whether a request would have its connection carry messages from then on."""
-    upgrade: str = flow.request.headers.get("upgrade", "")
-    return upgrade.lower() == "websocket"
+    """Whether a request would have its connection carry messages from then on.
+
+    One with a body is none, whatever it says: a provider may ignore the offer and read the body.
+    """
+    request = flow.request
+    upgrade: str = request.headers.get("upgrade", "")
+    return upgrade.strip().lower() == "websocket" and not request.raw_content
 
 
 def replace_body(message: http.Message, body: bytes) -> None:

@@ -67,16 +67,24 @@ _make_body_reader = _http1.make_body_reader
 def drop_upgrade(request: http.Request) -> None:
     """Take an offer to speak another protocol out of a request, WebSocket excepted: it is ignored.
 
-    Whatever would come after a 101 could not be read (RFC 9110 §7.8 lets a server ignore it).
+    Whatever would come after a 101 could not be read (RFC 9110 §7.8 lets a server ignore it). A
+    WebSocket begins with a GET that has no body (RFC 6455 §4.1); what only looks like one is a call
+    like any other.
     """
     offered = request.headers.get("upgrade", "").strip().lower()
-    if not offered or offered == "websocket":
+    if not offered or (offered == "websocket" and begins_websocket(request)):
         return
     for name in ("upgrade", "http2-settings"):
         request.headers.pop(name, None)
     options = [o.strip() for o in request.headers.pop("connection", "").split(",")]
     if kept := [o for o in options if o.lower() not in ("", "upgrade", "http2-settings")]:
         request.headers["connection"] = ", ".join(kept)
+
+
+def begins_websocket(request: http.Request) -> bool:
+    """Whether a request that offers WebSocket has the form of a handshake."""
+    bodiless = request.headers.get("content-length", "0").strip() == "0"
+    return request.method == "GET" and bodiless and "transfer-encoding" not in request.headers
 
 
 def framed(event: RequestHeaders) -> RequestHeaders:

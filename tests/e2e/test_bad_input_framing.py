@@ -115,6 +115,9 @@ async def test_what_can_be_read_in_two_ways_reaches_nobody(rig: Rig, data: bytes
     rig.assert_untouched()
 
 
+OFFER = LENGTH.replace("Connection: close", "Connection: Upgrade, close") + (
+    "Upgrade: WebSocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\n"
+)
 ACCEPTED = {
     "length": LENGTH + "Content-Length: {size}\n\n",
     "chunked": LENGTH + "Transfer-Encoding: chunked\n\n",
@@ -122,6 +125,9 @@ ACCEPTED = {
     "odd-header-values": LENGTH + "X-A: \t b \xe9\x80 \t\nX-B:\nContent-Length: {size}\n\n",
     "h2c-offer": LENGTH.replace("Connection: close", "Connection: Upgrade, HTTP2-Settings, close")
     + "Upgrade: h2c\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\nContent-Length: {size}\n\n",
+    "websocket-offer": OFFER + "Content-Length: {size}\n\n",
+    "websocket-offer-chunked": OFFER + "Transfer-Encoding: chunked\n\n",
+    "websocket-offer-by-get": OFFER.replace("POST", "GET", 1) + "Content-Length: {size}\n\n",
     "host-with-port": LENGTH.replace("{host}", "{host}:443") + "Content-Length: {size}\n\n",
     "length-named-as-hop": LENGTH.replace("close", "close, content-length")
     + "Content-Length: {size}\n\n",
