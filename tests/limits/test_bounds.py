@@ -21,6 +21,7 @@ from llmtrace.providers.registry import DIALECTS, GENERIC
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 HELLO = [{"role": "user", "content": "hello"}]
+CLAUDE = ("anthropic.messages", "anthropic")
 
 
 @cache
@@ -260,6 +261,32 @@ def test_a_project_may_say_which_tier_it_is() -> None:
     auto = call(chat(model="gpt-5.6-sol", max_tokens=10, service_tier="auto"))
     assert bound(unsaid).output_rate == bound(auto).output_rate
     assert bound(unsaid).output_rate == 2 * bound(unsaid, "estimate").output_rate
+
+
+def test_a_name_longer_than_any_is_held_to_be_the_dearest() -> None:
+    def rate(model: str, **fields: Any) -> int:
+        return bound(call(chat(model=model, max_tokens=10, **fields)), "estimate").output_rate
+
+    usual, dearer = rate("gpt-5.6-sol"), rate("gpt-5.6-sol", service_tier="priority")
+    assert rate("gpt-5.6-sol", service_tier="x" * 1000) == dearer > usual
+    long, fast, slow = (
+        bound(call(chat(model="claude-opus-4-8", max_tokens=1, **speed), *CLAUDE)).output_rate
+        for speed in ({"speed": "x" * 1000}, {"speed": "fast"}, {})
+    )
+    assert long == fast > slow
+
+
+def test_what_is_kept_of_prices_is_small_whatever_clients_call_them() -> None:
+    book().notes.clear()
+    for mark in "ab":
+        long = mark * 5_000
+        fields = {"service_tier": long, "speed": long}
+        for model in ("openai/gpt-4o", long, f"unlisted-{mark}"):
+            for models in (["gpt-4o" + long] * 32, []):
+                body = chat(**{**fields, "model": model, "models": models, "max_tokens": 1})
+                bounder("strict").bound(call(body, provider="openrouter"))
+    assert len(book().notes) == 1
+    assert len(repr(book().notes)) < 1000
 
 
 @pytest.mark.parametrize(

@@ -289,9 +289,10 @@ def _prompts(call: Outgoing, body: dict[str, Json]) -> int:
 def _models(call: Outgoing, body: Json) -> Iterator[str]:
     """Go through the models that may answer: OpenRouter takes a list of them."""
     if call.named:
-        yield call.named
+        yield call.named[:MAX_NAME]
     if call.route.provider == "openrouter":
-        yield from filter(None, map(as_str, as_list(as_dict(body).get("models"))[:32]))
+        for model in filter(None, map(as_str, as_list(as_dict(body).get("models"))[:32])):
+            yield model[:MAX_NAME]
 
 
 def _reach(call: Outgoing, body: Json, read: int, hosted: Hosted, unsaid: str) -> Reach:
@@ -310,10 +311,15 @@ def _reach(call: Outgoing, body: Json, read: int, hosted: Hosted, unsaid: str) -
         cache_writes_1h=writes.long,
         input_media=any(item.kind is not MediaKind.FILE for item in call.view.media),
         output_media=_makes_media(call, fields) or "image" in hosted.fees,
-        service_tier=as_str(as_dict(tier).get("type")) or as_str(tier) or unsaid,
-        speed=as_str(fields.get("speed")),
+        service_tier=_short(as_str(as_dict(tier).get("type")) or as_str(tier) or unsaid, "auto"),
+        speed=_short(as_str(fields.get("speed")), "fast"),
         tools=hosted.fees,
     )
+
+
+def _short(name: str, dearest: str) -> str:
+    """Return a name as it is, or the dearest where it is longer than any: it is kept."""
+    return name if len(name) <= MAX_NAME else dearest
 
 
 def _makes_media(call: Outgoing, fields: dict[str, Json]) -> bool:

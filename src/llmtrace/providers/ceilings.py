@@ -51,7 +51,7 @@ class Reach:
     output_media: bool = False
     """Whether pictures or sound may come out."""
     service_tier: str = ""
-    """As the request asks for it."""
+    """As the request asks for it; so is ``speed``. Neither is longer than ``MAX_NAME``."""
     speed: str = ""
     tools: frozenset[str] = frozenset()
     """The provider's own tools, by the names of ``rates.TOOLS``."""
@@ -92,9 +92,10 @@ def ceiling(
     known = book.notes.get(key)
     if known is None:
         known = _known(book, provider, models, reach, at)
-        if len(book.notes) >= _MOST_KNOWN:
-            book.notes.clear()
-        book.notes[key] = known
+        if known and sum(map(len, models)) <= MAX_NAME:  # clients choose the names
+            if len(book.notes) >= _MOST_KNOWN:
+                book.notes.clear()
+            book.notes[key] = known
     if isinstance(known, Ceiling):
         return known
     found = [each for rates in known for each in (_reached(rates, reach),) if each is not None]
