@@ -318,6 +318,15 @@ def test_rejected_predictions_cost_as_if_they_were_written() -> None:
     assert more >= 1000 * (10_000 + 1_000)
 
 
+def test_a_prediction_of_any_depth_has_a_bound() -> None:
+    content: list[Any] = []
+    for _ in range(300):
+        content = [content]
+    body = chat(max_tokens=10, prediction={"type": "content", "content": content})
+    found = bound(call(body))
+    assert found.input_usd >= len(json.dumps(body)) * (10_000 + 1_000)
+
+
 @pytest.mark.parametrize("body", [{"input": "x" * 1000, "voice": "alloy"}, None])
 def test_sound_that_is_made_or_heard_has_room(body: Any) -> None:
     """A quarter of the speed is 5.6 tokens a letter; 25 minutes are 15,000 tokens."""

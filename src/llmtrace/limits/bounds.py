@@ -13,8 +13,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal
 
-import orjson
-
 from llmtrace.config.limits import CostCapsConfig, TokenCap
 from llmtrace.domain.parts import MediaKind
 from llmtrace.limits.asked import PICTURES, Asked, Place, read_asked, spelling
@@ -232,7 +230,7 @@ def _bound(
     uses = hosted.uses if strict else min(hosted.uses, 1)
     fees = price.request + uses * price.tool + call.size * MS_PER_BYTE * price.audio
     if strict:
-        fees += _predicted(call.body) * price.output
+        fees += _predicted(call) * price.output
     sent, written = _rounded(read * price.input + fees), _rounded(output.tokens * price.output)
     sent += ROUNDINGS if sent or written else 0
     return Bound(
@@ -253,10 +251,13 @@ def _read(prompt: Prompt, strict: bool) -> int:
     return prompt.most if strict else -(-prompt.likely * 11 // 10)
 
 
-def _predicted(body: Json) -> int:
-    """Return the tokens of a prediction at most: rejected ones cost as if they were written."""
-    prediction = as_dict(body).get("prediction")
-    return len(orjson.dumps(prediction)) if prediction else 0
+def _predicted(call: Outgoing) -> int:
+    """Return the tokens of a prediction at most: rejected ones cost as if they were written.
+
+    It is not measured by itself, which takes long and fails where it is nested deep: no more
+    tokens than the call has bytes.
+    """
+    return call.size if as_dict(call.body).get("prediction") else 0
 
 
 def _inner(call: Outgoing) -> tuple[Place, Json]:
