@@ -130,10 +130,24 @@ async def test_what_is_not_signed_is_not_looked_into() -> None:
     assert not is_fixed(about)
 
 
-async def test_keys_that_cannot_be_read_leave_it_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
-    def gone() -> AwsKeys:
-        raise ValueError("resigning.aws[0].access_key_id: /run/key cannot be read: gone")
+def gone() -> AwsKeys:
+    raise ValueError("resigning.aws[0].access_key_id: /run/key cannot be read: gone")
 
+
+@pytest.mark.parametrize("unread", [0, 1])
+async def test_keys_that_cannot_be_read_are_in_nobody_else_s_way(unread: int) -> None:
+    sources = [lambda: KEYS]
+    sources.insert(unread, gone)
+    for about, signs in ((signed(KEYS), True), (signed(CLIENTS, key_id="key-1"), unread == 1)):
+        made = Resigner(
+            sources, Counters(), is_bedrock=lambda _host, _port: True, for_key_holders=True
+        )
+        await made.look(about, BODY)
+        assert (about.signing.keys if about.signing else None) is (KEYS if signs else None)
+        assert signs or "gateway's log" in about.unsignable
+
+
+async def test_keys_that_cannot_be_read_leave_it_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     counters = Counters()
     about = signed(KEYS)
     await Resigner([gone], counters, is_bedrock=lambda _host, _port: True).look(about, BODY)

@@ -19,6 +19,7 @@ RESIGNED: Final = "resigned"
 SERVICE: Final = "bedrock"
 """What the name of the service begins with that a call may be signed for."""
 UNREADABLE: Final = "the keys in resigning.aws cannot be read now; the gateway's log says why"
+_NOT_PROVED: Final = "its own signature is not right by any of the keys in resigning.aws"
 _QUERY: Final = "x-amz-signature"
 
 type KeySource = Callable[[], AwsKeys]
@@ -74,13 +75,21 @@ class Resigner:
         signature = sigv4.read_signature(came)
         if not signature.service.startswith(SERVICE):
             raise NotSignable("it is signed for another service than Bedrock")
-        known = [read() for read in self._sources]
-        for keys in known:
+        unread: Exception | None = None
+        first: AwsKeys | None = None
+        for place, read in enumerate(self._sources):
+            try:
+                keys = read()
+            except (OSError, ValueError) as error:
+                unread = unread or error
+                continue
             if sigv4.is_valid(came, signature, keys):
                 return Signing(signature=signature, keys=keys)
-        if self._for_key_holders and call.known.get("key_id"):
-            return Signing(signature=signature, keys=known[0])
-        raise NotSignable("its own signature is not right by any of the keys in resigning.aws")
+            if place == 0:
+                first = keys
+        if first and self._for_key_holders and call.known.get("key_id"):
+            return Signing(signature=signature, keys=first)
+        raise unread or NotSignable(_NOT_PROVED)
 
 
 def is_signed(call: Call) -> bool:
