@@ -16,11 +16,13 @@ from llmtrace.storage.ledger import LedgerUnavailable
 from llmtrace.storage.redis_ledger import PREFIX
 from llmtrace.storage.redis_ledger_rows import Keys
 from llmtrace.storage.redis_link import RedisLink
-from llmtrace.storage.redis_scripts import BEGIN_DEFERRED, TAKE_DEFERRED
+from llmtrace.storage.redis_scripts import BEGIN_DEFERRED, TAKE_DEFERRED, TAKEN
 
 logger = logging.getLogger(__name__)
 
 _KEEP: Final = int(KEEP_SECONDS) * 1_000_000
+_PAID: Final = "paid:"
+"""Before the names of answers that were told while Redis could not be asked: it may know them."""
 
 
 class RedisDeferred:
@@ -29,6 +31,7 @@ class RedisDeferred:
     Args:
         link: The way to Redis; it is not closed here.
         local: Where what begins is noted while Redis cannot be reached: known to this host then.
+            So is what was told meanwhile.
         prefix: Of all keys.
         size: How many may wait.
     """
@@ -53,11 +56,20 @@ class RedisDeferred:
     def take(self, name: str) -> Owed | None:
         """Return what is owed, to the first who asks.
 
-        None too while Redis cannot be reached: whoever asks after that is told.
+        While Redis cannot be reached, only what is noted on this host is told. Where it did not
+        answer and yet noted, or took, both it and this host know: then one of them counts.
         """
+        noted, paid = self._local.take(name), self._local.take(_PAID + name)
+        known = noted or paid
         try:
-            _, (found,) = self._link.run(TAKE_DEFERRED, self._keys, digest(name))
+            _, (found,) = self._link.run(
+                TAKE_DEFERRED, self._keys, digest(name), int(bool(known)), self._size, _KEEP
+            )
         except LedgerUnavailable as error:
             logger.error("an answer cannot be looked up: %s", error)
-            found = ""
-        return owed_in(found.encode()) if found else self._local.take(name)
+            if known:
+                self._local.begin(_PAID + name, known)
+            return None if paid else noted
+        if paid or found == TAKEN:
+            return None
+        return owed_in(found.encode()) if found else noted

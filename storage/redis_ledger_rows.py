@@ -32,8 +32,10 @@ class Keys:
         self.tenants = f"{{{self._prefix}}}:tenants"
         self.holds = f"{{{self._prefix}}}:holds"
         self.health = f"{{{self._prefix}}}:health"
-        self.deferred = (f"{{{self._prefix}}}:deferred", f"{{{self._prefix}}}:deferred:age")
-        """The hash of what is owed for answers to come, and the sorted set of when they began."""
+        deferred = f"{{{self._prefix}}}:deferred"
+        self.deferred = (deferred, f"{deferred}:age", f"{deferred}:taken")
+        """The hash of what is owed for answers to come, and the sorted sets of when they began and
+        of when others were taken."""
 
     def mark(self, key: str) -> str:
         """Return where a mark is kept."""

@@ -342,10 +342,11 @@ return answer
 BEGIN_DEFERRED: Final = (
     _CLOCK
     + """
--- KEYS: notes, ages. ARGV[3]: name; ARGV[4]: note; ARGV[5]: how many at most; ARGV[6]: how long
--- they are kept, microseconds
+-- KEYS: notes, ages, taken. ARGV[3]: name; ARGV[4]: note; ARGV[5]: how many at most; ARGV[6]: how
+-- long they are kept, microseconds. One that was taken is not begun again: this may come late.
 local notes, ages = KEYS[1], KEYS[2]
-if redis.call('HSETNX', notes, ARGV[3], ARGV[4]) == 1 then
+local was = redis.call('ZSCORE', KEYS[3], ARGV[3])
+if not was and redis.call('HSETNX', notes, ARGV[3], ARGV[4]) == 1 then
     redis.call('ZADD', ages, text(now), ARGV[3])
 end
 local function forget(names)
@@ -362,14 +363,26 @@ return {text(now)}
 """
 )
 
+TAKEN: Final = "taken"
+"""What is said of a note that was taken before."""
+
 TAKE_DEFERRED: Final = (
     _CLOCK
+    + f"local TAKEN = '{TAKEN}'"
     + """
--- KEYS: notes, ages. ARGV[3]: name
-local note = redis.call('HGET', KEYS[1], ARGV[3])
+-- KEYS: notes, ages, taken. ARGV[3]: name; ARGV[4]: 1 if it is taken, whether it is noted here or
+-- not; ARGV[5] and ARGV[6]: of those that are taken, as above
+local notes, ages, taken, name = KEYS[1], KEYS[2], KEYS[3], ARGV[3]
+if redis.call('ZSCORE', taken, name) then return {text(now), TAKEN} end
+local note = redis.call('HGET', notes, name)
 if note then
-    redis.call('HDEL', KEYS[1], ARGV[3])
-    redis.call('ZREM', KEYS[2], ARGV[3])
+    redis.call('HDEL', notes, name)
+    redis.call('ZREM', ages, name)
+end
+if note or ARGV[4] == '1' then
+    redis.call('ZADD', taken, text(now), name)
+    redis.call('ZREMRANGEBYSCORE', taken, '-inf', text(now - tonumber(ARGV[6])))
+    redis.call('ZREMRANGEBYRANK', taken, 0, -1 - tonumber(ARGV[5]))
 end
 return {text(now), note or ''}
 """
