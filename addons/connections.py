@@ -16,7 +16,7 @@ from mitmproxy.proxy.server import ConnectionIO
 
 from llmtrace.addons.hooks import HookTable, arguments
 from llmtrace.addons.limits import Limits
-from llmtrace.addons.pacing import Pace
+from llmtrace.addons.pacing import Pace, Unsent, Waits, is_held_up, read_in_pieces
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 type Dial = Callable[[str, int], Awaitable[Streams]]
@@ -32,7 +32,6 @@ OPENS = frozenset({"requestheaders"})
 CLOSES = frozenset({"response", "error", "websocket_end"})
 HOLDS_UP = frozenset({"requestheaders", "websocket_message"})
 """While one of these runs, what else comes is only put aside."""
-READ_BYTES = 64 * 1024
 MOST_WAITING = 8
 """Events that wait to be handled; a reader goes on once there are no more."""
 PROVIDER_IDLE = "the provider sent nothing for too long"
@@ -103,24 +102,6 @@ def _begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return task
 
 
-def _read_in_pieces(io: ConnectionIO) -> None:
-    """Read no more at once than mitmproxy takes.
-
-    asyncio reads up to 256 KiB. A buffer of that size is memory of its own for each read, asked of
-    the system and given back.
-    """
-    if isinstance(io.writer, asyncio.StreamWriter):
-        vars(io.writer.transport)["max_size"] = READ_BYTES
-
-
-def _is_held_up(io: ConnectionIO) -> bool:
-    """Whether what was written has not all been taken by the system, or never will be."""
-    if not isinstance(io.writer, asyncio.StreamWriter):
-        return False
-    transport = io.writer.transport
-    return transport.is_closing() or transport.get_write_buffer_size() > 0
-
-
 class GatewayConnection(ProxyConnectionHandler):
     """mitmproxy's handler of a client connection, with its bounds set and its log kept quiet.
 
@@ -132,12 +113,13 @@ class GatewayConnection(ProxyConnectionHandler):
     def configure(self, *, hooks: HookTable, limits: Limits, dial: Dial) -> None:
         """Set what the base class has no argument for. To be called before it is served."""
         for io in self.transports.values():
-            _read_in_pieces(io)
+            read_in_pieces(io)
         self._outbox = Outbox(self.transports)
         self._events: collections.deque[events.Event] = collections.deque()
         self._handling = self._scheduled = False
         self._holding_up = 0
         self._pace = Pace(lambda: self._holding_up > 0 or len(self._events) > MOST_WAITING)
+        self._unsent = Unsent(MOST_WAITING)
         self.max_conns = collections.defaultdict(
             lambda: asyncio.Semaphore(limits.upstream_connections)
         )
@@ -243,6 +225,7 @@ class GatewayConnection(ProxyConnectionHandler):
         if isinstance(event, events.HookCompleted):
             self._holding_up -= event.command.name in HOLDS_UP
         self._pace.caught_up()
+        self._unsent.caught_up()
 
     def _do(self, command: commands.Command) -> None:
         """Do what a layer says, as ``ConnectionHandler.server_event`` does."""
@@ -260,6 +243,8 @@ class GatewayConnection(ProxyConnectionHandler):
                 self.close_connection(command.connection, half)
         elif isinstance(command, commands.RequestWakeup):
             self.wakeup_timer.add(_begin(self.wakeup(command)))
+        elif isinstance(command, Waits):
+            self._unsent.note(command)
         elif isinstance(command, commands.Log):
             self.log(command.message, command.level)
         else:
@@ -274,8 +259,11 @@ class GatewayConnection(ProxyConnectionHandler):
 
     async def drain_writers(self) -> None:
         """Wait until more may be read: what was is handled, and what is to be written has gone."""
+        io = self.transports.get(self.client)
+        if io and io.handler is asyncio.current_task():  # a handshake needs what the server says
+            await self._unsent.kept()
         await self._pace.kept()
-        if any(map(_is_held_up, self.transports.values())):
+        if any(map(is_held_up, self.transports.values())):
             await super().drain_writers()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
@@ -376,16 +364,25 @@ class GatewayConnection(ProxyConnectionHandler):
         server.peername = writer.get_extra_info("peername")
         server.sockname = writer.get_extra_info("sockname")
         io = ConnectionIO(handler=asyncio.current_task(), reader=reader, writer=writer)
-        _read_in_pieces(io)
+        read_in_pieces(io)
         self.transports[server] = io
 
     async def _carry(
         self, command: commands.OpenConnection, data: server_hooks.ServerConnectionHookData
     ) -> None:
         await self.handle_hook(server_hooks.ServerConnectedHook(data))
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._connect_seconds, self._check_tls, command.connection)
         await self._answer(command, None)
         try:
             await self.handle_connection(command.connection)
         finally:
+            timer.cancel()
             command.connection.timestamp_end = time.time()
             await self.handle_hook(server_hooks.ServerDisconnectedHook(data))
+
+    def _check_tls(self, server: Connection) -> None:
+        """Close a provider connection whose TLS handshake has not ended by now."""
+        io = self.transports.get(server)
+        if server.tls and not server.timestamp_tls_setup and io and io.handler:
+            io.handler.cancel("the TLS handshake took too long")

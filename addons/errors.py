@@ -20,6 +20,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from llmtrace.addons.abort import AbortableHttpStream
+from llmtrace.addons.pacing import Waits
 
 INSTEAD: Final = "llmtrace.instead"
 REFUSED: Final = "llmtrace.refused"
@@ -127,7 +128,9 @@ class ShapedHttpStream(AbortableHttpStream):
 
     def make_server_connection(self) -> CommandGenerator[bool]:
         """Find a connection for the request, which is sent on it at once."""
+        yield Waits(self, begins=True)
         found = yield from super().make_server_connection()
+        yield Waits(self, begins=False)
         self.flow.metadata[SENT] = found
         return found
 

@@ -23,8 +23,10 @@ from llmtrace.addons.replies import (
     UNANSWERED,
     asks_for_websocket,
     breakage,
+    in_place,
     leave_size_open,
     plain,
+    reading_size,
     refuse,
     replace_body,
     send_on,
@@ -49,9 +51,7 @@ FAILED: Final = "llmtrace.failed"
 CANARY_PATH: Final = "/.well-known/llmtrace-canary"
 INTERNAL: Final = "LLMTrace could not judge this call because of a fault of its own; it refused it."
 HOLD_SIZED_UP_TO: Final = 1 << 20
-"""Sized answers that are no streams are held up to this size, and sent in one piece."""
-USUAL_RATIO: Final = 16
-"""How much larger an answer may be once it is decoded: to guess what it costs to read it."""
+"""Sized answers that are no streams are held up to this, or ``answer_bytes``, and sent at once."""
 STREAMING: Final = (
     "text/event-stream",
     "application/x-ndjson",
@@ -77,6 +77,7 @@ class Gateway:
         door: Door,
         body_bytes: int,
         upload_bytes: int,
+        answer_bytes: int,
         fail_open: bool = False,
     ) -> None:
         self._pipeline = pipeline
@@ -86,6 +87,7 @@ class Gateway:
         self._counters = counters
         self._body_bytes = body_bytes
         self._upload_bytes = upload_bytes
+        self._answer_bytes = answer_bytes
         self._fail_open = fail_open
 
     def body_limit(self, request: http.Request) -> int:
@@ -223,10 +225,11 @@ class Gateway:
             return
         length = headers.get("content-length", "")
         sized = int(length) if length.isdigit() else None
+        held = min(HOLD_SIZED_UP_TO, self._answer_bytes)
         if hides := token_filter(response, call):
             leave_size_open(flow)
             response.stream = self._stream(flow, call, tap, sized, hides)
-        elif tap.media_type in STREAMING or sized is None or sized > HOLD_SIZED_UP_TO:
+        elif tap.media_type in STREAMING or sized is None or sized > held:
             response.stream = self._stream(flow, call, tap, sized)
 
     def _stream(
@@ -295,11 +298,11 @@ class Gateway:
         if response is None:
             return
         content = response.raw_content or b""
-        size = len(content) * (USUAL_RATIO if response.headers.get("content-encoding") else 1)
         try:
             if is_cut(flow):
                 whole = tap.too_long()
             else:
+                size = reading_size(response)
                 whole = await off_loop(size, tap.whole, content) if content else Whole(content)
         except FAULTS as error:
             if is_cancelled():
@@ -322,10 +325,13 @@ class Gateway:
             tap.let_go_whole(content)
             return
         tap.give_up("internal_error", INTERNAL)
-        refusal = call.dialect.refusal(status=503, code="internal_error", message=INTERNAL)
-        headers = {"content-type": "application/json", "x-should-retry": "false"}
-        flow.response = http.Response.make(503, refusal, {**headers, TRACE_HEADER: call.id})
-        call.status = 503
+        flow.response = in_place(call, 503, "internal_error", INTERNAL)
+
+    async def _give_up(self, flow: http.HTTPFlow, call: Call, status: int, code: str) -> None:
+        """Refuse an answer that nobody read, and record it as that."""
+        message = BREAKAGES.get(code, INTERNAL)
+        flow.response = in_place(call, status, code, message)
+        await self._pipeline.finish(call, outcome=Outcome.BROKEN, code=code, message=message)
 
     def _end_failed(self, flow: http.HTTPFlow) -> None:
         """A fault of ours at the answer's end; it could not be recorded."""
@@ -345,19 +351,18 @@ class Gateway:
                 await self._pipeline.finish(call, outcome=Outcome.BROKEN, code="answer_broke_off")
             return
         if flow.metadata.get(FAILED):
-            await self._pipeline.finish(call, outcome=Outcome.BROKEN, code="internal_error")
-            body = call.dialect.refusal(status=503, code="internal_error", message=INTERNAL)
-            flow.response = http.Response.make(503, body, {"content-type": "application/json"})
+            await self._give_up(flow, call, 503, "internal_error")
+            return
+        if is_cut(flow) and not isinstance(call.tap, GatedTap) and not has_no_body(flow):
+            call.gap("answer_over_limit", self._answer_bytes)
+            await self._give_up(flow, call, 502, "answer_over_limit")
             return
         if isinstance(call.tap, GatedTap):
             if not call.tap.streams:
                 await self._whole(flow, call, call.tap)
         elif call.tap and not flow.response.stream:
             content = flow.response.raw_content or b""
-            size = len(content) * (
-                USUAL_RATIO if flow.response.headers.get("content-encoding") else 1
-            )
-            await off_loop(size, call.tap.receive, content)
+            await off_loop(reading_size(flow.response), call.tap.receive, content)
         await self._pipeline.finish(call)
 
     def _error_failed(self, flow: http.HTTPFlow) -> None:
@@ -376,12 +381,8 @@ class Gateway:
         if not was_sent(flow):
             call.note(NOT_SENT, "true")
         if outcome in UNANSWERED:
-            status = status_of(outcome, code)
-            message = f"LLMTrace: {BREAKAGES[code]}"
-            body = call.dialect.refusal(status=status, code=code, message=message)
-            headers = {"content-type": "application/json", TRACE_HEADER: call.id}
-            answer_instead(flow, http.Response.make(status, body, headers))
-            call.status = status
+            said, status = f"LLMTrace: {BREAKAGES[code]}", status_of(outcome, code)
+            answer_instead(flow, in_place(call, status, code, said, final=False))
         await self._pipeline.finish(call, outcome=outcome, code=code, message=BREAKAGES[code])
 
     def _count_fault(self, hook: str) -> None:

@@ -54,6 +54,6 @@ class Limits:
     upstream_connections: int = 100
     """Connections to one provider address for one client connection; more wait."""
     connect_seconds: float = 15.0
-    """Until a provider's TCP connection stands; answered 502."""
+    """Until a provider's TCP connection stands, and as long again for its TLS; answered 502."""
     idle_seconds: int = 600
     """A connection without a byte either way is closed."""

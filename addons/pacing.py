@@ -2,6 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
+
+from mitmproxy.proxy import commands
+from mitmproxy.proxy.layer import Layer
+from mitmproxy.proxy.server import ConnectionIO
+
+READ_BYTES: Final = 64 * 1024
 
 
 class Pace:
@@ -30,3 +37,51 @@ class Pace:
         for reader in held:
             if not reader.done():  # else it was cancelled
                 reader.set_result(None)
+
+
+class Waits(commands.Command):
+    """A layer begins to wait for its server connection, or has waited for it."""
+
+    def __init__(self, layer: Layer, *, begins: bool) -> None:
+        self.layer = layer
+        self.begins = begins
+
+
+class Unsent(Pace):
+    """Holds a client's reader up while layers put aside what it sends, for want of a connection.
+
+    A layer that waits may have ``most`` events put aside; so others on the connection go on.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(self._is_too_much)
+        self._most = most
+        self._layers: set[Layer] = set()
+
+    def note(self, command: Waits) -> None:
+        """Note which layers wait."""
+        if command.begins:
+            self._layers.add(command.layer)
+        else:
+            self._layers.discard(command.layer)
+
+    def _is_too_much(self) -> bool:
+        return any(len(layer._paused_event_queue) > self._most for layer in self._layers)
+
+
+def read_in_pieces(io: ConnectionIO) -> None:
+    """Read no more at once than mitmproxy takes.
+
+    asyncio reads up to 256 KiB. A buffer of that size is memory of its own for each read, asked of
+    the system and given back.
+    """
+    if isinstance(io.writer, asyncio.StreamWriter):
+        vars(io.writer.transport)["max_size"] = READ_BYTES
+
+
+def is_held_up(io: ConnectionIO) -> bool:
+    """Whether what was written has not all been taken by the system, or never will be."""
+    if not isinstance(io.writer, asyncio.StreamWriter):
+        return False
+    transport = io.writer.transport
+    return transport.is_closing() or transport.get_write_buffer_size() > 0

@@ -15,6 +15,8 @@ TRACE_HEADER: Final = "X-LLMTrace-Trace-ID"
 DIGESTS: Final = ("content-md5", "digest", "content-digest", "repr-digest")
 """Headers that vouch for a body, and lie once it is another."""
 
+USUAL_RATIO: Final = 16
+"""How much larger an answer may be once it is decoded: to guess what it costs to read it."""
 UNANSWERED: Final = frozenset({Outcome.TIMEOUT, Outcome.BROKEN, Outcome.CONNECT_FAILED})
 """After these the client still waits for an answer, unless it has begun."""
 BREAKAGES: Final = {
@@ -31,6 +33,7 @@ BREAKAGES: Final = {
     "provider_tls_failed": "the TLS handshake with the provider failed",
     "provider_untrusted": "the provider's certificate is another's, or of a CA that is not "
     "trusted; where a proxy signs it anew, name that CA in upstream_ca",
+    "answer_over_limit": "the provider's answer is over limits.answer_bytes; it was not held",
     "no_answer": "the provider closed the connection without an answer",
 }
 """What is recorded of a breakage. mitmproxy's own words may quote what was sent."""
@@ -52,6 +55,26 @@ def refuse(flow: http.HTTPFlow, refusal: Refusal, trace_id: str) -> None:
     if trace_id:
         headers[TRACE_HEADER] = trace_id
     flow.response = http.Response.make(refusal.status, refusal.body, headers)
+
+
+def in_place(
+    call: Call, status: int, code: str, message: str, *, final: bool = True
+) -> http.Response:
+    """Return a refusal in place of a call's answer, which its trace has the status of.
+
+    ``final`` tells SDKs not to ask again.
+    """
+    call.status = status
+    body = call.dialect.refusal(status=status, code=code, message=message)
+    headers = {"content-type": "application/json", TRACE_HEADER: call.id}
+    retry = {"x-should-retry": "false"} if final else {}
+    return http.Response.make(status, body, {**headers, **retry})
+
+
+def reading_size(response: http.Response) -> int:
+    """Guess how many bytes there are to read in a whole answer, once it is decoded."""
+    ratio = USUAL_RATIO if response.headers.get("content-encoding") else 1
+    return len(response.raw_content or b"") * ratio
 
 
 def plain(status: int, message: str) -> http.Response:

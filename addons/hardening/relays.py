@@ -7,12 +7,21 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.tcp import TCPLayer
 
 from llmtrace.addons.hardening.guards import Guards
+from llmtrace.addons.pacing import Waits
 
 
 class CountedTCPLayer(TCPLayer):
     """mitmproxy's relay of bytes, which says how many went which way."""
 
     guards: ClassVar[Guards]
+
+    def start(self, event: events.Event) -> CommandGenerator[None]:
+        """Open the connection to relay to."""
+        yield Waits(self, begins=True)
+        yield from super().start(event)
+        yield Waits(self, begins=False)
+
+    _handle_event = start
 
     def relay_messages(self, event: events.Event) -> CommandGenerator[None]:
         """Pass bytes on."""

@@ -14,7 +14,7 @@ from mitmproxy.test import tflow
 
 from llmtrace.addons.connections import PROVIDER_IDLE, Outbox, PlainHooksNow, Streams
 from llmtrace.addons.limits import Limits
-from llmtrace.testing.dataplane import PROVIDER, H2Client, read_all, read_answer
+from llmtrace.testing.dataplane import PROVIDER, H2Client, answer_ok, read_all, read_answer
 
 REVERSE = (f"reverse:http://{PROVIDER}:80",)
 CALL = f"POST /v1/x HTTP/1.1\r\nHost: {PROVIDER}\r\nContent-Length: 3\r\n\r\nabc".encode()
@@ -29,6 +29,31 @@ async def test_provider_that_does_not_accept_in_time_is_502(gateway: Any) -> Non
     answer = await gw.ask(CALL)
     assert b" 502 " in answer.split(b"\r\n")[0]
     assert b"within 0.05 s" in answer
+
+
+async def test_provider_that_does_not_finish_tls_in_time_is_502(
+    gateway: Any, upstream: Any
+) -> None:
+    silent = await upstream()  # what greets it in TLS waits for the end of a head
+    gw = await gateway(limits=Limits(connect_seconds=0.1), to=silent)
+    reader, writer = await gw.tls("http/1.1")
+    writer.write(CALL)
+    assert b" 502 " in (await asyncio.wait_for(read_answer(reader), 5)).split(b"\r\n")[0]
+    async with asyncio.timeout(5):
+        await silent.closed.wait()
+
+
+async def test_provider_that_has_finished_tls_may_take_its_time(
+    gateway: Any, upstream: Any
+) -> None:
+    async def slow(writer: asyncio.StreamWriter, head: bytes, body: bytes) -> None:
+        await asyncio.sleep(0.7)
+        await answer_ok(writer, head, body)
+
+    gw = await gateway(limits=Limits(connect_seconds=0.5), to=await upstream(slow, tls=True))
+    reader, writer = await gw.tls("http/1.1")
+    writer.write(CALL)
+    assert (await asyncio.wait_for(read_answer(reader), 5)).startswith(b"HTTP/1.1 200")
 
 
 async def test_server_connect_hook_may_refuse(gateway: Any) -> None:

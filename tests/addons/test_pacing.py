@@ -1,6 +1,11 @@
 import asyncio
 
-from llmtrace.addons.pacing import Pace
+from mitmproxy.connection import Client
+from mitmproxy.options import Options
+from mitmproxy.proxy import events, layer
+from mitmproxy.proxy.context import Context
+
+from llmtrace.addons.pacing import Pace, Unsent, Waits
 
 
 async def test_readers_wait_until_what_they_read_is_handled() -> None:
@@ -48,3 +53,30 @@ async def test_a_reader_that_was_cancelled_holds_no_other() -> None:
     pace.caught_up()
     await stays
     assert gone.cancelled()
+
+
+class Silent(layer.Layer):
+    """Waits, with what has come put aside."""
+
+    def __init__(self, waiting: int) -> None:
+        client = Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 2))
+        super().__init__(Context(client, Options()))
+        self._paused_event_queue.extend([events.Start()] * waiting)
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from ()
+
+
+async def test_a_client_is_read_until_a_layer_that_waits_has_put_too_much_aside() -> None:
+    unsent, few, many = Unsent(8), Silent(8), Silent(9)
+    unsent.note(Waits(few, begins=True))
+    await asyncio.wait_for(unsent.kept(), 1)
+    unsent.note(Waits(many, begins=True))
+    reader = asyncio.create_task(unsent.kept())
+    await asyncio.sleep(0)
+    unsent.caught_up()
+    await asyncio.sleep(0)
+    assert not reader.done()
+    unsent.note(Waits(many, begins=False))
+    unsent.caught_up()
+    await asyncio.wait_for(reader, 1)

@@ -226,6 +226,58 @@ async def test_with_enforce_an_answer_over_a_bound_is_stopped(
         assert worker.counters.get("limit_exceeded", limit) == 1
 
 
+@asynccontextmanager
+async def answering_sized(
+    provider: ScriptedProvider, folder: Path, body: bytes, answer_bytes: int
+) -> AsyncIterator[Worker]:
+    async def say(writer: asyncio.StreamWriter, _head: bytes, _body: bytes) -> None:
+        fields = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        writer.write(b"HTTP/1.1 200 OK\r\n" + fields)
+        for start in range(0, len(body), KIB):  # what is held is measured at each piece
+            writer.write(body[start : start + KIB])
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    upstream = Upstream(say)
+    await upstream.start()
+    settings = {
+        "upstreams": {HOST: f"http://127.0.0.1:{upstream.port}"},
+        "limits__answer_bytes": answer_bytes,
+    }
+    async with running_worker(folder, provider, mode="observe", **settings) as worker:
+        yield worker
+    await upstream.stop()
+
+
+async def test_with_observe_a_sized_answer_over_a_small_bound_passes_whole_and_is_told(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    body = b"".join(large_json(45 * KIB))
+    async with answering_sized(provider, tmp_path, body, 16 * KIB) as worker:
+        answer = await _asked(worker, "application/json")
+        assert answer.partition(b"\r\n\r\n")[2] == body
+        trace = await worker.journal.trace()
+        gaps = {gap.reason for gap in trace.coverage.gaps}
+        assert (trace.outcome, "answer_over_limit" in gaps) == (Outcome.OK, True)
+        assert worker.counters.get("limit_exceeded", "answer_bytes") == 1
+
+
+async def test_an_answer_that_was_not_held_is_never_passed_on_as_an_empty_one(
+    provider: ScriptedProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b"".join(large_json(45 * KIB))
+    async with answering_sized(provider, tmp_path, body, 16 * KIB) as worker:
+        gateway = worker.master.addons.get("gateway")
+        monkeypatch.setattr(gateway, "_answer_bytes", MIB)
+        answer = await _asked(worker, "application/json")
+        assert answer.startswith(b"HTTP/1.1 502")
+        assert b"limits.answer_bytes" in answer
+        trace = await worker.journal.trace()
+        assert (trace.outcome, trace.status) == (Outcome.BROKEN, 502)
+        assert trace.error_code == "answer_over_limit"
+        assert {gap.reason for gap in trace.coverage.gaps} == {"answer_over_limit"}
+
+
 async def test_a_provider_that_falls_silent_is_504(
     provider: ScriptedProvider, tmp_path: Path
 ) -> None:

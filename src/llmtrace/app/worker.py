@@ -261,6 +261,7 @@ def master_of(
         door=door,
         body_bytes=config.limits.body_bytes,
         upload_bytes=config.limits.upload_bytes,
+        answer_bytes=config.limits.answer_bytes,
         fail_open=fail_open,
     )
     websockets = WebSockets(
