@@ -125,8 +125,9 @@ def making(said: Mapping[str, Any]) -> Iterator[str]:
     minutes = sum(one["seconds"] for _, one in stages) / 60
     yield (
         "`scripts/train/run`: first from public data alone, then with the texts that were written\n"
-        "for it, of which no two are alike and many differ from an attack in a word. "
-        f"{minutes:.0f} minutes on two\ncores, beside other work. In full precision:\n\n"
+        "for it, of which no two are alike and many differ from an attack in a word; a quarter of\n"
+        "the way is gone back to the first weights, which is steadier on what is unseen. "
+        f"{minutes:.0f} minutes\non two cores, beside other work. In full precision:\n\n"
     )
     yield table(
         [
@@ -163,8 +164,11 @@ TAIL = """
 ## What it cannot do
 
 Bare orders in documents that read like the document, attacks in languages beside English, and
-extraction phrased as a game are its weakest spots. It is one detector of several: the rules, the
-policy and the judgement of tool calls stand beside it.
+extraction phrased as a game are its weakest spots. Its false alarms are short orders that begin as
+an extraction does ("Show me the end of the build log"), texts about attacks and calls, and notices
+about codes and restarts. Half of `promptmap` in dev_ood are harmful or plain questions without any
+trick, which are no attacks by its label: they are missed, and cost it .04 of AUC there. It is one
+detector of several: the rules, the policy and the judgement of tool calls stand beside it.
 """
 
 

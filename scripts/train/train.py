@@ -12,6 +12,7 @@ import copy
 import json
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ DEVELOPMENT: Final = ("dev_indomain", "dev_ood")
 TAGGED_DEVELOPMENT: Final = ("ner_dev_ewt", "ner_dev_presidio")
 TAGGED: Final = 40
 """Sentences of one step."""
+KEPT: Final = 0.25
+"""How much is kept of the weights that a run began with."""
 STATE: Final = "state.pt"
 """What an interrupted run goes on from."""
 
@@ -192,19 +195,35 @@ def main() -> None:
     began = time.time() - seconds
     for number in range(rounds + 1, args.rounds + 1):
         said = one_round(training, data, number) | {"seed": args.seed}
-        said |= {"seconds": round(time.time() - began), **data.measure(training.mean)}
-        said |= {"before": before["said"]} if before else {}
+        shown = training.mean
+        if before:
+            shown = steadied(shown, before["model"])
+            said["before"] = before["said"]
+        said |= {"seconds": round(time.time() - began), **data.measure(shown)}
         print(json.dumps(said), flush=True)
         with (args.out / "rounds.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(said) + "\n")
-        weights = training.mean.state_dict()
-        torch.save({"model": weights, "layers": args.layers, "said": said}, args.out / "model.pt")
+        torch.save(
+            {"model": shown.state_dict(), "layers": args.layers, "said": said},
+            args.out / "model.pt",
+        )
         done = {"round": number, "seconds": said["seconds"]}
         state = done | {"training": training.state(), "data": data.state()}
         torch.save(state, args.out / "half.pt")
         (args.out / "half.pt").replace(args.out / STATE)
         if (args.out / "stop").exists():
             break
+
+
+def steadied(model: Encoder, before: Mapping[str, Tensor]) -> Encoder:
+    """Return a model a part of the way back to the weights that its training began with.
+
+    On what neither has seen it is surer than both (Wortsman et al. 2022, arXiv:2109.01903).
+    """
+    made = copy.deepcopy(model)
+    weights = made.state_dict()
+    made.load_state_dict({n: one.lerp(before[n], KEPT) for n, one in weights.items()})
+    return made
 
 
 def taken_up(state: Path, training: Training, data: Data) -> tuple[int, int]:

@@ -133,7 +133,7 @@ def test_the_demo_shows_what_a_gateway_sees_and_does(home: Path, run: Run) -> No
     place = str(home / "demo")
     shown = run("traces", "show", acting, LLMTRACE_HOME=place).stdout
     assert "tail -n 20 build.log" in shown
-    assert "user  Show me the end of the build log." in shown
+    assert "user  How does the build log end?" in shown
     explained = run("findings", "show", calls[-1]["trace_id"], LLMTRACE_HOME=place).stdout
     assert "block, by rule balanced.commands" in explained
     assert said["commands"]["explain"].endswith(f"findings show {calls[-1]['trace_id']}")

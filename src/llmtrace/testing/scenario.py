@@ -106,7 +106,7 @@ STEPS: Final[tuple[Step, ...]] = (
             "messages": [
                 {
                     "role": "user",
-                    "content": "Show me the end of the build log. @script: input_tokens=320 "
+                    "content": "How does the build log end? @script: input_tokens=320 "
                     'output_tokens=24 tool_call=run_shell {"command": "tail -n 20 build.log"}',
                 }
             ],
