@@ -15,10 +15,10 @@ class CountedTCPLayer(TCPLayer):
 
     guards: ClassVar[Guards]
 
-    def start(self, event: events.Event) -> CommandGenerator[None]:
+    def start(self, _: events.Event) -> CommandGenerator[None]:
         """Open the connection to relay to."""
         yield Waits(self, begins=True)
-        yield from super().start(event)
+        yield from super().start(_)
         yield Waits(self, begins=False)
 
     _handle_event = start
