@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import ssl
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from llmtrace.testing.budgets import MODEL, Door, body
 from llmtrace.testing.processes import GatewayProcess, children_of
 from llmtrace.testing.provider import ScriptedProvider
 
+WORKERS = 2
 URL = "https://api.openai.com/v1/chat/completions"
 
 
@@ -37,7 +39,7 @@ async def test_a_changed_file_counts_from_then_on_and_a_bad_one_not_at_all(
     estimation = {"pricing_file": str(file)}
     caps = [{"window": "daily", "hard_limit_usd": 1000}]
     settings = {
-        "workers": 2,
+        "workers": WORKERS,
         "cost_estimation": estimation,
         "cost_caps": {"enabled": True, "default_budget_caps": caps},
     }
@@ -56,13 +58,20 @@ async def test_a_changed_file_counts_from_then_on_and_a_bad_one_not_at_all(
             rows.sort(key=lambda row: row["started_at"])
             return {row["cost_usd"] for row in rows[-calls:]}
 
+        async def until_workers_said(words: str) -> None:
+            async with asyncio.timeout(60):
+                while True:
+                    if len(re.findall(rf"worker-\d.*{words}", gateway.log)) == WORKERS:
+                        return
+                    await asyncio.sleep(0.1)
+
         made: list[int] = []
         assert await costs(4) == {0.001}
         priced(file, 20)
-        await asyncio.sleep(8)
+        await until_workers_said("new prices are in force")
         assert await costs(4) == {0.002}
         file.write_text(f"{MODEL}: {{input_per_million: -1}}")
-        await asyncio.sleep(8)
+        await until_workers_said("stay in force until it is corrected")
         assert await costs(4) == {0.002}
         for pid in children_of(gateway.pid):
             os.kill(pid, signal.SIGKILL)
