@@ -33,6 +33,7 @@ HOUSE: Final[Mapping[str, Any]] = {
                 "kinds": ["prompt_injection"],
                 "roles": ["user"],
                 "directions": ["request"],
+                "confidence": 0.8,
                 "verdict": "block",
             },
             {
