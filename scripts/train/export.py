@@ -21,9 +21,8 @@ from data import OVERLAP, Text, sentences, texts
 from encoder import TAGS, WINDOW, Encoder
 from evaluate import auc, entity_scores, recall_at, scores
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from tokenizers import Tokenizer
 from torch import Tensor
-from train import base
+from train import plain_tokenizer
 
 RARE: Final = ((0.25, 0.2), (0.05, 0.5), (0.01, 0.7), (0.001, 0.9))
 """Share of harmless texts that score as high, and the confidence that this is worth."""
@@ -162,7 +161,8 @@ def main() -> None:
     model = mean_of(kept)
     args.out.mkdir(parents=True, exist_ok=True)
     write_onnx(model, args.out / "model.onnx")
-    tokenizer = plain_tokenizer(args.out / "tokenizer.json")
+    tokenizer = plain_tokenizer()
+    (args.out / "tokenizer.json").write_text(tokenizer.to_str())
     exported = Exported(args.out / "model.onnx")
     sets = {
         name: texts(args.data / f"{name}.jsonl", tokenizer, train=False)
@@ -209,15 +209,6 @@ def main() -> None:
     }
     (args.out / "model.json").write_text(json.dumps(manifest, indent=1) + "\n")
     print(json.dumps({"measured": manifest["measured"], "drift": manifest["drift"]}, indent=1))
-
-
-def plain_tokenizer(path: Path) -> Tokenizer:
-    """Write the tokenizer, which neither cuts nor fills up, and return it."""
-    tokenizer = Tokenizer.from_file(str(base() / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    path.write_text(tokenizer.to_str())
-    return tokenizer
 
 
 def mean_of(kept: list[dict[str, Any]]) -> Encoder:

