@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from llmtrace.storage.background import Background
 from llmtrace.storage.base import Storage, StorageError
 from llmtrace.storage.registry import close
 from llmtrace.storage.retention import purge_older_than
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 STATUS_EVERY: Final = 1.0
 """Seconds between two status files."""
+
+PATIENCE_SECONDS: Final = 3.0
+"""For how long the recorder leaves the processor to others while there is more to be shipped."""
 
 UNFINISHED_AFTER: Final = 3600.0
 """Seconds after which the directory of a worker that died while making it is deleted."""
@@ -169,6 +173,8 @@ class Recorder:
         self._clock = clock
         self._now = now
         self._each_second = each_second
+        self._background = Background()
+        self._busy_since: float | None = None
         self._next_status = self._next_maintenance = float("-inf")
 
     def keep_days(self, days: int) -> None:
@@ -206,7 +212,10 @@ class Recorder:
             now=self._now,
             on_failure=lambda: self._report(shipper, "waiting"),
         )
-        shipper.run(tick=self._tick, after=lambda: self._after(shipper, storage))
+        shipper.run(
+            tick=self._tick, turn=self._turn, after=lambda: self._after(shipper, storage)
+        )
+        self._background.close()
         try:
             shipper.drain()
         except GaveUp:
@@ -236,6 +245,15 @@ class Recorder:
             stop.wait(self._retry.bound(attempt))
             attempt += 1
         return None
+
+    def _turn(self, ship: Callable[[], bool]) -> bool:
+        """Let calls that pass go first: what is in the journal can wait, but not for long."""
+        now = self._clock()
+        since = self._busy_since
+        is_late = since is not None and now - since >= PATIENCE_SECONDS
+        more = ship() if is_late else self._background.run(ship)
+        self._busy_since = (now if since is None else since) if more else None
+        return more
 
     def _after(self, shipper: Shipper, storage: Storage) -> None:
         now = self._clock()

@@ -125,14 +125,20 @@ class Shipper:
                 self._note(exc, f"spool {directory.name}")
         return more
 
-    def run(self, *, tick: float = 0.2, after: Callable[[], None] = lambda: None) -> None:
+    def run(
+        self,
+        *,
+        tick: float = 0.2,
+        turn: Callable[[Callable[[], bool]], bool] = lambda ship: ship(),
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
         """Ship until told to stop, looking for more every ``tick`` seconds, then once more.
 
-        ``after`` is called after each round.
+        ``turn`` makes each round, and ``after`` is called after it.
         """
         while not self._stop.is_set():
             try:
-                more = self.ship()
+                more = turn(self.ship)
             except GaveUp:
                 more = False
             after()

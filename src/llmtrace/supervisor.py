@@ -153,7 +153,7 @@ class _Runner:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=self.child.pass_fds,
-                start_new_session=True,  # Ctrl-C is for the supervisor, which drains
+                process_group=0,  # Ctrl-C is for the supervisor, which drains
                 limit=MAX_LINE_BYTES,
             )
         except OSError as error:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import signal
@@ -6,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.domain.traces import Outcome
+from llmtrace.domain.traces import Outcome, Record
 from llmtrace.storage.base import Storage, StorageUnavailable, TraceQuery
 from llmtrace.storage.memory import MemoryCache, MemoryMetadataRepository, MemoryTraceRepository
 from llmtrace.storage.recorder import (
@@ -29,6 +30,7 @@ from llmtrace.storage.shipper import Retry
 from llmtrace.storage.spool import SpoolWriter
 from llmtrace.storage.spool_files import take_lock
 from llmtrace.storage.spool_io import OS_IO
+from llmtrace.storage.spool_lane import Limits
 from llmtrace.testing.faults import FaultyIO
 from llmtrace.testing.records import NOON, a_record, a_trace, numbered_id
 
@@ -117,6 +119,33 @@ def test_it_ships_while_workers_live_and_the_rest_when_it_is_stopped(
     assert running.ids == expected(1, 2, 3)
     assert running.traces.closed
     assert not writer.directory.exists()
+
+
+class WhoPuts(KeptTraces):
+    """Remembers in which thread it was given records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[str] = []
+
+    def put(self, records: Sequence[Record]) -> None:
+        self.threads.append(threading.current_thread().name)
+        super().put(records)
+
+
+def test_it_leaves_the_processor_to_calls_and_not_for_ever(tmp_path: Path) -> None:
+    """Each look at the clock is a second later; a round puts one record."""
+    made = Running(tmp_path, limits=Limits(records=1), clock=itertools.count().__next__)
+    made.traces = WhoPuts()
+    writer = a_writer(tmp_path)
+    call(writer, *range(20))
+    writer.close()
+    made.thread.start()
+    made.until(lambda: made.ids == expected(*range(20)))
+    made.end()
+    threads = made.traces.threads
+    assert threads[0].startswith("background")
+    assert made.thread.name in threads
 
 
 def test_there_is_one_at_a_time_and_the_error_names_it(tmp_path: Path, running: Running) -> None:
