@@ -21,6 +21,7 @@ from llmtrace.addons.replies import (
     BREAKAGES,
     TRACE_HEADER,
     UNANSWERED,
+    add_headers,
     asks_for_websocket,
     breakage,
     in_place,
@@ -212,8 +213,7 @@ class Gateway:
         if call.ended:
             return
         headers = folded(response.headers)
-        response.headers[TRACE_HEADER] = call.id
-        response.headers.update(call.answer_headers)
+        add_headers(response, {TRACE_HEADER: call.id, **call.answer_headers})
         if bodiless:
             headers.pop("content-encoding", None)
         tap = self._pipeline.answer(call, status=response.status_code, headers=headers)

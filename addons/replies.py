@@ -1,6 +1,6 @@
 """Answers that the gateway gives itself, bodies that it changes, and how a call broke off."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mitmproxy import connection, http
@@ -14,6 +14,7 @@ from llmtrace.pipeline.usage_chunks import UsageChunkFilter
 TRACE_HEADER: Final = "X-LLMTrace-Trace-ID"
 DIGESTS: Final = ("content-md5", "digest", "content-digest", "repr-digest")
 """Headers that vouch for a body, and lie once it is another."""
+_OF_BODY: Final = {name.encode() for name in ("content-encoding", "content-length", *DIGESTS)}
 
 USUAL_RATIO: Final = 16
 """How much larger an answer may be once it is decoded: to guess what it costs to read it."""
@@ -94,10 +95,22 @@ def asks_for_websocket(flow: http.HTTPFlow) -> bool:
 
 def replace_body(message: http.Message, body: bytes) -> None:
     """Put another body in a message's place, uncoded."""
-    for header in ("content-encoding", *DIGESTS):
-        if header in message.headers:
-            del message.headers[header]
-    message.content = body
+    headers = message.headers
+    fields = [field for field in headers.fields if field[0].lower() not in _OF_BODY]
+    if "transfer-encoding" not in headers:
+        fields.append((b"content-length", b"%d" % len(body)))
+    headers.fields = tuple(fields)
+    message.raw_content = body
+
+
+def add_headers(message: http.Message, added: Mapping[str, str]) -> None:
+    """Set headers, all in one pass."""
+    if not added:
+        return
+    new = [(name.encode(), value.encode()) for name, value in added.items()]
+    names = {name.lower() for name, _ in new}
+    old = (field for field in message.headers.fields if field[0].lower() not in names)
+    message.headers.fields = (*old, *new)
 
 
 def send_on(request: http.Request, call: Call) -> None:

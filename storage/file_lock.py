@@ -25,7 +25,7 @@ class FileLock:
         self.path = path
         self._timeout = timeout
         self._threads = threading.Lock()
-        self._process = os.getpid()
+        self._forks = _forks
         self._descriptor: int | None = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
 
     def acquire(self) -> None:
@@ -84,9 +84,22 @@ class FileLock:
     def _usable(self) -> int:
         if self._descriptor is None:
             raise ValueError(f"{self.path}: the lock is closed")
-        if self._process != os.getpid():  # a fork shares the lock of its parent: it excludes nobody
+        if self._forks != _forks:  # a fork shares the lock of its parent: it excludes nobody
             raise ValueError(f"{self.path}: opened before a fork; open it in the child")
         return self._descriptor
+
+
+_forks = 0
+"""How often this process was forked off, itself or one of those that it comes from."""
+
+
+def _forked() -> None:
+    global _forks  # noqa: PLW0603  # of the process, as a fork is
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _locked(descriptor: int) -> bool:

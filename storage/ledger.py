@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Literal, Protocol
+from typing import NamedTuple, Final, Literal, Protocol
 
 from llmtrace.storage.base import StorageUnavailable
 from llmtrace.storage.ledger_checks import LARGEST as LARGEST
@@ -183,8 +183,7 @@ class Admission:
                 raise ValueError(f"call {self.id!r}: no amount of {', '.join(missing)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(NamedTuple):
     """What is spent (settled) and reserved (open) of a node. ``unit`` is empty where nothing is
     known of it."""
 
@@ -197,8 +196,7 @@ class Standing:
     ends: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaceState:
+class PaceState(NamedTuple):
     """What is left of a pace: units that could go at once, and seconds until all could."""
 
     key: str

@@ -15,6 +15,7 @@ from llmtrace.storage.ledger import (
     Standing,
     State,
 )
+from llmtrace.storage.sqlite_values import time_out
 
 CONTENDED_SECONDS: Final = 1.0
 """When to come back where other calls hold what is needed."""
@@ -25,12 +26,12 @@ _NEVER: Final = float("inf")
 
 
 def denial(
-    admission: Admission, sums: Sequence[tuple[int, int]], held: Sequence[int], now: datetime
+    admission: Admission, sums: Sequence[tuple[int, int]], held: Sequence[int], now: int
 ) -> Denied | None:
     """Return why a call is not let through, None if it is.
 
     ``sums`` are spent and reserved of each node, and ``held`` the nanoseconds until each pace is
-    empty, before the call.
+    empty, before the call; ``now`` is in microseconds since 1970.
     """
     return _over_budget(admission, sums, held, now) or _too_fast(admission, held)
 
@@ -78,7 +79,7 @@ def stands(state: State, kind: SettlementKind) -> bool:
 
 
 def _over_budget(
-    admission: Admission, sums: Sequence[tuple[int, int]], held: Sequence[int], now: datetime
+    admission: Admission, sums: Sequence[tuple[int, int]], held: Sequence[int], now: int
 ) -> Denied | None:
     found: list[tuple[int, int]] = []  # how bad, and which node
     for index, (node, (spent, reserved)) in enumerate(zip(admission.nodes, sums, strict=True)):
@@ -95,7 +96,7 @@ def _over_budget(
         node=node,
         spent=spent,
         reserved=reserved,
-        retry_after=_retry_after(_WORST_FIRST[rank], node, now),
+        retry_after=_retry_after(_WORST_FIRST[rank], node, time_out(now)),
         paces=pace_states(admission.paces, held),
     )
 

@@ -55,7 +55,7 @@ from llmtrace.storage.redis_ledger_rows import (
     standing_in,
 )
 from llmtrace.storage.redis_link import TIMEOUT_SECONDS, Job, RedisLink
-from llmtrace.storage.sqlite_values import time_out
+from llmtrace.storage.sqlite_values import time_in, time_out
 
 PREFIX: Final = "llmtrace"
 
@@ -256,7 +256,7 @@ class RedisLedger:
         split = 2 * len(asked.nodes)
         sums, held = pairs(numbers[:split]), [int(level) for level in numbers[split:]]
         if verdict == "denied":
-            denied = denial(asked, sums, held, now)
+            denied = denial(asked, sums, held, time_in(now))
             if denied is None:
                 raise LedgerUnavailable(
                     f"{self._link.name}: it denies what fits; its script is off"

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Final, Literal
 
 from llmtrace.storage.base import (
@@ -288,18 +289,26 @@ def make_private(path: Path) -> None:
         ) from error
 
 
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
+class translated:  # noqa: N801  # used as a function; a generator would take three times as long
     """Turn what SQLite raises into errors that name the file and the way out.
 
     SQLite's own message is left behind: it may quote what was searched for.
     """
-    try:
-        yield
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        kind, remedy = _FAILURES.get(code, (StorageError, "the statement failed"))
-        raise kind(f"{path}: {remedy} ({name})") from None
-    except Damaged as error:
-        raise StorageCorrupt(f"{path}: {error}; {_DAMAGED}") from error
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raise it anew. Raises: StorageError."""
+        if isinstance(error, sqlite3.Error):
+            name = getattr(error, "sqlite_errorname", type(error).__name__)
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            made, remedy = _FAILURES.get(code, (StorageError, "the statement failed"))
+            raise made(f"{self._path}: {remedy} ({name})") from None
+        if isinstance(error, Damaged):
+            raise StorageCorrupt(f"{self._path}: {error}; {_DAMAGED}") from error

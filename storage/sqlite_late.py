@@ -23,6 +23,11 @@ class LateSqliteFile:
         self._file: SharedSqliteFile | None = None
         self._closed = False
 
+    @property
+    def commits(self) -> int:
+        """Transactions that were made through this object."""
+        return 0 if self._file is None else self._file.commits
+
     def writing(self) -> AbstractContextManager[Connection]:
         """Hold the connection that writes. Raises: StorageError."""
         return self._opened().writing()

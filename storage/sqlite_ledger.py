@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from sqlite3 import Connection
+from types import TracebackType
 from typing import Any, Final
 
 import orjson
@@ -35,6 +36,7 @@ from llmtrace.storage.ledger_checks import (
 from llmtrace.storage.ledger_clock import Clock, SteadyClock, system_clock
 from llmtrace.storage.sqlite_late import LateSqliteFile
 from llmtrace.storage.sqlite_ledger_prune import Pruner
+from llmtrace.storage.sqlite_ledger_sheet import Known
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
 from llmtrace.storage.sqlite_values import time_in, time_out
 
@@ -72,6 +74,7 @@ class SqliteLedger:
         self._file = file
         self._clock = SteadyClock(clock)
         self._pruner = Pruner()
+        self._known = Known()
         if isinstance(file, SharedSqliteFile):
             with self._reading():
                 pass  # learns the latest time that anyone has seen
@@ -85,7 +88,7 @@ class SqliteLedger:
         Raises:
             LedgerUnavailable: It cannot be opened, or was laid out by another version.
         """
-        with _unavailable():
+        with _UNAVAILABLE:
             return cls(SharedSqliteFile(path, timeout=timeout), clock=clock)
 
     @classmethod
@@ -104,38 +107,33 @@ class SqliteLedger:
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
         """End reservations, in one transaction."""
-        with self._writing() as (db, now):
-            settled, _ = self._exchange(db, now, settlements, ())
-            return settled
+        with _UNAVAILABLE, self._file.writing() as db:
+            return self._exchange(db, settlements, ())[0]
 
     def exchange(
         self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
     ) -> Sequence[Admitted | Denied]:
         """Settle, then admit, in one transaction."""
-        with self._writing() as (db, now):
-            _, answers = self._exchange(db, now, settlements, admissions)
-            return answers
+        with _UNAVAILABLE, self._file.writing() as db:
+            return self._exchange(db, settlements, admissions)[1]
 
     def exchange_now(
         self, settlements: Sequence[Settlement], admissions: Sequence[Admission]
     ) -> Sequence[Admitted | Denied] | None:
         """Settle, then admit, in one transaction, unless others hold the file."""
-        with _unavailable(), self._file.writing_now() as db:
-            if db is None:
-                return None
-            _, answers = self._exchange(db, self._time(db), settlements, admissions)
-            return answers
+        with _UNAVAILABLE, self._file.writing_now() as db:
+            return None if db is None else self._exchange(db, settlements, admissions)[1]
 
     def _exchange(
-        self,
-        db: Connection,
-        now: int,
-        settlements: Sequence[Settlement],
-        admissions: Sequence[Admission],
+        self, db: Connection, settlements: Sequence[Settlement], admissions: Sequence[Admission]
     ) -> tuple[Sequence[Settled], Sequence[Admitted | Denied]]:
-        settled, answers = calls.exchange(db, settlements, admissions, now)
-        self._pruner.prune(db, now, settled=len(settled))
-        return settled, answers
+        known = self._known
+        stamp = known.hold(db, self._file.commits)
+        now, known.seen = self._time(db, known.seen)
+        answers = calls.exchange(db, settlements, admissions, now, known)
+        if not self._pruner.prune(db, now, settled=len(settlements)):
+            known.keep(stamp)
+        return answers
 
     def extend(self, ids: Sequence[tuple[str, str]], *, lease_seconds: float) -> None:
         """Let leases of open calls end no sooner than in so long."""
@@ -230,31 +228,38 @@ class SqliteLedger:
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[Connection, int]]:
-        with _unavailable(), self._file.writing() as db:
-            yield db, self._time(db)
+        with _UNAVAILABLE, self._file.writing() as db:
+            yield db, self._time(db, _seen(db))[0]
 
-    def _time(self, db: Connection) -> int:
-        """Return the time, and let others see it."""
-        seen = _seen(db)
+    def _time(self, db: Connection, seen: int) -> tuple[int, int]:
+        """Return the time, and let others see it: return what they see, too."""
         now = self._clock.read_after(seen)
         if abs(now - seen) >= _TICK:
             _see(db, now)
-        return now
+            seen = now
+        return now, seen
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[Connection, int]]:
-        with _unavailable(), self._file.reading() as db:
+        with _UNAVAILABLE, self._file.reading() as db:
             yield db, self._clock.read_after(_seen(db))
 
 
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except LedgerUnavailable:
-        raise
-    except StorageError as error:
-        raise LedgerUnavailable(str(error)) from error
+class _Unavailable:
+    """Turns what the file raises into what a ledger does."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raise it anew. Raises: LedgerUnavailable."""
+        if isinstance(error, StorageError) and not isinstance(error, LedgerUnavailable):
+            raise LedgerUnavailable(str(error)) from error
+
+
+_UNAVAILABLE: Final = _Unavailable()
 
 
 def _seen(db: Connection) -> int:

@@ -22,8 +22,8 @@ from llmtrace.storage.ledger import (
     State,
 )
 from llmtrace.storage.ledger_sums import charge, denial, pace_states, standings_of, stands
-from llmtrace.storage.sqlite_ledger_sheet import NodeSums, PaceLevel, Sheet
-from llmtrace.storage.sqlite_values import time_in, time_out
+from llmtrace.storage.sqlite_ledger_sheet import Known, NodeSums, PaceLevel, Reserved, Sheet
+from llmtrace.storage.sqlite_values import time_in
 
 _KEEP: Final = {
     State.SETTLED: KEEP_SETTLED // KEEP_SETTLED.resolution,
@@ -36,20 +36,30 @@ SELECT state, amounts, charged, nodes, paces FROM ledger_calls
 WHERE tenant = ? AND id = ? AND (state = 'open' OR ends > ?)
 """
 _OPEN: Final = """
-INSERT OR REPLACE INTO ledger_calls
+INSERT INTO ledger_calls
     (tenant, id, state, owner, strict, ends, amounts, charged, nodes, paces)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (tenant, id) DO UPDATE SET
+    state = excluded.state, owner = excluded.owner, strict = excluded.strict,
+    ends = excluded.ends, amounts = excluded.amounts, charged = excluded.charged,
+    nodes = excluded.nodes, paces = excluded.paces
+WHERE ledger_calls.state <> 'open' AND ledger_calls.ends <= ?
 """
+"""Changes nothing where such a call is known."""
 _END: Final = """
 UPDATE ledger_calls SET state = ?, charged = ?, ends = ? WHERE tenant = ? AND id = ?
 """
 
 
 def exchange(
-    db: Connection, settlements: Sequence[Settlement], admissions: Sequence[Admission], now: int
+    db: Connection,
+    settlements: Sequence[Settlement],
+    admissions: Sequence[Admission],
+    now: int,
+    known: Known | None = None,
 ) -> tuple[Sequence[Settled], Sequence[Admitted | Denied]]:
-    """End reservations, then reserve, in the order asked."""
-    sheet = Sheet(db, now)
+    """End reservations, then reserve, in the order asked; ``known`` spares reading that again."""
+    sheet = Sheet(db, now, known)
     settled = [_settle(sheet, settlement) for settlement in settlements]
     answers = [_admit(sheet, admission) for admission in admissions]
     sheet.write()
@@ -58,15 +68,15 @@ def exchange(
 
 def _admit(sheet: Sheet, asked: Admission) -> Admitted | Denied:
     """Reserve all that is asked, or nothing."""
-    known = sheet.db.execute(_CALL, (asked.tenant, asked.id, sheet.now)).fetchone()
     nodes = [sheet.node(asked.tenant, node.key) for node in asked.nodes]
     paces = [sheet.pace(asked.tenant, pace.key) for pace in asked.paces]
-    if known is None:
-        sums = [(node.spent, node.reserved) for node in nodes]
-        denied = denial(asked, sums, [pace.held for pace in paces], time_out(sheet.now))
-        if denied is not None:
+    sums = [(node.spent, node.reserved) for node in nodes]
+    denied = denial(asked, sums, [pace.held for pace in paces], sheet.now)
+    known = None
+    if denied is not None or not _reserve(sheet, asked, nodes, paces):
+        known = sheet.db.execute(_CALL, (asked.tenant, asked.id, sheet.now)).fetchone()
+        if denied is not None and known is None:
             return denied
-        _reserve(sheet, asked, nodes, paces)
     return Admitted(
         id=asked.id,
         duplicate=known is not None,
@@ -78,40 +88,47 @@ def _admit(sheet: Sheet, asked: Admission) -> Admitted | Denied:
 
 def _settle(sheet: Sheet, settlement: Settlement) -> Settled:
     """End one reservation."""
-    found = sheet.db.execute(_CALL, (settlement.tenant, settlement.id, sheet.now))
-    row = found.fetchone()
-    if row is None:
-        return _unknown(sheet, settlement)
-    state, (amounts, charged, nodes, paces) = State(row[0]), map(orjson.loads, row[1:])
+    place = (settlement.tenant, settlement.id)
+    reserved, state = sheet.known.calls.pop(place, None), State.OPEN
+    charged: Mapping[str, int] = {}
+    if reserved is None:
+        row = sheet.db.execute(_CALL, (*place, sheet.now)).fetchone()
+        if row is None:
+            return _unknown(sheet, settlement)
+        state, (amounts, charged, nodes, paces) = State(row[0]), map(orjson.loads, row[1:])
+        reserved = Reserved(amounts, nodes, paces)
     if stands(state, settlement.kind):
         return Settled(id=settlement.id, state=state, first=False, charged=charged)
     ended = ENDS_AS[settlement.kind]
-    new = charge(settlement.kind, amounts, settlement.amounts)
-    held: Mapping[str, int] = amounts if state is State.OPEN else {}
-    for key, unit, ends in nodes:
+    new = charge(settlement.kind, reserved.amounts, settlement.amounts)
+    held = reserved.amounts if state is State.OPEN else {}
+    for key, unit, ends in reserved.nodes:
         node = sheet.node(settlement.tenant, key)
-        node.book(held.get(unit, 0), new[unit] - charged[unit], unit, ends)
+        node.book(held.get(unit, 0), new[unit] - charged.get(unit, 0), unit, ends)
     taken = held or charged
-    for key, unit, emission_ns in paces:
+    for key, unit, emission_ns in reserved.paces:
         if more := new[unit] - taken[unit]:
             sheet.pace(settlement.tenant, key).add(more * emission_ns)
-    until = sheet.now + _KEEP[ended]
-    values = (ended, orjson.dumps(new).decode(), until, settlement.tenant, settlement.id)
+    values = (ended, orjson.dumps(new).decode(), sheet.now + _KEEP[ended], *place)
     sheet.db.execute(_END, values)
     return Settled(id=settlement.id, state=ended, first=True, charged=new)
 
 
 def _reserve(
     sheet: Sheet, asked: Admission, nodes: Sequence[NodeSums], paces: Sequence[PaceLevel]
-) -> None:
-    """Set aside, and take, what was found to fit."""
-    kept = [(node.key, node.unit, _ends(node)) for node in asked.nodes]
-    for node, sums, (_, unit, ends) in zip(asked.nodes, nodes, kept, strict=True):
-        sums.reserve(asked.amounts[unit], unit, node.limit, ends)
-    for pace, level in zip(asked.paces, paces, strict=True):
-        level.add(asked.amounts[pace.unit] * pace.emission_ns)
-    given_back = [(p.key, p.unit, p.emission_ns) for p in asked.paces if p.unit == "tokens"]
-    parts = (asked.amounts, dict.fromkeys(asked.amounts, 0), kept, given_back)
+) -> bool:
+    """Set aside, and take, what was found to fit; False if the call is known already."""
+    reserved = Reserved(
+        asked.amounts,
+        [(node.key, node.unit, _ends(node)) for node in asked.nodes],
+        [(p.key, p.unit, p.emission_ns) for p in asked.paces if p.unit == "tokens"],
+    )
+    parts = (
+        asked.amounts,
+        dict.fromkeys(asked.amounts, 0),
+        reserved.nodes,
+        reserved.paces,
+    )
     row = (
         asked.tenant,
         asked.id,
@@ -121,7 +138,14 @@ def _reserve(
         sheet.now + int(asked.lease_seconds * 1_000_000),
         *(orjson.dumps(part).decode() for part in parts),
     )
-    sheet.db.execute(_OPEN, row)
+    if not sheet.db.execute(_OPEN, (*row, sheet.now)).rowcount:
+        return False
+    for sums, (_, unit, ends), node in zip(nodes, reserved.nodes, asked.nodes, strict=True):
+        sums.reserve(asked.amounts[unit], unit, node.limit, ends)
+    for pace, level in zip(asked.paces, paces, strict=True):
+        level.add(asked.amounts[pace.unit] * pace.emission_ns)
+    sheet.known.calls[asked.tenant, asked.id] = reserved
+    return True
 
 
 def _unknown(sheet: Sheet, settlement: Settlement) -> Settled:
@@ -131,7 +155,7 @@ def _unknown(sheet: Sheet, settlement: Settlement) -> Settled:
     ends = sheet.now + _KEEP[State.RELEASED]
     parts = ("{}", "{}", "[]", "[]")
     values = (settlement.tenant, settlement.id, State.RELEASED, "", False, ends, *parts)
-    sheet.db.execute(_OPEN, values)
+    sheet.db.execute(_OPEN, (*values, sheet.now))
     return Settled(id=settlement.id, state=State.RELEASED, first=True)
 
 

@@ -54,13 +54,15 @@ class Pruner:
         self._turns = 0
         self._settled = 0
 
-    def prune(self, db: Connection, now: int, *, settled: int) -> None:
-        """Delete a little."""
+    def prune(self, db: Connection, now: int, *, settled: int) -> bool:
+        """Delete a little; return whether that may be more than calls that have ended."""
         self._settled += settled
         if self._settled >= TOGETHER:
             db.execute(_CALLS, (now, min(MOST, 2 * self._settled + 2)))
             self._settled = 0
         self._turns += 1
-        if self._turns % EVERY == 0:
-            for statement in _STATEMENTS:
-                db.execute(statement, (now,))
+        if self._turns % EVERY:
+            return False
+        for statement in _STATEMENTS:
+            db.execute(statement, (now,))
+        return True

@@ -53,6 +53,8 @@ class SharedSqliteFile:
 
     def __init__(self, path: Path, *, timeout: float = 5.0) -> None:
         self.path = path
+        self.commits = 0
+        """Transactions that were made through this object."""
         self._timeout = timeout
         self._holders = 1
         self._count = threading.Lock()
@@ -109,6 +111,7 @@ class SharedSqliteFile:
             with connection:  # commits, or rolls back and raises
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
+            self.commits += 1
             self._checkpointer.committed()
 
     @contextmanager
@@ -128,6 +131,7 @@ class SharedSqliteFile:
                     return
                 with connection:  # commits, or rolls back and raises
                     yield connection
+                self.commits += 1
                 self._checkpointer.committed()
         finally:
             self._lock.release()

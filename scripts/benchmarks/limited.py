@@ -1,9 +1,11 @@
 """What budgets and rates cost: the same gateway with them and without."""
 
+from collections.abc import Sequence
+
 from calls import HEAD, PINNED, Field, rate_rows
 from machine import PROXY_CORE, pin
 from report import Goal, Section, table
-from sampling import alternate, median, ratio
+from sampling import Sample, alternate, median, ratio
 from targets import ours
 
 LIMITS = {
@@ -20,6 +22,10 @@ LIMITS = {
 ON, OFF = "LLMTrace, budgets on", "LLMTrace"
 
 
+def _cpu(samples: Sequence[Sample]) -> float:
+    return median(samples, lambda sample: sample.cpu)
+
+
 def budgets(at: Field) -> Section:
     """Calls per second with budgets on and off, in turns."""
     rows, ratios, cpu = [], [], []
@@ -31,8 +37,9 @@ def budgets(at: Field) -> Section:
                 take = at.taker(connections=connections)
                 taken = alternate([off[mode], on[mode]], take, at.effort.rounds)
                 rows += rate_rows(taken, f"{connections}, {mode}", OFF)
-                ratios.append(ratio(taken[ON], taken[OFF]))
-                cpu.append(median(taken[OFF], lambda s: s.cpu) / median(taken[ON], lambda s: s.cpu))
+                if connections > 1:  # one waits for each answer: it tells of time, not of calls/s
+                    ratios.append(ratio(taken[ON], taken[OFF]))
+                    cpu.append(_cpu(taken[OFF]) / _cpu(taken[ON]))
     got = min(ratios)
     measured = f"{got:.0%} (processor time: {min(cpu):.0%})"
     goal = Goal("calls/s with budgets on ≥ 85 % of off", measured, got >= 0.85)

@@ -27,6 +27,10 @@ from llmtrace.storage.ledger import (
 NODE = Node(key="budget", unit="usd", limit=10, ends=None)
 
 
+async def ask(desk: LedgerDesk, asked: Admission) -> Admitted | Denied | None:
+    return await desk.admit(lambda: asked)
+
+
 def admission(call: str, **values: Any) -> Admission:
     return Admission(id=call, tenant="t", amounts={"usd": 4}, nodes=(NODE,), **values)
 
@@ -118,9 +122,9 @@ async def test_what_was_settled_is_in_the_ledger_before_the_next_call_is_admitte
     ledger: FakeLedger,
 ) -> None:
     async with at_desk(ledger) as desk:
-        assert isinstance(await desk.admit(admission("a")), Admitted)
+        assert isinstance(await ask(desk, admission("a")), Admitted)
         desk.settle(settlement("a"))
-        await desk.admit(admission("b"))
+        await ask(desk, admission("b"))
     assert ledger.done[:3] == [("admit", "a"), ("settle", "a"), ("admit", "b")]
 
 
@@ -136,7 +140,7 @@ async def test_a_denial_is_an_answer(ledger: FakeLedger) -> None:
     closed = Node(key="budget", unit="usd", limit=0, ends=None)
     asked = Admission(id="a", tenant="t", amounts={"usd": 4}, nodes=(closed,))
     async with at_desk(ledger) as desk:
-        assert isinstance(await desk.admit(asked), Denied)
+        assert isinstance(await ask(desk, asked), Denied)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ async def test_what_goes_wrong_in_the_ledger_is_told_to_the_call(
     ledger.down, ledger.fault = True, fault
     async with at_desk(ledger) as desk:
         with pytest.raises(told):
-            await desk.admit(admission("a"))
+            await ask(desk, admission("a"))
         ledger.down = False
 
 
@@ -161,9 +165,9 @@ async def test_a_ledger_that_failed_is_left_alone_for_a_while(ledger: FakeLedger
     ledger.down = True
     async with at_desk(ledger, pause_seconds=60) as desk:
         with pytest.raises(LedgerUnavailable):
-            await desk.admit(admission("a"))
+            await ask(desk, admission("a"))
         with pytest.raises(NotAsked):
-            await desk.admit(admission("b"))
+            await ask(desk, admission("b"))
         assert ledger.failures == 1
 
 
@@ -171,10 +175,10 @@ async def test_a_ledger_that_is_back_is_asked_again(ledger: FakeLedger) -> None:
     ledger.down = True
     async with at_desk(ledger) as desk:
         with pytest.raises(LedgerUnavailable):
-            await desk.admit(admission("a"))
+            await ask(desk, admission("a"))
         ledger.down = False
         await asyncio.sleep(0.02)
-        assert isinstance(await desk.admit(admission("b")), Admitted)
+        assert isinstance(await ask(desk, admission("b")), Admitted)
 
 
 async def test_a_settlement_that_fails_is_tried_until_it_succeeds(ledger: FakeLedger) -> None:
@@ -225,7 +229,7 @@ async def test_a_call_does_not_wait_for_a_slow_ledger_for_ever(ledger: FakeLedge
     ledger.slow = threading.Event()
     async with at_desk(ledger, patience_seconds=0.05) as desk:
         with pytest.raises(LedgerUnavailable, match=r"0\.05 s"):
-            await desk.admit(admission("a"))
+            await ask(desk, admission("a"))
         desk.settle(Settlement(id="a", tenant="t", kind="release"))
         ledger.slow.set()
         await until(lambda: ("release", "a") in ledger.done)
@@ -234,7 +238,7 @@ async def test_a_call_does_not_wait_for_a_slow_ledger_for_ever(ledger: FakeLedge
 async def test_a_call_whose_client_left_while_it_waited_is_given_back(ledger: FakeLedger) -> None:
     ledger.slow = threading.Event()
     async with at_desk(ledger) as desk:
-        waiting = asyncio.create_task(desk.admit(admission("a")))
+        waiting = asyncio.create_task(ask(desk, admission("a")))
         await asyncio.sleep(0.02)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -247,7 +251,7 @@ async def test_leases_of_long_calls_are_extended_until_they_are_settled(
     ledger: FakeLedger,
 ) -> None:
     async with at_desk(ledger, heartbeat_seconds=0.02) as desk:
-        await desk.admit(admission("long"))
+        await ask(desk, admission("long"))
         await until(lambda: ledger.done.count(("extend", "long")) >= 2)
         desk.settle(settlement("long"))
         await until(lambda: ("settle", "long") in ledger.done)
@@ -283,7 +287,7 @@ async def test_a_call_that_went_on_without_the_ledger_is_booked_when_it_is_back(
     async with at_desk(ledger, replay=replay) as desk:
         asked = admission("a")
         with pytest.raises(LedgerUnavailable):
-            await desk.admit(asked)
+            await ask(desk, asked)
         assert desk.admit_unbooked(asked)
         desk.book(asked, settlement("a", 9))
         await until(lambda: ledger.failures >= 2)
@@ -298,18 +302,33 @@ async def test_calls_that_come_at_once_are_admitted_in_one_transaction_in_the_lo
 ) -> None:
     ledger.prompt = True
     async with at_desk(ledger) as desk:
+        await ask(desk, admission("open"))
         desk.settle(settlement("before"))
-        answers = await asyncio.gather(*(desk.admit(admission(call)) for call in "abc"))
+        answers = await asyncio.gather(*(ask(desk, admission(call)) for call in "abc"))
         assert all(isinstance(answer, Admitted) for answer in answers)
-        assert (ledger.exchanges, ledger.at_once) == (1, 1)
-    assert ledger.done[:4] == [("settle", "before"), ("admit", "a"), ("admit", "b"), ("admit", "c")]
+        assert (ledger.exchanges, ledger.at_once) == (2, 2)
+    assert ledger.done[1:5] == [
+        ("settle", "before"),
+        ("admit", "a"),
+        ("admit", "b"),
+        ("admit", "c"),
+    ]
+
+
+async def test_a_call_that_is_alone_waits_for_no_round_of_the_loop(ledger: FakeLedger) -> None:
+    ledger.prompt = True
+    async with at_desk(ledger) as desk:
+        asked = ask(desk, admission("a"))
+        with pytest.raises(StopIteration) as done:
+            asked.send(None)
+        assert isinstance(done.value.value, Admitted)
 
 
 async def test_a_crowd_does_not_hold_the_loop_for_long(ledger: FakeLedger) -> None:
     ledger.prompt = True
     async with at_desk(ledger) as desk:
-        await asyncio.gather(*(desk.admit(admission(f"c{n}")) for n in range(40)))
-        assert ledger.at_once == 3
+        await asyncio.gather(*(ask(desk, admission(f"c{n}")) for n in range(40)))
+        assert ledger.at_once == 4, "the first, when it was alone, and 16 at most at a time"
     assert [call for _kind, call in ledger.done[:40]] == [f"c{n}" for n in range(40)]
 
 
@@ -329,9 +348,9 @@ async def test_a_failure_in_the_loop_is_told_and_what_waits_is_kept(ledger: Fake
     async with at_desk(ledger) as desk:
         desk.settle(settlement("before"))
         with pytest.raises(LedgerUnavailable, match="not now"):
-            await desk.admit(admission("a"))
+            await ask(desk, admission("a"))
         with pytest.raises(NotAsked):
-            await desk.admit(admission("b"))
+            await ask(desk, admission("b"))
         ledger.down = False
         await until(lambda: ("settle", "before") in ledger.done)
 
@@ -349,7 +368,7 @@ async def test_a_bad_call_does_not_hold_up_those_that_came_with_it(
     monkeypatch.setattr(ledger, "admit", picky)
     ledger.prompt = True
     async with at_desk(ledger) as desk:
-        calls = (desk.admit(admission(call)) for call in ("a", "bad", "b"))
+        calls = (ask(desk, admission(call)) for call in ("a", "bad", "b"))
         first, bad, last = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(first, Admitted)
         assert isinstance(bad, BadAmount)
@@ -359,10 +378,10 @@ async def test_a_bad_call_does_not_hold_up_those_that_came_with_it(
 async def test_no_call_overtakes_those_that_wait_for_the_ledger(ledger: FakeLedger) -> None:
     ledger.slow = threading.Event()
     async with at_desk(ledger) as desk:
-        waiting = asyncio.create_task(desk.admit(admission("first")))
+        waiting = asyncio.create_task(ask(desk, admission("first")))
         await asyncio.sleep(0.02)
         ledger.prompt = True
-        later = asyncio.create_task(desk.admit(admission("second")))
+        later = asyncio.create_task(ask(desk, admission("second")))
         await asyncio.sleep(0.02)
         assert ledger.at_once == 0
         ledger.slow.set()
@@ -373,9 +392,9 @@ async def test_no_call_overtakes_those_that_wait_for_the_ledger(ledger: FakeLedg
 async def test_a_call_whose_client_left_at_once_is_not_asked_for(ledger: FakeLedger) -> None:
     ledger.prompt = True
     async with at_desk(ledger) as desk:
-        gone = asyncio.create_task(desk.admit(admission("gone")))
+        await ask(desk, admission("before"))
+        gone = asyncio.create_task(ask(desk, admission("gone")))
         asyncio.get_running_loop().call_soon(gone.cancel)
         await asyncio.wait([gone])
-        await desk.admit(admission("next"))
-    assert ("admit", "gone") not in ledger.done
-    assert ("release", "gone") in ledger.done
+        await ask(desk, admission("next"))
+    assert "gone" not in [call for _kind, call in ledger.done]

@@ -1,6 +1,11 @@
 """What waits at a desk."""
 
-from llmtrace.limits.waiting import NotAsked, Queues, unlimited
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from llmtrace.limits.waiting import Fresh, NotAsked, Queues, prepared, unlimited
 from llmtrace.storage.ledger import Admission, LedgerUnavailable, Node, Pace
 
 
@@ -19,3 +24,25 @@ def test_a_call_that_has_gone_on_is_denied_by_no_limit() -> None:
 def test_who_was_not_asked_could_not_be_reached() -> None:
     assert issubclass(NotAsked, LedgerUnavailable)
     assert Queues().asked is not Queues().asked
+
+
+async def test_those_that_ask_for_nothing_or_fail_to_say_it_are_answered() -> None:
+    loop = asyncio.get_running_loop()
+    asked = Admission(id="a", tenant="t", amounts={"calls": 1})
+
+    def fails() -> Admission:
+        raise ValueError("no such thing")
+
+    def left() -> Admission:
+        raise AssertionError("its client has left")
+
+    says: list[Callable[[], Admission | None]] = [lambda: asked, fails, lambda: None, left]
+    calls = [Fresh(prepare, loop.create_future()) for prepare in says]
+    calls[-1].answer.cancel()
+    group = prepared(calls)
+    assert [one.admission for one in group] == [asked]
+    assert calls[0].asked is group[0]
+    with pytest.raises(ValueError, match="no such thing"):
+        await calls[1].answer
+    assert await calls[2].answer is None
+    assert prepared(calls[:1]) == group, "it is not prepared again"

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 import threading
@@ -88,12 +87,24 @@ def test_the_lock_of_a_killed_process_is_free(lock: FileLock, path: Path) -> Non
     lock.release()
 
 
-def test_a_forked_process_is_told_to_open_its_own(
-    lock: FileLock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(ValueError, match="before a fork"):
-        lock.acquire()
+FORKS = """
+import os, sys
+from pathlib import Path
+from llmtrace.storage.file_lock import FileLock
+lock = FileLock(Path(sys.argv[1]), timeout=1.0)
+if os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+lock.acquire()
+"""
+
+
+def test_a_forked_process_is_told_to_open_its_own(path: Path) -> None:
+    program = [sys.executable, "-c", FORKS, str(path)]
+    forked = subprocess.run(  # noqa: S603  # our own interpreter
+        program, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert forked.returncode == 1
+    assert "opened before a fork" in forked.stderr
 
 
 def test_a_closed_lock_cannot_be_held(lock: FileLock, path: Path) -> None:

@@ -21,8 +21,10 @@ from llmtrace.storage.ledger_sums import (
     standings_of,
     stands,
 )
+from llmtrace.storage.sqlite_values import time_in
 from llmtrace.testing.ledgers import NOON
 
+MOMENT = time_in(NOON)
 NODE = Node(key="day", unit="usd", limit=100, ends=NOON + timedelta(hours=1))
 PACE = Pace(key="tpm", unit="tokens", emission_ns=1000, burst=10)
 RESERVED = {"usd": 5, "tokens": 7}
@@ -42,7 +44,7 @@ def asks(usd: int = 0, tokens: int = 0, *, nodes: int = 0, paces: int = 0) -> Ad
     spent=st.integers(0, LARGEST), reserved=st.integers(0, LARGEST), asked=st.integers(0, LARGEST)
 )
 def test_a_budget_admits_what_it_has_left(spent: int, reserved: int, asked: int) -> None:
-    denied = denial(asks(asked, nodes=1), [(spent, reserved)], [], NOON)
+    denied = denial(asks(asked, nodes=1), [(spent, reserved)], [], MOMENT)
     assert (denied is None) == (spent + reserved + asked <= 100)
     if denied is not None:
         never = spent + asked > 100
@@ -53,15 +55,15 @@ def test_a_budget_admits_what_it_has_left(spent: int, reserved: int, asked: int)
 
 @given(held=st.integers(0, 100_000), asked=st.integers(0, 20))
 def test_a_pace_admits_after_the_wait_it_tells(held: int, asked: int) -> None:
-    denied = denial(asks(tokens=asked, paces=1), [], [held], NOON)
+    denied = denial(asks(tokens=asked, paces=1), [], [held], MOMENT)
     if denied is None:
         assert asked == 0 or held + asked * 1000 <= 10_000
     elif denied.retry_after is None:
         assert asked > 10
     else:
         waited = max(0, held - round(denied.retry_after * 1e9))
-        assert denial(asks(tokens=asked, paces=1), [], [waited], NOON) is None
-        assert denial(asks(tokens=asked, paces=1), [], [waited + 1], NOON) is not None
+        assert denial(asks(tokens=asked, paces=1), [], [waited], MOMENT) is None
+        assert denial(asks(tokens=asked, paces=1), [], [waited + 1], MOMENT) is not None
 
 
 def test_what_is_left_of_a_pace_is_told_in_units_and_seconds() -> None:

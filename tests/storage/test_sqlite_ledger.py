@@ -1,4 +1,3 @@
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -186,7 +185,102 @@ def test_a_forked_worker_must_open_its_own(
     ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(os, "getpid", lambda: -1)
+        patched.setattr("llmtrace.storage.file_lock._forks", -1)
         with pytest.raises(LedgerUnavailable, match="before a fork"):
             ledger.admit(ASKED)
     assert isinstance(ledger.admit(ASKED), Admitted)
+
+
+def spent(ledger: Ledger) -> tuple[int, int]:
+    standing = ledger.standings("acme", ["total"])["total"]
+    return standing.spent, standing.reserved
+
+
+def numbered(number: int) -> Admission:
+    return replace(ASKED, id=str(number))
+
+
+def settled(number: int, usd: int) -> Settlement:
+    return Settlement(id=str(number), tenant="acme", kind="settle", amounts={"usd": usd})
+
+
+def test_what_it_has_written_is_not_read_again(
+    ledger: SqliteLedger, file: SharedSqliteFile
+) -> None:
+    ledger.admit(numbered(1))
+    asked: list[str] = []
+    with file.writing() as db:
+        db.set_trace_callback(asked.append)
+    ledger.admit(numbered(2))  # it does not know what was just done through its file
+    asked.clear()
+    ledger.exchange([settled(1, 3)], [numbered(3)])
+    assert not [text for text in asked if text.startswith("SELECT")]
+    assert spent(ledger) == (3, 20)
+
+
+def test_what_another_worker_writes_is_seen_at_once(
+    ledger: SqliteLedger, path: Path, clock: SetClock
+) -> None:
+    with closing(SqliteLedger.at(path, clock=clock)) as other:
+        for number in range(0, 8, 2):
+            ledger.admit(numbered(number))
+            other.admit(numbered(number + 1))
+        other.exchange([settled(0, 1)], [])
+        assert not ledger.settle([settled(0, 9)])[0].first
+        ledger.exchange([settled(1, 2)], [])
+        assert spent(ledger) == spent(other) == (3, 60)
+
+
+def test_what_was_not_committed_is_not_remembered(
+    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.admit(numbered(1))
+    ledger.admit(numbered(2))
+
+    def fail(*_: object, **__: object) -> bool:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("llmtrace.storage.sqlite_ledger_prune.Pruner.prune", fail)
+        with pytest.raises(LedgerUnavailable):
+            ledger.exchange([settled(1, 5)], [numbered(3)])
+    assert ledger.settle([settled(1, 6)])[0].first
+    assert isinstance(ledger.admit(numbered(3)), Admitted)
+    assert spent(ledger) == (6, 20)
+
+
+def test_what_could_not_be_committed_is_not_remembered(
+    ledger: SqliteLedger, file: SharedSqliteFile
+) -> None:
+    ledger.admit(numbered(1))
+    with file.writing() as db:
+        pass
+    ledger.admit(numbered(2))
+    db.set_authorizer(
+        lambda action, what, *_: action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT"
+    )
+    with pytest.raises(LedgerUnavailable):
+        ledger.exchange([settled(1, 5)], [numbered(3)])
+    db.set_authorizer(None)
+    assert ledger.settle([settled(1, 6)])[0].first
+    assert isinstance(ledger.admit(numbered(3)), Admitted)
+    assert spent(ledger) == (6, 20)
+
+
+def test_what_is_written_beside_the_calls_is_known(ledger: SqliteLedger) -> None:
+    ledger.admit(numbered(1))
+    ledger.raise_spent("acme", NODE, 50)
+    ledger.admit(numbered(2))
+    assert spent(ledger) == (50, 20)
+
+
+def test_a_budget_that_was_forgotten_begins_anew(ledger: SqliteLedger, clock: SetClock) -> None:
+    node = replace(NODE, ends=NOON)
+    for number in range(60):
+        ledger.admit(replace(numbered(number), nodes=(node,), amounts={"usd": 1}))
+        ledger.settle([settled(number, 1)])
+    clock.step(90 * 86_400)
+    for number in range(60, 120):  # one of so many transactions forgets what has ended
+        ledger.settle([settled(number, 1)])
+    ledger.admit(replace(numbered(120), nodes=(node,)))
+    assert spent(ledger) == (0, 10)

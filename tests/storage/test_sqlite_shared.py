@@ -1,4 +1,3 @@
-import os
 import sqlite3
 import subprocess
 import sys
@@ -237,7 +236,7 @@ def test_a_forked_process_must_open_its_own(
     file: SharedSqliteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(os, "getpid", lambda: -1)
+        patched.setattr("llmtrace.storage.file_lock._forks", -1)
         with pytest.raises(StorageError, match="before a fork"):
             mark(file, "a")
     mark(file, "a")

@@ -20,19 +20,23 @@ from functools import partial
 from typing import Final
 
 from llmtrace.limits.replay import Replay
-from llmtrace.limits.trips import FAULTS, admit_alone, exchange, settle_each
+from llmtrace.limits.trips import FAULTS, admit_alone, exchange, extend, settle_each
 from llmtrace.limits.waiting import (
+    AT_ONCE,
     MOST_ERRANDS,
     MOST_UNSETTLED,
     MOST_WAITING,
+    RESTING,
     Asked,
     DeskStatus,
     Errand,
+    Fresh,
     Later,
     NotAsked,
     Outcome,
     Queues,
     answer,
+    prepared,
     unlimited,
 )
 from llmtrace.storage.ledger import (
@@ -53,11 +57,8 @@ PATIENCE_SECONDS: Final = 3.0
 PAUSE_SECONDS: Final = 0.25
 """After a failure, how long the ledger is left alone: calls are answered at once meanwhile."""
 BATCH: Final = 256
-AT_ONCE: Final = 16
-"""Calls that are admitted, or settled in the event loop, in one trip: it takes about 1 ms."""
-LINGER_SECONDS: Final = 0.01
+LINGER_SECONDS: Final = 0.03
 """How long settlements wait for a call that is to be admitted, and go with it."""
-RESTING: Final = "the ledger could not be reached a moment ago"
 
 type OnEvent = Callable[[str, str], None]
 """Told in the event loop of what is to be counted: a name and a label."""
@@ -98,32 +99,41 @@ class LedgerDesk:
         self._closing: float | None = None
         self._is_out = False  # the thread is on a trip: it has taken what waited
         self._is_due = False  # it is to do what waits, admissions or not
-        self._fresh: list[Asked] = []  # what came since the loop went round last
+        self._fresh: list[Fresh] = []  # what came since the loop went round last
         self._lingers = False  # the loop will look after what waits in a moment
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     # --- in the event loop ------------------------------------------------------------------
 
-    async def admit(self, admission: Admission) -> Admitted | Denied:
+    async def admit(self, prepare: Callable[[], Admission | None]) -> Admitted | Denied | None:
         """Ask the ledger for room. What was settled before is in the ledger by then.
 
+        ``prepare`` says what is asked for, None for nothing: so is the answer then. Calls that
+        come together are prepared together: code that has just run is in the processor's cache.
+
         Raises:
-            LedgerUnavailable: It cannot be reached, or not in time. Whoever gives the call up
-                then settles it with ``release``, unless it was ``NotAsked``.
-            BadAmount: The admission asks for what no ledger counts.
+            LedgerUnavailable: It cannot be reached in time. Who gives the call up then settles
+                it with ``release``, unless it was ``NotAsked``.
+            BadAmount: It asks for what no ledger counts.
         """
         loop = self._started()
         if self._is_resting() or len(self._queues.asked) + len(self._fresh) >= MOST_WAITING:
             raise NotAsked(RESTING)
-        asked = Asked(admission, loop.create_future())
+        fresh = Fresh(prepare, loop.create_future())
+        if not self._queues.open and not self._fresh:  # nobody else who could come along
+            group = prepared([fresh])
+            if group and (answers := self._at_once([group[0].admission])):
+                return answers[0]
         if not self._fresh:
             loop.call_soon(self._ask)
-        self._fresh.append(asked)
+        self._fresh.append(fresh)
         try:
-            return await asked.answer
+            return await fresh.answer
         except asyncio.CancelledError:  # nobody waits for it any more, reserved or not
-            self.settle(Settlement(id=admission.id, tenant=admission.tenant, kind="release"))
+            if fresh.asked:
+                one = fresh.asked.admission
+                self.settle(Settlement(id=one.id, tenant=one.tenant, kind="release"))
             raise
 
     def settle(self, settlement: Settlement) -> None:
@@ -192,19 +202,15 @@ class LedgerDesk:
         taken, self._fresh = self._fresh[:AT_ONCE], self._fresh[AT_ONCE:]
         if self._fresh:
             self._started().call_soon(self._ask)
-        group = [each for each in taken if not each.answer.done()]
+        group = prepared(taken)
         outcomes: Sequence[Outcome]
         try:
             outcomes = self._at_once([each.admission for each in group])
         except LedgerUnavailable as error:
             outcomes = [error] * len(group)
-        if outcomes:
+        if outcomes or not group:
             answer(group, outcomes)
-        else:
-            self._leave(group)
-
-    def _leave(self, group: Sequence[Asked]) -> None:
-        """Leave it to the thread to have calls admitted."""
+            return
         with self._wake:
             self._queues.asked.extend(group)
             self._wake.notify()
@@ -214,7 +220,7 @@ class LedgerDesk:
         """Wait no longer for the answers that are not there yet."""
         late = [each for each in group if not each.answer.done()]
         if late:
-            self._rest()
+            self._resting_until = self._clock() + self._pause
             reason = f"the ledger did not answer within {self._patience:g} s"
             answer(late, [LedgerUnavailable(reason)] * len(late))
 
@@ -234,7 +240,7 @@ class LedgerDesk:
         with suppress(LedgerUnavailable):  # it is kept, and counted
             self._at_once(())
         with self._wake:
-            if self._queues.later or self._queues.errands:
+            if self._queues.has_left:
                 self._is_due = True
                 self._wake.notify()
 
@@ -242,9 +248,8 @@ class LedgerDesk:
         """Settle what waits, then admit, if nobody has to be waited for; else return nothing."""
         with self._wake:  # the thread stays where it is meanwhile
             later = self._queues.later
-            if self._is_out or not self._queues.may_go_at_once(AT_ONCE):
-                return ()
-            if not later and not admissions:
+            nothing = not later and not admissions
+            if nothing or self._is_out or not self._queues.may_go_at_once(AT_ONCE):
                 return ()
             try:
                 answers = self._ledger.exchange_now([one.settlement for one in later], admissions)
@@ -272,14 +277,18 @@ class LedgerDesk:
     # --- in the thread ----------------------------------------------------------------------
 
     def _run(self) -> None:
+        queues = self._queues
         while True:
             with self._wake:
                 while not self._has_work():
-                    if self._closing is not None and self._is_done():
+                    is_left = self._queues.later or self._queues.errands
+                    if self._closing is not None and (
+                        not is_left or self._clock() >= self._closing
+                    ):
                         return
                     self._wake.wait(self._longest_wait())
-                asked = [each for each in self._queues.asked if not each.answer.done()]
-                self._queues.asked.clear()
+                asked = [each for each in queues.asked if not each.answer.done()]
+                queues.asked.clear()
                 self._is_out = True
             self._work(asked)
 
@@ -295,11 +304,7 @@ class LedgerDesk:
         if queues.asked or now >= self._next_beat:
             return True
         is_due = self._is_due or self._closing is not None
-        return bool(queues.later or queues.errands) and is_due and now >= self._resting_until
-
-    def _is_done(self) -> bool:
-        late = self._closing is not None and self._clock() >= self._closing
-        return late or not (self._queues.later or self._queues.errands)
+        return queues.has_left and is_due and now >= self._resting_until
 
     def _work(self, asked: Sequence[Asked]) -> None:
         for group in itertools.batched(asked, AT_ONCE):
@@ -313,7 +318,7 @@ class LedgerDesk:
             self._on_beat()
         self._run_errands()
         with self._wake:
-            self._is_due = bool(self._queues.later or self._queues.errands)
+            self._is_due = self._queues.has_left
 
     def _is_resting(self) -> bool:
         return self._clock() < self._resting_until
@@ -373,23 +378,18 @@ class LedgerDesk:
         """Extend the leases of calls that have been open for a while."""
         with self._wake:
             due = self._queues.open_since(self._clock() - self._heartbeat)
-        for start in range(0, len(due), BATCH):
-            try:
-                self._ledger.extend(due[start : start + BATCH], lease_seconds=self.lease_seconds)
-            except LedgerUnavailable as error:
-                self._failed(error)
-                return
+        try:
+            extend(self._ledger, due, BATCH, lease_seconds=self.lease_seconds)
+        except LedgerUnavailable as error:
+            self._failed(error)
 
     def _failed(self, error: LedgerUnavailable) -> None:
         self.status.failures += 1
         self.status.unsettled = len(self._queues.later)
         if self._clock() >= self._resting_until + self._pause:
             logger.warning("budgets: %s; trying again", error)
-        self._rest()
-        self.count("ledger_unavailable")
-
-    def _rest(self) -> None:
         self._resting_until = self._clock() + self._pause
+        self.count("ledger_unavailable")
 
     def _call_in_loop(self, call: Callable[[], None]) -> None:
         if self._loop is None or self._loop.is_closed():

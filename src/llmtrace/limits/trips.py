@@ -1,5 +1,6 @@
 """One trip to a ledger with what waits at a desk, and what becomes of it if the ledger fails."""
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -28,6 +29,14 @@ def exchange(
         if each.admission is not None:
             ledger.admit(each.admission)
     return ledger.exchange([each.settlement for each in later], asked)
+
+
+def extend(
+    ledger: Ledger, calls: Sequence[tuple[str, str]], most: int, *, lease_seconds: float
+) -> None:
+    """Extend the leases of calls, tenant and id, so many at a time. Raises: LedgerUnavailable."""
+    for group in itertools.batched(calls, most):
+        ledger.extend(group, lease_seconds=lease_seconds)
 
 
 def settle_each(ledger: Ledger, later: Sequence[Later]) -> int:

@@ -27,6 +27,7 @@ from llmtrace.providers.base import Json
 from llmtrace.providers.editing import EditFailed, put_member
 from llmtrace.storage.ledger import (
     LARGEST,
+    Admission,
     Admitted,
     Denied,
     Ledger,
@@ -96,15 +97,17 @@ class Admissions:
             model=call.known["model"],
             editable=editable,
         )
-        who = who_of(call, self._trusts)
-        prepared = self._limiter.prepare(who, outgoing, id=call.id, now=self._desk.now())
-        if isinstance(prepared, Refused):
-            return prepared
-        refused = await self._reserve(call, prepared)
+        asking = _Asking(self, call, outgoing)
+        refused = await self._reserve(call, asking)
         call.span("admit", began, time.monotonic())
         if refused is None and editable:
-            refused = self._put(call, content, body, prepared, within)
+            refused = self._put(call, content, body, asking.allowed(), within)
         return refused
+
+    def prepare(self, call: Call, outgoing: Outgoing) -> Prepared | Refused:
+        """Return what is to be asked of the ledger for a call, or why it must not go."""
+        who = who_of(call, self._trusts)
+        return self._limiter.prepare(who, outgoing, id=call.id, now=self._desk.now())
 
     def opens(self, call: Call) -> Refused | None:
         """Say why nothing on a connection that is asked for could be admitted; None if it may be.
@@ -121,18 +124,19 @@ class Admissions:
             at=call.head.started_at,
             model=call.known["model"],
         )
-        who = who_of(call, self._trusts)
-        found = self._limiter.prepare(who, outgoing, id=call.id, now=self._desk.now())
+        found = self.prepare(call, outgoing)
         return found if isinstance(found, Refused) and found.code == NOT_PRICED else None
 
-    async def _reserve(self, call: Call, prepared: Prepared) -> Refused | None:
-        admission = prepared.admission
-        if not admission.nodes and not admission.paces:
-            return None
+    async def _reserve(self, call: Call, asking: "_Asking") -> Refused | None:
         try:
-            answer = await self._desk.admit(admission)
+            answer = await self._desk.admit(asking.admission)
         except LedgerUnavailable as error:
-            return self._without_ledger(call, prepared, error)
+            if asking.admission() is None:
+                return asking.refused
+            return self._without_ledger(call, asking.allowed(), error)
+        if answer is None:
+            return asking.refused
+        prepared = asking.allowed()
         if isinstance(answer, Denied):
             self._counters.count("denied", answer.reason)
             return self._limiter.refuse(prepared, answer, now=self._desk.now())
@@ -281,3 +285,33 @@ def who_of(call: Call, trusts: Callable[[str], bool]) -> Who:
         plan=known.get("plan", ""),
         headers=headers,
     )
+
+
+class _Asking:
+    """What is asked for a call, found out when its turn has come."""
+
+    def __init__(self, admissions: Admissions, call: Call, outgoing: Outgoing) -> None:
+        self._admissions = admissions
+        self._call = call
+        self._outgoing = outgoing
+        self._found: Prepared | Refused | None = None
+
+    def admission(self) -> Admission | None:
+        """Return what the ledger is asked for; None where the call is refused, or costs nothing."""
+        if self._found is None:
+            self._found = self._admissions.prepare(self._call, self._outgoing)
+        if isinstance(self._found, Refused):
+            return None
+        asked = self._found.admission
+        return asked if asked.nodes or asked.paces else None
+
+    @property
+    def refused(self) -> Refused | None:
+        """Why the call must not go."""
+        return self._found if isinstance(self._found, Refused) else None
+
+    def allowed(self) -> Prepared:
+        """Return what was asked for."""
+        if not isinstance(self._found, Prepared):
+            raise RuntimeError("nothing was asked for")
+        return self._found

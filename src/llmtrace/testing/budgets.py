@@ -154,8 +154,11 @@ class FakeDesk(LedgerDesk):
         self.booked: list[tuple[Admission, Settlement]] = []
         self.takes_unbooked = True
 
-    async def admit(self, admission: Admission) -> Admitted | Denied:
+    async def admit(self, prepare: Callable[[], Admission | None]) -> Admitted | Denied | None:
         """Note what is asked, and answer."""
+        admission = prepare()
+        if admission is None:
+            return None
         self.asked.append(admission)
         return self.answer(admission)
 
