@@ -7,7 +7,7 @@ import base64
 import html
 import re
 from binascii import Error, unhexlify
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
@@ -109,7 +109,7 @@ ENCODINGS: Final[tuple[Encoding, ...]] = (
 _RUNS: Final[dict[str, Matcher]] = {}
 
 
-def decoded(below: Seen, cues: frozenset[int], left: Allowance) -> Iterator[View]:
+def decoded(below: Seen, cues: Iterable[int], left: Allowance) -> Iterator[View]:
     """Yield the views of what is encoded in ``below``, by the encodings that ``cues`` number."""
     inline: list[Piece] = []
     for index in sorted(cues):

@@ -8,7 +8,7 @@ shows through.
 import codecs
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -77,7 +77,7 @@ def _any(words: Iterable[str]) -> str:
     return "|".join(words)
 
 
-def repaired(below: Seen, cues: frozenset[str]) -> Iterator[View | Aligned]:
+def repaired(below: Seen, cues: Collection[str]) -> Iterator[View | Aligned]:
     """Yield the repaired views of ``below`` that the cues ask for."""
     if "spaced" in cues and (runs := list(_spaced(below.text))):
         yield View.of("spaced", below, replaced(below.text, runs), decoded=False)

@@ -1,8 +1,9 @@
 """All further views of a text, each made only where a cheap cue says that it could differ."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 from llmtrace.analyzers.automata import Together, together
 from llmtrace.analyzers.normalize.decoding import ENCODINGS, MAX_DEPTH, Allowance, decoded
@@ -34,13 +35,20 @@ class Views:
     complete: bool = True
 
 
+_NONE: Final = Views(())
+
+
 def views(folded: Folded, data: bytes | None = None) -> Views:
     """Return the further views of a text, given its canonical one (``data``: the same, UTF-8)."""
-    made: list[View | Aligned] = []
-    left = Allowance()
     if data is None:
         data = folded.text.encode("utf-8", "replace")
-    _encoded(folded, data, left, made)
+    encodings, names = _cues(data)
+    if not encodings and not names and folded.original.isascii():
+        return _NONE
+    made: list[View | Aligned] = []
+    left = Allowance()
+    if encodings or names:
+        _encoded(folded, encodings, names, left, made)
     hidden: tuple[Concealment, ...] = ()
     if not folded.original.isascii():
         original = _Original(folded.original)
@@ -57,11 +65,14 @@ def _hidden(original: Seen, hidden: tuple[Concealment, ...]) -> Iterator[View]:
         yield View.of(way, original, joined(runs), decoded=True)
 
 
-def _encoded(canonical: Seen, data: bytes, left: Allowance, made: list[View | Aligned]) -> None:
+def _encoded(
+    canonical: Seen,
+    encodings: Collection[int],
+    names: Collection[str],
+    left: Allowance,
+    made: list[View | Aligned],
+) -> None:
     """Add the views of what is encoded, and of what is encoded in those."""
-    encodings, names = _cues(data)
-    if not encodings and not names:
-        return
     level: list[Seen] = [canonical]
     for depth in range(MAX_DEPTH):
         deeper: list[Seen] = []
@@ -75,11 +86,10 @@ def _encoded(canonical: Seen, data: bytes, left: Allowance, made: list[View | Al
         level = deeper
 
 
-def _cues(data: bytes) -> tuple[frozenset[int], frozenset[str]]:
+def _cues(data: bytes) -> tuple[Collection[int], Collection[str]]:
     """Return the numbers of the encodings and the repairs that are worth a try."""
     runs, words, names = _automata()
-    encodings = frozenset(runs.Match(data) or ())
-    return encodings, frozenset(names[number] for number in words.Match(data) or ())
+    return runs.Match(data) or (), [names[number] for number in words.Match(data) or ()]
 
 
 @cache

@@ -41,26 +41,29 @@ class Words:
 
     def near(
         self, data: bytes, begin: int, end: int, before: int, after: int
-    ) -> Iterator[tuple[int, int]]:
+    ) -> Iterator[tuple[int, int, int]]:
         """Yield stretches of ``begin:end``, in order and apart, around all that may be one.
 
-        Each reaches from ``before`` bytes before the start of a word to ``after`` behind it.
+        Each reaches from ``before`` bytes before the start of a word to ``after`` behind it, and
+        comes with where the first of its words starts.
         """
-        low = high = begin
+        low = high = first = begin
         at = max(0, begin - BEFORE)
         while (match := self._likely.search(data, at, min(len(data), end + before))) is not None:
             start, at = match.span()
             if start - before > high:
                 if low < high:
-                    yield low, high
-                low = start - before
+                    yield low, high, first
+                low, first = start - before, start
                 while data[low] & 0xC0 == 0x80:
                     low -= 1  # not within a character
+            elif low == high:
+                first = start
             if low >= end:
                 return
             high = max(high, min(end, start + after))
         if low < high:
-            yield low, high
+            yield low, high, first
 
 
 def _any_of(words: Iterable[str]) -> str:

@@ -144,10 +144,11 @@ class _Hunt:
         data, (before, after) = self._scanned.data, finder.around_words
         if len(data) > len(self._scanned.text):
             before, after = 4 * before, 4 * after
-        for low, high in finder.words.near(data, begin, end, before, after):
-            yield from self._stretch(low, high, finder.longest)
+        for low, high, word in finder.words.near(data, begin, end, before, after):
+            yield from self._stretch(low, high, finder.longest, word)
 
-    def _stretch(self, begin: int, end: int, longest: int) -> Iterator[Found]:
+    def _stretch(self, begin: int, end: int, longest: int, word: int = 0) -> Iterator[Found]:
+        """Yield what begins within, and ends behind the first word, if there is one."""
         finder, cursor, data = self._finder, self._cursor, self._scanned.data
         limit = min(len(data), end + longest)
         if begin > cursor.byte:
@@ -156,7 +157,9 @@ class _Hunt:
             first, last = match.span()
             if first >= end and end < len(data):
                 return
-            if found := self._judge(match):
+            if last <= word:  # its value begins before there is any word
+                cursor.to(first)
+            elif found := self._judge(match):
                 yield found
                 self._done = found.end
                 cursor.to(last)
@@ -258,16 +261,21 @@ class Finder:
     def longest(self) -> int:
         """Bytes that a match may have, with what stands around its value."""
         most = self.rule.max_length
-        return min(4 * most + sum(AROUND), REACH) if most else REACH
+        return min(4 * most + sum(self._around), REACH) if most else REACH
+
+    @cached_property
+    def _around(self) -> tuple[int, int]:
+        return AROUND_VALUE if self.rule.value else AROUND
 
     @cached_property
     def around_words(self) -> tuple[int, int]:
-        """How far before and behind the start of a context word a match can begin.
+        """How many code points before and behind the start of a context word a match can begin.
 
         What is confirmed touches the match and can have its value further on.
         """
-        before, after = AROUND_VALUE if self.rule.value else AROUND
-        return self.longest + after, 2 * LEFT + before  # one word may lie within another
+        most, (before, after) = self.rule.max_length, self._around
+        longest = most + before + after if most else REACH
+        return min(longest, REACH) + after, 2 * LEFT + before  # one word may lie within another
 
     def found(self, match: Match, cursor: _Cursor) -> Found:
         """Return a match in code points; the cursor moves to where it begins."""
@@ -302,7 +310,7 @@ class Finder:
 
     def _confirmed(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
         """Return the leftmost match of the confirming pattern that touches ``found``."""
-        before, after = AROUND_VALUE if self.rule.value else AROUND
+        before, after = self._around
         low, high = max(done, found.start - before), min(len(text), found.end + after)
         while match := clock.search(self._confirm, text, low, high):
             if match.start() >= found.end:

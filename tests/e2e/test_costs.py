@@ -132,6 +132,7 @@ def test_the_command_and_the_api_say_the_same(gateway: GatewayProcess, by: str) 
     assert one == other
 
 
+@pytest.mark.slow
 async def test_an_agent_that_runs_in_circles_is_stopped_until_a_person_releases_it(
     gateway: GatewayProcess, door: Door, provider: ScriptedProvider
 ) -> None:

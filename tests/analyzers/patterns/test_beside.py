@@ -48,11 +48,11 @@ def test_stretches_are_apart_and_hold_all_that_is_near_a_word(
     data = text.encode()
     begin = min(len(text[:begin].encode()), len(data))
     stretches = list(WORDS.near(data, begin, len(data), 8, 8 * LEFT))
-    assert all(begin <= low < high <= len(data) for low, high in stretches)
+    assert all(begin <= low < high <= len(data) for low, high, _ in stretches)
     assert all(a[1] < b[0] for a, b in pairwise(stretches))
-    for low, _ in stretches:
+    for low, _, _ in stretches:
         data[low:].decode()
     for place in range(len(text)):
         at = len(text[:place].encode())
         if at >= begin and WORDS.before(text, place):
-            assert any(low <= at < high for low, high in stretches)
+            assert any(low <= at < high and word < at for low, high, word in stretches)
