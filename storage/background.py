@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
 NICENESS: Final = 19
@@ -24,11 +25,16 @@ class Background:
         """Return what the work returns, or raise what it raises; one at a time."""
         return self._thread.submit(work).result()
 
-    def close(self) -> None:
-        """End the thread, after what it does."""
+    def __enter__(self) -> "Background":
+        """Begin; the thread ends with the block, after what it does."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the thread."""
         self._thread.shutdown()
 
 
 def _step_back() -> None:
     if sys.platform == "linux":
-        os.nice(NICENESS)
+        with suppress(OSError):  # where a sandbox forbids it: then it is a thread as any other
+            os.nice(NICENESS)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -41,6 +41,9 @@ STATUS_EVERY: Final = 1.0
 
 PATIENCE_SECONDS: Final = 3.0
 """For how long the recorder leaves the processor to others while there is more to be shipped."""
+
+ASIDE: Final = Limits(records=50, bytes=1 << 20)
+"""What it ships at once meanwhile: a round cannot be hurried, and takes seconds on a busy core."""
 
 UNFINISHED_AFTER: Final = 3600.0
 """Seconds after which the directory of a worker that died while making it is deleted."""
@@ -168,12 +171,16 @@ class Recorder:
         self._maintain_every = maintain_every
         self._tick = tick
         self._limits = limits
+        self._aside = replace(
+            limits,
+            records=min(limits.records, ASIDE.records),
+            bytes=min(limits.bytes, ASIDE.bytes),
+        )
         self._retry = retry
         self._io = io
         self._clock = clock
         self._now = now
         self._each_second = each_second
-        self._background = Background()
         self._busy_since: float | None = None
         self._next_status = self._next_maintenance = float("-inf")
 
@@ -212,10 +219,12 @@ class Recorder:
             now=self._now,
             on_failure=lambda: self._report(shipper, "waiting"),
         )
-        shipper.run(
-            tick=self._tick, turn=self._turn, after=lambda: self._after(shipper, storage)
-        )
-        self._background.close()
+        with Background() as background:
+            shipper.run(
+                tick=self._tick,
+                turn=lambda shipper: self._turn(shipper, background),
+                after=lambda: self._after(shipper, storage),
+            )
         try:
             shipper.drain()
         except GaveUp:
@@ -246,12 +255,12 @@ class Recorder:
             attempt += 1
         return None
 
-    def _turn(self, ship: Callable[[], bool]) -> bool:
+    def _turn(self, shipper: Shipper, background: Background) -> bool:
         """Let calls that pass go first: what is in the journal can wait, but not for long."""
         now = self._clock()
         since = self._busy_since
         is_late = since is not None and now - since >= PATIENCE_SECONDS
-        more = ship() if is_late else self._background.run(ship)
+        more = shipper.ship() if is_late else background.run(lambda: shipper.ship(self._aside))
         self._busy_since = (now if since is None else since) if more else None
         return more
 

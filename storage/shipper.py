@@ -106,8 +106,10 @@ class Shipper:
         self._on_failure = on_failure
         self._lanes: dict[Path, Lane] = {}
 
-    def ship(self) -> bool:
+    def ship(self, limits: Limits | None = None) -> bool:
         """Ship one batch of each worker; return whether more is waiting already.
+
+        ``limits`` are for this time, in the place of those that it was made with.
 
         Raises:
             GaveUp: See ``Retry.give_up_after`` and ``stop``; it may be called again.
@@ -115,6 +117,7 @@ class Shipper:
         self._discover()
         more = False
         for directory, lane in list(self._lanes.items()):
+            lane.limits = limits or self._limits
             try:
                 more = self._ship(lane) or more
                 if lane.done:
@@ -129,7 +132,7 @@ class Shipper:
         self,
         *,
         tick: float = 0.2,
-        turn: Callable[[Callable[[], bool]], bool] = lambda ship: ship(),
+        turn: Callable[["Shipper"], bool] = lambda shipper: shipper.ship(),
         after: Callable[[], None] = lambda: None,
     ) -> None:
         """Ship until told to stop, looking for more every ``tick`` seconds, then once more.
@@ -138,7 +141,7 @@ class Shipper:
         """
         while not self._stop.is_set():
             try:
-                more = turn(self.ship)
+                more = turn(self)
             except GaveUp:
                 more = False
             after()

@@ -72,7 +72,8 @@ class Lane:
     ) -> None:
         """Open the worker's directory where its ledger says."""
         self.reader = SpoolReader(directory, io=io, counters=counters)
-        self._limits = limits
+        self.limits = limits
+        """They count for the next batch that is begun."""
         self._joiner = Joiner(
             self.reader.ledger.open_calls, pending_after=limits.pending_after, clock=clock
         )
@@ -107,7 +108,7 @@ class Lane:
     @property
     def full(self) -> bool:
         """Whether the batch has reached a limit, so that more may be waiting."""
-        return len(self._batch) >= self._limits.records or self._batch.size >= self._limits.bytes
+        return len(self._batch) >= self.limits.records or self._batch.size >= self.limits.bytes
 
     def acknowledge(self) -> None:
         """Note that the store has the batch, and begin a new one."""

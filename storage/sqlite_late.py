@@ -24,9 +24,14 @@ class LateSqliteFile:
         self._closed = False
 
     @property
-    def commits(self) -> int:
-        """Transactions that were made through this object."""
-        return 0 if self._file is None else self._file.commits
+    def turn(self) -> int:
+        """The number of the transaction through this object that is under way, or was the last."""
+        return 0 if self._file is None else self._file.turn
+
+    @property
+    def committed(self) -> int:
+        """The number of the last that was committed."""
+        return 0 if self._file is None else self._file.committed
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Hold the connection that writes. Raises: StorageError."""

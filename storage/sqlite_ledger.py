@@ -128,7 +128,7 @@ class SqliteLedger:
         self, db: Connection, settlements: Sequence[Settlement], admissions: Sequence[Admission]
     ) -> tuple[Sequence[Settled], Sequence[Admitted | Denied]]:
         known = self._known
-        stamp = known.hold(db, self._file.commits)
+        stamp = known.hold(db, self._file.turn, self._file.committed)
         now, known.seen = self._time(db, known.seen)
         answers = calls.exchange(db, settlements, admissions, now, known)
         if not self._pruner.prune(db, now, settled=len(settlements)):

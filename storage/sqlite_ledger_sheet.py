@@ -107,23 +107,24 @@ class Known:
     """Open ones."""
     _stamp: tuple[int, int] | None = None
 
-    def hold(self, db: Connection, commits: int) -> tuple[int, int]:
+    def hold(self, db: Connection, turn: int, committed: int) -> tuple[int, int]:
         """Forget all if it need not be so any more; return what ``keep`` is to be told.
 
-        To be called in each transaction, before all else. ``commits`` is how many were made
-        through this connection. What is not kept at its end is forgotten in the next.
+        To be called in each transaction, before all else. ``turn`` is its number among those
+        through this connection, and ``committed`` that of the last that was committed: what was
+        known holds if that is the one that ``keep`` was called in.
         """
         (version,) = db.execute("PRAGMA data_version").fetchone()  # counts those of all others
         full = max(len(self.nodes), len(self.paces), len(self.calls)) > _MOST_KNOWN
-        if full or self._stamp != (version, commits):
+        if full or self._stamp != (version, committed):
             for each in (self.nodes, self.paces, self.calls):
                 each.clear()
             (self.seen,) = db.execute(_SEEN).fetchone()
         self._stamp = None
-        return version, commits + 1
+        return version, turn
 
     def keep(self, stamp: tuple[int, int]) -> None:
-        """Let it hold once the transaction is committed; if it is not, the count tells."""
+        """Let it hold once the transaction is committed; what is not kept is forgotten."""
         self._stamp = stamp
 
 
@@ -173,6 +174,8 @@ class Sheet:
             if pace.is_changed:
                 self._write_pace(place, pace)
                 pace.is_changed = False
+            else:  # it was drained here, and not in the file
+                del self.known.paces[place]
 
     def _write_pace(self, place: _Key, pace: PaceLevel) -> None:
         empty = self.now + pace.held // 1000 + 1

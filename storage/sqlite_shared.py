@@ -53,8 +53,10 @@ class SharedSqliteFile:
 
     def __init__(self, path: Path, *, timeout: float = 5.0) -> None:
         self.path = path
-        self.commits = 0
-        """Transactions that were made through this object."""
+        self.turn = 0
+        """The number of the transaction through this object that is under way, or was the last."""
+        self.committed = 0
+        """The number of the last that was committed."""
         self._timeout = timeout
         self._holders = 1
         self._count = threading.Lock()
@@ -110,8 +112,9 @@ class SharedSqliteFile:
             connection = self._waiting(True)
             with connection:  # commits, or rolls back and raises
                 connection.execute("BEGIN IMMEDIATE")
+                self.turn += 1
                 yield connection
-            self.commits += 1
+            self.committed = self.turn
             self._checkpointer.committed()
 
     @contextmanager
@@ -129,9 +132,10 @@ class SharedSqliteFile:
                 if not _begun(connection):
                     yield None
                     return
+                self.turn += 1
                 with connection:  # commits, or rolls back and raises
                     yield connection
-                self.commits += 1
+                self.committed = self.turn
                 self._checkpointer.committed()
         finally:
             self._lock.release()

@@ -258,6 +258,19 @@ async def test_endless_line_of_a_child_is_no_harm(start: Any) -> None:
     await gateway.wait_ready()
 
 
+async def test_a_child_shares_our_session_and_not_our_ctrl_c(start: Any, tmp_path: Path) -> None:
+    """One session, or the scheduler would give each child as much as all the others together."""
+    tells = (
+        "import os, pathlib, signal\n"
+        "alone = os.getpgrp() == os.getpid(), os.getsid(0)\n"
+        "logs = signal.getsignal(signal.SIGTTOU) is signal.SIG_IGN\n"
+        f"pathlib.Path({str(tmp_path / 'told')!r}).write_text(repr((*alone, logs)))\n"
+    )
+    gateway = start(python("worker-0", tells + SERVE))
+    await gateway.wait_ready()
+    assert (tmp_path / "told").read_text() == repr((True, os.getsid(0), True))
+
+
 def test_delay_doubles_up_to_its_bound() -> None:
     policy = RestartPolicy(first_delay=1, longest_delay=5)
     assert [policy.delay(n) for n in range(6)] == [1, 1, 2, 4, 5, 5]

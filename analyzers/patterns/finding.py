@@ -150,7 +150,7 @@ class _Hunt:
     def _stretch(self, begin: int, end: int, longest: int, word: int = 0) -> Iterator[Found]:
         """Yield what begins within, and ends behind the first word, if there is one."""
         finder, cursor, data = self._finder, self._cursor, self._scanned.data
-        limit = min(len(data), end + longest)
+        limit, word = min(len(data), end + longest), word - finder.behind
         if begin > cursor.byte:
             cursor.to(begin)
         while (match := finder.next(data, cursor.byte, limit)) is not None:
@@ -261,7 +261,7 @@ class Finder:
     def longest(self) -> int:
         """Bytes that a match may have, with what stands around its value."""
         most = self.rule.max_length
-        return min(4 * most + sum(self._around), REACH) if most else REACH
+        return min(4 * most + sum(AROUND), REACH) if most else REACH
 
     @cached_property
     def _around(self) -> tuple[int, int]:
@@ -269,13 +269,17 @@ class Finder:
 
     @cached_property
     def around_words(self) -> tuple[int, int]:
-        """How many code points before and behind the start of a context word a match can begin.
+        """How far before and behind the start of a context word a match can begin.
 
         What is confirmed touches the match and can have its value further on.
         """
-        most, (before, after) = self.rule.max_length, self._around
-        longest = most + before + after if most else REACH
-        return min(longest, REACH) + after, 2 * LEFT + before  # one word may lie within another
+        before, after = self._around
+        return self.longest + after, 2 * LEFT + before  # one word may lie within another
+
+    @cached_property
+    def behind(self) -> int:
+        """Bytes behind a match in which its value may begin."""
+        return 4 * self._around[1] if self.rule.confirm and self._confirm_names else 0
 
     def found(self, match: Match, cursor: _Cursor) -> Found:
         """Return a match in code points; the cursor moves to where it begins."""

@@ -8,7 +8,7 @@ from typing import Any
 from machine import ALL_CORES, PROXY_CORE, pin, rss_mb
 from report import Goal, Section, table
 from sampling import Sample, alternate, median, quantile, ratio, sample
-from targets import Ours, Target
+from targets import Ours, Target, settle
 
 PROMPT, AGENT_BODY = 2_048, 300_000
 STREAMS = 16
@@ -50,14 +50,16 @@ class Field:
         return [self.direct[mode], self.stock[mode], bare, mine]
 
     def taker(self, *, pinned: bool = True, **plan: object) -> Callable[[Target], Sample]:
-        """Return what takes one sample, after the recorders have caught up."""
+        """Return what takes one sample, and waits until the recorder has caught up."""
 
         def take(target: Target) -> Sample:
             for gateway in (self.one, self.bare, self.two):
                 if gateway.gateway:
                     gateway.settle()
             full: dict[str, Any] = {"seconds": self.effort.seconds, "body": PROMPT, **plan}
-            return sample(target, others=self.others, pinned=pinned, **full)
+            taken = sample(target, others=self.others, pinned=pinned, **full)
+            taken.cpu_beside += settle(target.beside) * 1000 / taken.all_calls
+            return taken
 
         return take
 
@@ -227,5 +229,7 @@ PINNED = (
     "The proxy with all it needs (for LLMTrace the worker, the recorder and the supervisor) is "
     "pinned to one core, the load and the provider to the other. *Detection off* is the data plane "
     "and what it records, *all on* is the default configuration: the rules look into each call "
-    "(the model has a benchmark of its own)."
+    "(the model has a benchmark of its own). The recorder steps back while calls pass, and has "
+    "caught up before the next sample: *beside* is what it takes for a call until then, so that a "
+    "core that is busy for longer than some seconds does 1000 / (CPU + beside) calls a second."
 )

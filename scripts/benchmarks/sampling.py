@@ -28,6 +28,11 @@ class Sample:
     cpu_beside: float
     raw: dict[str, Any] = field(repr=False, default_factory=dict)
 
+    @property
+    def all_calls(self) -> int:
+        """Calls that were made, those before the first that was measured too."""
+        return max(1, self.calls + int(self.raw["warm"]))
+
     def quantile(self, share: float) -> float:
         """Return a quantile of the latencies."""
         return quantile(self.latencies, share)

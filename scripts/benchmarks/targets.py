@@ -121,6 +121,18 @@ def provider(folder: Path) -> Iterator[Provider]:
         yield Provider(ports[0], ports[1], ca, tuple(p.pid for p in started))
 
 
+def settle(pids: Sequence[int]) -> float:
+    """Wait until processes have nothing left to do; return the seconds that it took them."""
+    began = before = sum(map(cpu_seconds, pids))
+    for _ in range(120 if pids else 0):
+        time.sleep(0.25)
+        now = sum(map(cpu_seconds, pids))
+        if now - before <= 0.02:
+            return now - began
+        before = now
+    return before - began
+
+
 def direct(at: Provider) -> dict[str, Target]:
     """Return the provider itself as a target, in each mode."""
     plain = {"host": "127.0.0.1", "port": at.plain, "path": PATH}
@@ -246,12 +258,7 @@ class Ours:
 
     def settle(self) -> None:
         """Wait until the recorder has nothing left to do."""
-        pid = children(self.supervisor).get("recorder", 0)
-        for _ in range(120):
-            before = cpu_seconds(pid)
-            time.sleep(0.25)
-            if cpu_seconds(pid) - before <= 0.02:
-                return
+        settle([children(self.supervisor).get("recorder", 0)])
 
     def targets(self, name: str) -> dict[str, Target]:
         """Return it as a target, in each mode."""

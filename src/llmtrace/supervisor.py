@@ -357,6 +357,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # inherited: children log to our terminal
 
     def _give_up(self, message: str) -> None:
         logger.critical("%s", message)

@@ -19,6 +19,7 @@ from llmtrace.domain.traces import Outcome, Record
 from llmtrace.storage.base import Storage, StorageUnavailable, TraceQuery
 from llmtrace.storage.memory import MemoryCache, MemoryMetadataRepository, MemoryTraceRepository
 from llmtrace.storage.recorder import (
+    ASIDE,
     Recorder,
     RecorderRunning,
     catch_up,
@@ -146,6 +147,30 @@ def test_it_leaves_the_processor_to_calls_and_not_for_ever(tmp_path: Path) -> No
     threads = made.traces.threads
     assert threads[0].startswith("background")
     assert made.thread.name in threads
+
+
+def test_what_cannot_be_hurried_is_shipped_in_small_rounds(tmp_path: Path) -> None:
+    made = Running(tmp_path)
+    made.traces = WhoPuts()
+    writer = a_writer(tmp_path)
+    call(writer, *range(2 * ASIDE.records))
+    writer.close()
+    made.thread.start()
+    made.until(lambda: made.ids == expected(*range(2 * ASIDE.records)))
+    made.end()
+    assert len(made.traces.threads) >= 2
+
+
+def test_it_can_run_again(tmp_path: Path) -> None:
+    made = Running(tmp_path)
+    for number in (1, 2):
+        writer = a_writer(tmp_path)
+        call(writer, number)
+        writer.close()
+        threading.Timer(0.05, made.stop.set).start()
+        made.recorder.run(made.stop)
+        made.stop.clear()
+    assert made.ids == expected(1, 2)
 
 
 def test_there_is_one_at_a_time_and_the_error_names_it(tmp_path: Path, running: Running) -> None:

@@ -249,8 +249,9 @@ def test_what_was_not_committed_is_not_remembered(
     assert spent(ledger) == (6, 20)
 
 
+@pytest.mark.parametrize("between", [None, "extend", "once"])
 def test_what_could_not_be_committed_is_not_remembered(
-    ledger: SqliteLedger, file: SharedSqliteFile
+    ledger: SqliteLedger, file: SharedSqliteFile, between: str | None
 ) -> None:
     ledger.admit(numbered(1))
     with file.writing() as db:
@@ -262,6 +263,8 @@ def test_what_could_not_be_committed_is_not_remembered(
     with pytest.raises(LedgerUnavailable):
         ledger.exchange([settled(1, 5)], [numbered(3)])
     db.set_authorizer(None)
+    if between:
+        CALLS[between](ledger)
     assert ledger.settle([settled(1, 6)])[0].first
     assert isinstance(ledger.admit(numbered(3)), Admitted)
     assert spent(ledger) == (6, 20)

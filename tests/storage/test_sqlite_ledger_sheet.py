@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from llmtrace.storage.ledger import LARGEST
-from llmtrace.storage.sqlite_ledger_sheet import NodeSums, PaceLevel, Sheet
+from llmtrace.storage.sqlite_ledger_sheet import Known, NodeSums, PaceLevel, Sheet
 from llmtrace.storage.sqlite_ledger_tables import LEDGER
 
 NOW = 1_800_000_000_000_000
@@ -101,3 +101,16 @@ def test_a_pace_that_is_held_for_long_is_kept_for_as_long(db: sqlite3.Connection
         sheet.write()
     ((ends,),) = db.execute("SELECT empty FROM ledger_paces").fetchall()
     assert ends >= NOW + 200_000_000
+
+
+def test_a_pace_that_was_only_looked_at_is_read_again_where_time_runs_back(
+    db: sqlite3.Connection,
+) -> None:
+    known = Known()
+    sheet = Sheet(db, NOW, known)
+    sheet.pace("acme", "rps").add(10_000_000)
+    sheet.write()
+    for moment in (NOW + 2_000, NOW + 1_000, NOW + 2_000):
+        sheet = Sheet(db, moment, known)
+        assert sheet.pace("acme", "rps").held == 10_000_000 - (moment - NOW) * 1000
+        sheet.write()

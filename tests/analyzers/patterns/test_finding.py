@@ -56,6 +56,20 @@ def test_the_confirming_pattern_has_the_last_word() -> None:
     assert values(confirmed, "no abcd, abcd") == ["d"]
 
 
+@pytest.mark.parametrize("value", [True, False])
+def test_a_value_behind_what_was_found_has_its_word_between(value: bool) -> None:
+    rule = finder(
+        r"\bpassword\b",
+        confirm=r"password (?:for )?(?:the )?(?:\w+ )is (?P<value>[A-Z0-9]{8})",
+        context=("vault",),
+        context_required=True,
+        value=value,
+        max_length=8,
+    )
+    assert values(rule, "The password for the vault is ABCD1234.") == ["ABCD1234"]
+    assert values(rule, "The password for the safe is ABCD1234.") == []
+
+
 def test_the_confirming_pattern_may_begin_elsewhere() -> None:
     assert values(finder("bc", confirm="abcd"), "bc abcd bc") == ["abcd"]
 
