@@ -94,7 +94,7 @@ _forks = 0
 
 
 def _forked() -> None:
-    global _forks  # noqa: PLW0603  # of the process, as a fork is
+    global _forks  # of the process, as a fork is
     _forks += 1
 
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple, Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from llmtrace.storage.base import StorageUnavailable
 from llmtrace.storage.ledger_checks import LARGEST as LARGEST
