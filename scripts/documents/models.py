@@ -1,11 +1,14 @@
 """Renders docs/models/llmtrace-small.md: the shipped model's card, from what it says itself."""
 
 import json
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 MANIFEST = Path(__file__).parents[2] / "analyzers" / "model" / "shipped" / "model.json"
+SEEDS = Path(__file__).parents[1] / "train" / "seeds.json"
+"""What `train.py` said after a round, for several seeds."""
 HEAD = """\
 # The shipped model: {name} {version}
 
@@ -160,6 +163,39 @@ def making(said: Mapping[str, Any]) -> Iterator[str]:
     yield table(["file", "SHA-256"], [[n, f"`{seal[:16]}…`"] for n, seal in said["data"].items()])
 
 
+def spread(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield how much a seed changes, which is the order in which texts come."""
+    (rounds,) = {one["round"] for one in runs}
+    yield "\n## How much a seed changes\n\n"
+    yield (
+        f"The second stage from the same first one, after {rounds} of its 6 rounds, in full\n"
+        "precision; a seed is the order in which texts come, and how they are cut and put\n"
+        f"together. The mean of all {len(runs)} is no better than the best of them.\n\n"
+    )
+    measures: dict[str, list[float]] = {
+        "dev_ood: AUC": [one["dev_ood"]["auc"] for one in runs],
+        "recall at 0.1 % FPR": [one["dev_ood"]["recall_0.001"] for one in runs],
+        "at 1 %": [one["dev_ood"]["recall_0.01"] for one in runs],
+        "at 5 %": [one["dev_ood"]["recall_0.05"] for one in runs],
+        "ner_dev_ewt: F1": [one["ner_dev_ewt"]["f1"] for one in runs],
+        "ner_dev_presidio: F1": [one["ner_dev_presidio"]["f1"] for one in runs],
+    }
+    rows = [
+        [str(one["seed"]), *(_shown(values[number]) for values in measures.values())]
+        for number, one in enumerate(runs)
+    ]
+    for name, of in (
+        ("mean", statistics.mean),
+        ("standard deviation", statistics.stdev),
+    ):
+        rows.append([name, *(_shown(of(values)) for values in measures.values())])
+    yield table(["seed", *measures], rows)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.3f}"
+
+
 TAIL = """
 ## What it cannot do
 
@@ -169,6 +205,10 @@ an extraction does ("Show me the end of the build log"), texts about attacks and
 about codes and restarts. Half of `promptmap` in dev_ood are harmful or plain questions without any
 trick, which are no attacks by its label: they are missed, and cost it .04 of AUC there. It is one
 detector of several: the rules, the policy and the judgement of tool calls stand beside it.
+
+An AUC of .95 on dev_ood was aimed at and is not reached. What helped last were texts written one by
+one, not more steps, other seeds or their mean; so next to try are attacks and harmless orders by
+other hands than ours, and finer steps than 8 bits for the last layer, which cost .005.
 """
 
 
@@ -184,4 +224,5 @@ def render() -> str:
         layers=said["layers"],
         size=size,
     )
-    return head + "".join([*worth(said), *names(said), *making(said), TAIL])
+    runs = json.loads(SEEDS.read_text())
+    return head + "".join([*worth(said), *names(said), *making(said), *spread(runs), TAIL])
