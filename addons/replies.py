@@ -105,8 +105,6 @@ def replace_body(message: http.Message, body: bytes) -> None:
 
 def add_headers(message: http.Message, added: Mapping[str, str]) -> None:
     """Set headers, all in one pass."""
-    if not added:
-        return
     new = [(name.encode(), value.encode()) for name, value in added.items()]
     names = {name.lower() for name, _ in new}
     old = (field for field in message.headers.fields if field[0].lower() not in names)

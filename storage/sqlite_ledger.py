@@ -36,7 +36,7 @@ from llmtrace.storage.ledger_checks import (
 from llmtrace.storage.ledger_clock import Clock, SteadyClock, system_clock
 from llmtrace.storage.sqlite_late import LateSqliteFile
 from llmtrace.storage.sqlite_ledger_prune import Pruner
-from llmtrace.storage.sqlite_ledger_sheet import Known
+from llmtrace.storage.sqlite_ledger_sheet import Known, seen_in
 from llmtrace.storage.sqlite_shared import SharedSqliteFile
 from llmtrace.storage.sqlite_values import time_in, time_out
 
@@ -229,7 +229,7 @@ class SqliteLedger:
     @contextmanager
     def _writing(self) -> Iterator[tuple[Connection, int]]:
         with _UNAVAILABLE, self._file.writing() as db:
-            yield db, self._time(db, _seen(db))[0]
+            yield db, self._time(db, seen_in(db))[0]
 
     def _time(self, db: Connection, seen: int) -> tuple[int, int]:
         """Return the time, and let others see it: return what they see, too."""
@@ -242,7 +242,7 @@ class SqliteLedger:
     @contextmanager
     def _reading(self) -> Iterator[tuple[Connection, int]]:
         with _UNAVAILABLE, self._file.reading() as db:
-            yield db, self._clock.read_after(_seen(db))
+            yield db, self._clock.read_after(seen_in(db))
 
 
 class _Unavailable:
@@ -260,11 +260,6 @@ class _Unavailable:
 
 
 _UNAVAILABLE: Final = _Unavailable()
-
-
-def _seen(db: Connection) -> int:
-    (seen,) = db.execute("SELECT seen FROM ledger_clock").fetchone()
-    return int(seen)
 
 
 def _see(db: Connection, now: int) -> None:

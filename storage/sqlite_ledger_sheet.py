@@ -25,7 +25,6 @@ _LEVEL: Final = "UPDATE ledger_paces SET held = ?, at = ? WHERE tenant = ? AND k
 _WHOLE_PACE: Final = """
 INSERT OR REPLACE INTO ledger_paces (held, at, empty, tenant, key) VALUES (?, ?, ?, ?, ?)
 """
-_SEEN: Final = "SELECT seen FROM ledger_clock"
 _KEEP_PACE: Final = 60_000_000
 """For how long a pace is kept after it is empty: so much less often its row in the index moves."""
 _MOST_KNOWN: Final = 5_000
@@ -119,13 +118,19 @@ class Known:
         if full or self._stamp != (version, committed):
             for each in (self.nodes, self.paces, self.calls):
                 each.clear()
-            (self.seen,) = db.execute(_SEEN).fetchone()
+            self.seen = seen_in(db)
         self._stamp = None
         return version, turn
 
     def keep(self, stamp: tuple[int, int]) -> None:
         """Let it hold once the transaction is committed; what is not kept is forgotten."""
         self._stamp = stamp
+
+
+def seen_in(db: Connection) -> int:
+    """Return the latest time that any worker has seen, by the file."""
+    (seen,) = db.execute("SELECT seen FROM ledger_clock").fetchone()
+    return int(seen)
 
 
 class Sheet:

@@ -281,10 +281,8 @@ class LedgerDesk:
         while True:
             with self._wake:
                 while not self._has_work():
-                    is_left = self._queues.later or self._queues.errands
-                    if self._closing is not None and (
-                        not is_left or self._clock() >= self._closing
-                    ):
+                    ends = self._closing
+                    if ends is not None and (not queues.has_left or self._clock() >= ends):
                         return
                     self._wake.wait(self._longest_wait())
                 asked = [each for each in queues.asked if not each.answer.done()]
