@@ -29,9 +29,16 @@ class Desk:
 
     def __init__(self) -> None:
         self.errands: list[Callable[[Any], object]] = []
+        self.counted: list[str] = []
+        self.takes = True
 
-    def soon(self, errand: Callable[[Ledger], object]) -> None:
-        self.errands.append(errand)
+    def soon(self, errand: Callable[[Ledger], object]) -> bool:
+        if self.takes:
+            self.errands.append(errand)
+        return self.takes
+
+    def count(self, name: str) -> None:
+        self.counted.append(name)
 
     def work(self) -> None:
         for errand in self.errands:
@@ -119,7 +126,42 @@ async def test_the_event_loop_never_waits_for_the_ledger(tally: Slow) -> None:
     for _ in range(5):
         await ask(watch)
     assert tally.asked_in_loop == [False]
-    assert len(desk.errands) == 5
+
+
+async def test_calls_that_have_ended_are_counted_in_one_errand(tally: Slow) -> None:
+    desk = Desk()
+    watch = watch_of(tally, desk, stops=True, repeats_soft=2, repeats_hard=4)
+    for _ in range(3):
+        await ask(watch)
+    assert len(desk.errands) == 1
+    desk.work()
+    await ask(watch)
+    assert len(desk.errands) == 1
+    desk.work()
+    assert (await ask(watch))[1].code == "agent_on_hold"
+
+
+async def test_an_errand_that_was_dropped_is_asked_for_with_the_next_call(tally: Slow) -> None:
+    desk = Desk()
+    watch = watch_of(tally, desk, stops=True, repeats_soft=2, repeats_hard=3)
+    desk.takes = False
+    await ask(watch)
+    desk.takes = True
+    for _ in range(2):
+        await ask(watch)
+    desk.work()
+    assert (await ask(watch))[1].code == "agent_on_hold"
+
+
+async def test_calls_that_nobody_counts_are_bounded(
+    tally: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmtrace.pipeline.watching.MOST_ENDED", 2)
+    desk = Desk()
+    watch = watch_of(tally, desk, stops=True)
+    for _ in range(3):
+        await ask(watch)
+    assert desk.counted == ["ended_calls_uncounted"]
 
 
 async def test_a_hold_without_end_says_nothing_of_waiting(tally: Slow) -> None:

@@ -153,19 +153,20 @@ class LedgerDesk:
         self._later(Later(settlement, unlimited(admission)))
 
     def soon[T](
-        self, errand: Callable[[Ledger], T], told: Callable[[T], None] = lambda _: None
-    ) -> None:
+        self, errand: Callable[[Ledger], T], told: Callable[[T], None] | None = None
+    ) -> bool:
         """Have something done with the ledger, beside the event loop, after all that waits.
 
         ``told`` is called in the event loop with what came of it. It may fail, and is not
-        repeated. Errands beyond ``MOST_ERRANDS`` are not done.
+        repeated. Errands beyond ``MOST_ERRANDS`` are not done: False then.
         """
         with self._wake:
             if len(self._queues.errands) >= MOST_ERRANDS:
                 self.count("ledger_errands_dropped")
-                return
+                return False
             self._queues.errands.append(Errand(errand, told))
         self._linger()
+        return True
 
     def count(self, name: str, label: str = "") -> None:
         """Have something counted in the event loop. May be called in any thread."""
@@ -326,10 +327,12 @@ class LedgerDesk:
         while errands and not self._queues.asked and not self._is_resting():
             errand = errands.popleft()
             try:
-                self._call_in_loop(partial(errand.told, errand.run(self._ledger)))
+                made = errand.run(self._ledger)
+                if errand.told:
+                    self._call_in_loop(partial(errand.told, made))
             except LedgerUnavailable as error:
                 self._failed(error)
-            except FAULTS as error:  # whatever it does, calls are to be admitted
+            except FAULTS as error:  # calls are to be admitted all the same
                 logger.error("an errand to the ledger failed: %s", type(error).__name__)
 
     def _trip(self, asked: Sequence[Asked]) -> None:
@@ -390,9 +393,6 @@ class LedgerDesk:
         self.count("ledger_unavailable")
 
     def _call_in_loop(self, call: Callable[[], None]) -> None:
-        if self._loop is None or self._loop.is_closed():
-            return
-        try:
-            self._loop.call_soon_threadsafe(call)
-        except RuntimeError:  # the loop has ended meanwhile
-            logger.debug("the event loop has ended")
+        if self._loop is not None and not self._loop.is_closed():
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(call)

@@ -63,7 +63,7 @@ class Errand:
     """Something to be done with the ledger, and who is told in the event loop what came of it."""
 
     run: Callable[[Ledger], Any]
-    told: Callable[[Any], None]
+    told: Callable[[Any], None] | None = None
 
 
 @dataclass(slots=True)

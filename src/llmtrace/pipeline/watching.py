@@ -1,8 +1,10 @@
 """Lets the runaway guard see every call: before it is sent, and when it has ended."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from llmtrace.domain.findings import Finding, Verdict
 from llmtrace.domain.traces import Trace
@@ -14,6 +16,10 @@ from llmtrace.limits.runaway import RunawayGuard
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.detection import ORDER, kept, worst
 from llmtrace.providers.base import Json
+from llmtrace.storage.ledger import Ledger
+
+MOST_ENDED: Final = 10_000
+"""Calls that have ended and wait to be counted, while no ledger can be reached."""
 
 
 class Watch:
@@ -32,6 +38,8 @@ class Watch:
         self._guard = guard
         self._desk = desk
         self._now = now
+        self._ended: deque[tuple[Trace, float]] = deque()
+        self._is_due = False  # the desk has been asked to have them counted
 
     async def before(self, call: Call, body: Json) -> Refused | None:
         """Note a call that is about to be sent; return why its agent is stopped, if it is."""
@@ -59,12 +67,24 @@ class Watch:
 
     def after(self, trace: Trace) -> None:
         """Count a call that has ended."""
-        guard = self._guard
         if self._desk is None:
-            guard.after(trace)
-        else:
-            ended = guard.now()
-            self._desk.soon(lambda _ledger: guard.after(trace, ended=ended))
+            self._guard.after(trace)
+            return
+        if len(self._ended) >= MOST_ENDED:
+            self._desk.count("ended_calls_uncounted")
+            return
+        self._ended.append((trace, self._guard.now()))
+        if not self._is_due:
+            self._is_due = True  # before it is asked for: it may be done at once
+            if not self._desk.soon(self._count):
+                self._is_due = False
+
+    def _count(self, _ledger: Ledger) -> None:
+        """Count all calls that have ended by now: in one errand, for each is a trip by itself."""
+        self._is_due = False  # what ends from here on asks for another
+        while self._ended:
+            trace, ended = self._ended.popleft()
+            self._guard.after(trace, ended=ended)
 
 
 def _add(call: Call, found: Sequence[Finding]) -> None:

@@ -174,9 +174,12 @@ class FakeDesk(LedgerDesk):
         """Note it."""
         self.booked.append((admission, settlement))
 
-    def soon(self, errand: Any, told: Any = lambda _: None) -> None:
+    def soon(self, errand: Any, told: Any = None) -> bool:
         """Run it at once."""
-        told(errand(_OnceLedger()))
+        made = errand(_OnceLedger())
+        if told:
+            told(made)
+        return True
 
     def now(self) -> datetime:
         """Return the time that was given."""
