@@ -63,7 +63,7 @@ class Bare:
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         for at in range(0, len(ids), 254):
             row = np.array([[101, *ids[at : at + 254], 102]], dtype=np.int64)
-            self.session.run(None, {"ids": row, "mask": np.ones_like(row)})
+            self.session.run(None, {"ids": row})
 
 
 def texts(size: int, count: int, seed: int) -> Sequence[str]:

@@ -25,7 +25,8 @@ of them sees is told as it is.
 - **Does not read** system text and descriptions of tools, which give orders by their nature, and
   answers.
 - **Network**: the lowest {layers} layers of all-MiniLM-L6-v2 (Apache-2.0), attention and mean
-  pooling, 8-bit weights, {size:.1f} MB. English words; other languages as far as their letters go.
+  pooling, 8-bit weights but for the heads, {size:.1f} MB. English words; other languages as far as
+  their letters go.
 - **Confidence** is how rare such a score is among harmless texts of that length in the
   development sets: 0.5 is reached by 5 % of them, 0.7 by 1 %, 0.9 by one in a thousand. These are
   the operating points `high_recall`, `balanced` and `high_precision`.
@@ -207,8 +208,8 @@ trick, which are no attacks by its label: they are missed, and cost it .04 of AU
 detector of several: the rules, the policy and the judgement of tool calls stand beside it.
 
 An AUC of .95 on dev_ood was aimed at and is not reached. What helped last were texts written one by
-one, not more steps, other seeds or their mean; so next to try are attacks and harmless orders by
-other hands than ours, and finer steps than 8 bits for the last layer, which cost .005.
+one, not more steps, other seeds or their mean; 8 bits cost .001 of it, and a scale of confidence
+for each length .003. So next to try are attacks and harmless orders by other hands than ours.
 """
 
 

@@ -5,7 +5,7 @@ all-MiniLM-L6-v2 (Apache-2.0), of which the upper layers are left out.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file
@@ -22,6 +22,21 @@ TAGS: Final = (
 )
 
 
+class FusedAttention(torch.autograd.Function):
+    """Attention as one operator of ONNX Runtime, which keeps no scores: for export alone."""
+
+    @staticmethod
+    def forward(_ctx: Any, query: Tensor, _key: Tensor, _value: Tensor) -> Tensor:
+        """Return what has the shape of the result: all that a trace asks for."""
+        return query
+
+    @staticmethod
+    def symbolic(graph: Any, *inputs: Any) -> Any:
+        """Return the operator. Its type is told, since PyTorch does not know it."""
+        made = graph.op("com.microsoft::MultiHeadAttention", *inputs, num_heads_i=HEADS)
+        return made.setType(inputs[0].type())
+
+
 class Layer(nn.Module):
     """Attention and feed-forward of one layer."""
 
@@ -34,17 +49,16 @@ class Layer(nn.Module):
         self.down = nn.Linear(inner, HIDDEN)
         self.norm2 = nn.LayerNorm(HIDDEN, eps=1e-12)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """``x`` is (batch, tokens, hidden); ``bias`` (batch, 1, 1, tokens) goes onto the scores."""
         batch, tokens, _ = x.shape
-        qkv = self.qkv(x).view(batch, tokens, 3, HEADS, HIDDEN // HEADS).permute(2, 0, 3, 1, 4)
-        query, key, value = qkv[0], qkv[1], qkv[2]
         if torch.onnx.is_in_onnx_export():
-            scores = query @ key.transpose(-1, -2) / (HIDDEN // HEADS) ** 0.5 + bias
-            seen = scores.softmax(-1) @ value
+            seen: Tensor = FusedAttention.apply(*self.qkv(x).split(HIDDEN, -1))
         else:
+            qkv = self.qkv(x).view(batch, tokens, 3, HEADS, HIDDEN // HEADS)
+            query, key, value = qkv.permute(2, 0, 3, 1, 4)
             seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        seen = seen.transpose(1, 2).reshape(batch, tokens, HIDDEN)
+            seen = seen.transpose(1, 2).reshape(batch, tokens, HIDDEN)
         x = self.norm1(x + self.out(seen))
         return self.norm2(x + self.down(functional.gelu(self.up(x))))
 
@@ -64,17 +78,22 @@ class Encoder(nn.Module):
         self.injection = nn.Linear(HIDDEN, 1)
         self.tags = nn.Linear(HIDDEN, len(TAGS))
 
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``ids`` and ``mask`` are (windows, tokens) integers; logits are (windows,) and
-        (windows, tokens, tags)."""
-        seen = mask.to(self.words.weight.dtype)
-        bias = ((1.0 - seen) * -10_000.0)[:, None, None, :]
+        (windows, tokens, tags). Without a mask no window is padded: so it is exported."""
         places = torch.arange(ids.shape[1], device=ids.device)
         x = self.drop(self.norm(self.words(ids) + self.places(places)))
-        for layer in self.layers:
-            x = layer(x, bias)
-        weight = (self.look(x)[..., 0] + bias[:, 0, 0]).softmax(-1)[..., None]
-        mean = (x * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
+        if mask is None:
+            for layer in self.layers:
+                x = layer(x, None)
+            weight, mean = self.look(x).softmax(1), x.mean(1)
+        else:
+            seen = mask.to(self.words.weight.dtype)
+            bias = ((1.0 - seen) * -10_000.0)[:, None, None, :]
+            for layer in self.layers:
+                x = layer(x, bias)
+            weight = (self.look(x)[..., 0] + bias[:, 0, 0]).softmax(-1)[..., None]
+            mean = (x * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
         pooled = torch.cat([(x * weight).sum(1), mean], -1)
         logit = self.injection(self.drop(functional.gelu(self.mix(pooled))))[:, 0]
         return logit, self.tags(self.drop(x))
