@@ -38,11 +38,18 @@ class Views:
 _NONE: Final = Views(())
 
 
-def views(folded: Folded, data: bytes | None = None) -> Views:
-    """Return the further views of a text, given its canonical one (``data``: the same, UTF-8)."""
+def views(
+    folded: Folded, data: bytes | None = None, repairs: Collection[str] | None = None
+) -> Views:
+    """Return the further views of a text, given its canonical one.
+
+    ``data`` is that in UTF-8, and ``repairs`` names the ``cue_patterns`` that are in it, where
+    somebody has looked for them already.
+    """
     if data is None:
         data = folded.text.encode("utf-8", "replace")
-    encodings, names = _cues(data)
+    encodings = _encodings(data)
+    names = _repairs(data) if repairs is None else repairs
     if not encodings and not names and folded.original.isascii():
         return _NONE
     made: list[View | Aligned] = []
@@ -78,7 +85,8 @@ def _encoded(
         deeper: list[Seen] = []
         for below in level:
             if depth:
-                encodings, names = _cues(below.text.encode("utf-8", "replace"))
+                data = below.text.encode("utf-8", "replace")
+                encodings, names = _encodings(data), _repairs(data)
             decodings = list(decoded(below, encodings, left))
             made += decodings
             deeper += decodings
@@ -86,15 +94,24 @@ def _encoded(
         level = deeper
 
 
-def _cues(data: bytes) -> tuple[Collection[int], Collection[str]]:
-    """Return the numbers of the encodings and the repairs that are worth a try."""
-    runs, words, names = _automata()
-    return runs.Match(data) or (), [names[number] for number in words.Match(data) or ()]
+def _encodings(data: bytes) -> Collection[int]:
+    """Return the numbers of the encodings that are worth a try."""
+    return _runs().Match(data) or ()
+
+
+def _repairs(data: bytes) -> Collection[str]:
+    """Return the names of the repairs that are worth a try."""
+    cues, names = _words()
+    return [names[number] for number in cues.Match(data) or ()]
 
 
 @cache
-def _automata() -> tuple[Together, Together, tuple[str, ...]]:
-    """Return what tells of encodings, and of repairs; together they would have many states."""
+def _runs() -> Together:
+    """Return what tells of encodings; with the words of repairs it would have many states."""
+    return together([encoding.run for encoding in ENCODINGS])
+
+
+@cache
+def _words() -> tuple[Together, tuple[str, ...]]:
     repairs = cue_patterns()
-    runs = together([encoding.run for encoding in ENCODINGS])
-    return runs, together(list(repairs.values())), tuple(repairs)
+    return together(list(repairs.values())), tuple(repairs)

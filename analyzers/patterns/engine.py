@@ -158,11 +158,12 @@ class _Search:
         self._offset, self._start, self._stop = offset, start, stop
         folded = fold(text)
         scanned = Scanned.of(folded.text)
-        self._view(groups.canonical, folded, scanned, folded.at(start))
+        cues: set[str] = set()
+        self._view(groups.canonical, folded, scanned, folded.at(start), cues)
         same = folded.text is text
         original = scanned if same else Scanned.of(text)
         self._view(groups.original, _Itself(text), original, start)
-        made = views(folded, scanned.data)
+        made = views(folded, scanned.data, cues)
         self._hidden(made.hidden)
         if not made.complete:
             self.skipped.add(Skipped("decoding", "over_limit"))
@@ -188,9 +189,16 @@ class _Search:
                     )
                 )
 
-    def _view(self, group: Group, view: Seen, scanned: Scanned, start: int) -> None:
+    def _view(
+        self,
+        group: Group,
+        view: Seen,
+        scanned: Scanned,
+        start: int,
+        cues: set[str] | None = None,
+    ) -> None:
         further = view if isinstance(view, View | Aligned) else None
-        for finder, regions in group.candidates(scanned, self._context):
+        for finder, regions in group.candidates(scanned, self._context, cues):
             if further and finder.rule.value and not further.decoded:
                 continue
             founds = finder.search(scanned, start, regions)

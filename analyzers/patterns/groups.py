@@ -9,6 +9,7 @@ from typing import Final
 
 from llmtrace.analyzers.automata import Together, is_open, together, weaken
 from llmtrace.analyzers.base import Context, Direction
+from llmtrace.analyzers.normalize.repairs import cue_patterns
 from llmtrace.analyzers.patterns.finding import REACH, Finder, Region, Scanned
 from llmtrace.analyzers.patterns.holds import Hold, holds_of
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
@@ -24,6 +25,10 @@ PIECE: Final = 16_384
 
 
 LONG: Final = "longer than a piece"
+WORDS_BESIDE: Final = "words beside a value"
+"""Cues go with these: their automaton stays small, and a pass more costs 2 µs per KB."""
+EVERYWHERE: Final = frozenset(product(Role, Direction))
+NOTHING: Final[Mapping[str, str]] = {}
 _WORD: Final = re.compile("[a-z]{3}")
 
 
@@ -45,10 +50,14 @@ class _Set:
 
 
 class Group:
-    """Rules that look at the same view, matched at once. Compiled when first needed."""
+    """Rules that look at the same view, matched at once. Compiled when first needed.
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    ``cues`` are looked for in the same pass, whosever words they are: name → pattern.
+    """
+
+    def __init__(self, rules: Iterable[Rule], cues: Mapping[str, str] = NOTHING) -> None:
         self._finders = [Finder(rule) for rule in rules]
+        self._cues = cues
         self._by_place: dict[tuple[Role, Direction], Sequence[_Set]] = {}
 
     def prepare(self) -> None:
@@ -63,15 +72,17 @@ class Group:
         for number in self._words:
             rules.append(rules[number])
             patterns.append(self._finders[number].words.pattern)
+        places = [_places(rule) for rule in rules] + [EVERYWHERE] * len(self._cues)
+        natures = list(map(_nature, rules, patterns)) + [WORDS_BESIDE] * len(self._cues)
         alike: dict[tuple[str, str], list[int]] = {}
-        for number, (rule, pattern) in enumerate(zip(rules, patterns, strict=True)):
-            alike.setdefault((_nature(rule, pattern), pattern), []).append(number)
+        for number, like in enumerate(zip(natures, [*patterns, *self._cues.values()], strict=True)):
+            alike.setdefault(like, []).append(number)
         kept = list(alike)
         return [
             _Set(
                 [alike[kept[n]] for n in share],
                 together([kept[n][1] for n in share]),
-                _places(rules[number] for n in share for number in alike[kept[n]]),
+                frozenset().union(*(places[number] for n in share for number in alike[kept[n]])),
                 whole=kept[share[0]][0] == LONG,
             )
             for share in shares(*(zip(*kept, strict=True) if kept else ((), ())))
@@ -94,19 +105,31 @@ class Group:
         ]
         return {number: len(self._finders) + at for at, number in enumerate(beside)}
 
+    @cached_property
+    def _cue_names(self) -> Mapping[int, str]:
+        """The numbers of the cues, behind those of the rules and of the words beside these."""
+        return dict(enumerate(self._cues, len(self._finders) + len(self._words)))
+
     def candidates(
-        self, scanned: Scanned, context: Context
+        self, scanned: Scanned, context: Context, cues: set[str] | None = None
     ) -> Iterator[tuple[Finder, Sequence[Region]]]:
-        """Yield the rules that could match and that apply to such a text, and where."""
+        """Yield the rules that could match and that apply to such a text, and where.
+
+        The names of the cues that are in it are added to ``cues``, before the first is yielded.
+        """
         sets, data = self._sets_for(context.role, context.direction), scanned.data
         if not sets:
             return
         found: dict[int, list[Region]] = {}
+        names = self._cue_names
         for region, piece in _pieces(data):
             seen = [n for one in sets if not one.whole for n in one.match(piece)]
             for number in seen:
-                if number < len(self._finders) and self._words.get(number, number) in seen:
-                    found.setdefault(number, []).append(region)
+                if number < len(self._finders):
+                    if self._words.get(number, number) in seen:
+                        found.setdefault(number, []).append(region)
+                elif cues is not None and number in names:
+                    cues.add(names[number])
         for one in sets:
             if one.whole:
                 found.update((number, []) for number in one.match(data))
@@ -121,8 +144,8 @@ def _names(pattern: str) -> bool:
     return _WORD.search(pattern) is not None
 
 
-def _places(rules: Iterable[Rule]) -> frozenset[tuple[Role, Direction]]:
-    return frozenset(place for rule in rules for place in product(rule.roles, rule.directions))
+def _places(rule: Rule) -> frozenset[tuple[Role, Direction]]:
+    return frozenset(product(rule.roles, rule.directions))
 
 
 def _is_long(rule: Rule) -> bool:
@@ -141,7 +164,7 @@ def _nature(rule: Rule, pattern: str) -> str:
     if rule.directions == {Direction.ANSWER}:
         return "answers"
     if rule.context_required and _names(pattern):
-        return "words beside a value"
+        return WORDS_BESIDE
     if rule.value:
         return f"values of {rule.family}"
     return "gaps" if is_open(pattern) else "words"
@@ -191,7 +214,7 @@ class Groups:
     """Some rules by the view that they look at."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self.canonical = Group(rule for rule in rules if rule.view == "canonical")
+        self.canonical = Group((rule for rule in rules if rule.view == "canonical"), cue_patterns())
         self.original = Group(rule for rule in rules if rule.view == "original")
         self.holds = {
             view: holds_of(

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -45,7 +46,7 @@ def milliseconds(call: Callable[[], object]) -> float:
 
 def median(values: Iterable[float]) -> float:
     """Return the median."""
-    return quantile(list(values), 0.5)
+    return statistics.median(values)
 
 
 def start(rounds: int) -> tuple[PatternAnalyzer, Section]:

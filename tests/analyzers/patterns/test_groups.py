@@ -120,3 +120,24 @@ def test_an_anchor_is_in_all_that_its_rule_hits(rule: Rule) -> None:
         data = Scanned.of(seen)
         hits = list(Finder(rule).search(data))
         assert bool(hits) <= bool(list(group.candidates(data, context)))
+
+
+@pytest.mark.parametrize("role", [Role.SYSTEM, Role.TOOL_RESULT])
+def test_cues_are_told_of_whosever_words_they_are_in(
+    role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "PIECE", 100)
+    group = Group([rule("a", "x", roles=frozenset({Role.USER}))], {"dash": "-{9}", "never": "nn"})
+    text = "." * 99 + "-" * 9 + "." * 99
+    told: set[str] = set()
+    assert list(group.candidates(Scanned.of(text), Context(role), told)) == []
+    assert told == {"dash"}
+
+
+def test_a_cue_that_is_also_a_rule_is_both() -> None:
+    group = Group([rule("a", "x")], {"cue": "x"})
+    told: set[str] = set()
+    finders = [one for one, _ in group.candidates(Scanned.of("x"), Context(), told)]
+    assert [finder.rule.id for finder in finders] == ["a"]
+    assert told == {"cue"}
+    assert set(candidates(group, "x")) == {"a"}
