@@ -15,6 +15,7 @@ import onnxruntime
 import report
 from corpus import english
 from modelgateway import through
+from modelprocess import either
 from report import Goal, Section
 from sampling import quantile
 from tokenizers import Tokenizer
@@ -187,6 +188,7 @@ def main() -> None:
         reading(10 if quick else 60),
         loading(1 if quick else 5),
         lag(2 if quick else 10),
+        either(texts, 1 if quick else 6),
         through(texts, Bare(), quick=quick),
     ]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

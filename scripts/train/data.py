@@ -3,7 +3,7 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -41,6 +41,8 @@ COMPOSED: Final = 0.25
 WRITTEN: Final = "written"
 """The source of the texts of this folder, of which no two are alike."""
 MASKED: Final = 0.06
+HARDER: Final = 4.0
+"""How much more often a harmless text is shown that was taken for an attack."""
 CLS, SEP, UNK = 101, 102, 100
 
 
@@ -126,13 +128,16 @@ class Pool:
     """Texts to draw from, sources weighted against each other.
 
     A source of many texts has more of them shown, but each less often; ``written`` is the share
-    of those that were written one by one.
+    of those that were written one by one. Those of ``hard`` are shown ``HARDER`` times as often.
     """
 
-    def __init__(self, found: Sequence[Text], *, written: float) -> None:
+    def __init__(
+        self, found: Sequence[Text], *, written: float, hard: Collection[Text] = ()
+    ) -> None:
         self.found = found
         count = Counter((one.source, one.label) for one in found)
         weights = [count[one.source, one.label] ** -0.35 for one in found]
+        weights = [w * HARDER if t in hard else w for t, w in zip(found, weights, strict=True)]
         ours = [one.source == WRITTEN for one in found]
         held = sum(w for w, own in zip(weights, ours, strict=True) if own)
         if held:
@@ -148,14 +153,18 @@ class Pool:
 class Sampler:
     """Shows texts in batches of about as many tokens, sources weighted against each other."""
 
-    def __init__(self, found: list[list[Text]], seed: int) -> None:
+    def __init__(
+        self, found: list[list[Text]], seed: int, hard: Collection[Text] = frozenset()
+    ) -> None:
         self.random = random.Random(seed)
         flat = [one for readings in found for one in readings]
-        self.texts = Pool([t for t in flat if t.kind != ONLY_COMPOSED], written=0.2)
+        drawn = [t for t in flat if t.kind != ONLY_COMPOSED]
+        self.texts = Pool(drawn, written=0.2, hard=hard)
         self.carriers = [t for t in flat if not t.label and t.kind.startswith(CARRIERS)]
         short = [one for one in flat if len(one.ids) < LONGEST]
         self.payloads = Pool([t for t in short if t.label and t.kind in PAYLOADS], written=0.5)
-        self.notes = Pool([t for t in short if not t.label and t.kind in NOTES], written=0.8)
+        notes = [t for t in short if not t.label and t.kind in NOTES]
+        self.notes = Pool(notes, written=0.8, hard=hard)
 
     def composed(self) -> Text:
         """Put an attack, or a harmless note, somewhere into a carrier."""

