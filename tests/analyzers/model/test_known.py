@@ -1,7 +1,7 @@
 """Whether the model still says what it said when it was shipped, on texts of this test alone."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from llmtrace.domain.parts import Role
 HERE = Path(__file__).parent
 MOST_LOST = 0.02
 """How far the AUC may fall below what it was."""
+LEAST = 0.95
+"""The AUC below which no record helps: it is .98 for the model of this release."""
 MOST_DRIFT = 0.05
 """How much confidence may change on average: processors round 8-bit sums differently."""
 
@@ -41,6 +43,18 @@ def said() -> list[tuple[float, bool]]:
     return [(model.inspect(text, context).attack, attack) for text, attack in texts()]
 
 
+def worth(found: Sequence[tuple[float, bool]]) -> float:
+    """Return the AUC over what was said of the texts."""
+    harmless = [sure for sure, attack in found if not attack]
+    return auc(harmless, [sure for sure, attack in found if attack])
+
+
+def drift(then: Sequence[float], now: Sequence[float]) -> float:
+    """Return how far confidence moved, on average."""
+    moved = [abs(new - old) for old, new in zip(then, now, strict=True)]
+    return sum(moved) / len(moved)
+
+
 @cache
 def recorded() -> dict[str, Any]:
     """Return what the model said when it was shipped."""
@@ -56,15 +70,15 @@ def test_the_record_is_of_the_model_that_is_shipped() -> None:
 
 
 def test_attacks_are_told_from_harmless_texts_as_well_as_they_were() -> None:
-    harmless = [sure for sure, attack in said() if not attack]
-    attacks = [sure for sure, attack in said() if attack]
-    assert auc(harmless, attacks) >= recorded()["auc"] - MOST_LOST
+    assert worth(said()) >= recorded()["auc"] - MOST_LOST
+
+
+def test_attacks_are_told_from_harmless_texts_whatever_was_recorded() -> None:
+    assert worth(said()) >= LEAST
 
 
 def test_no_confidence_drifts() -> None:
-    pairs = zip(said(), recorded()["sure"], strict=True)
-    drift = [abs(now - then) for (now, _), then in pairs]
-    assert sum(drift) / len(drift) <= MOST_DRIFT
+    assert drift(recorded()["sure"], [sure for sure, _ in said()]) <= MOST_DRIFT
 
 
 @pytest.mark.parametrize("attack", [True, False], ids=["attacks", "harmless"])
