@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from llmtrace.analyzers.model.manifest import NETWORK, BadModel, Manifest
+from llmtrace.analyzers.model.networkfaults import explain
 from llmtrace.analyzers.model.reading import Window
 
 
@@ -43,8 +44,7 @@ def open_session(path: Path) -> Any:
         )
     except Exception as error:  # onnxruntime has an exception class per fault, without a base
         raise BadModel(
-            f"{path}: cannot be loaded ({type(error).__name__}); get the file again, or a "
-            f"model for ONNX Runtime {onnxruntime.__version__}"
+            f"{path}: cannot be loaded ({type(error).__name__}): {explain(error, path)}"
         ) from error
 
 

@@ -100,7 +100,7 @@ def test_tokens_around_a_text_are_those_of_the_tokenizer(tmp_path: Path) -> None
         ({"inputs": ("input_ids", "pixel_values")}, "asks for input_ids, pixel_values"),
         ({"length": 16}, "takes texts of one length"),
         ({"kind": onnxfile.FLOAT}, r"cannot be loaded|no whole numbers"),
-        ({"opset": 99}, r"cannot be loaded \(.*\); get the file again, or a model for ONNX Run"),
+        ({"opset": 99}, r"cannot be loaded \(.*\): it asks for opset 99 of ai\.onnx"),
     ],
     ids=["other-names", "pictures", "one-length", "not-numbers", "opset"],
 )
