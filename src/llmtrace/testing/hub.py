@@ -26,7 +26,10 @@ class Faults:
     """How a stand-in misbehaves. ``file`` is the name of the file that it concerns."""
 
     status: int = 0
-    """Every answer has this status."""
+    """Every answer has this status, or those of the file ``at`` if that is given."""
+    at: str = ""
+    says: bytes = b"{}"
+    """What such an answer says: JSON, or a page if it begins with ``<``."""
     code: str = ""
     """``X-Error-Code`` of such an answer, such as ``GatedRepo``."""
     hangs: bool = False
@@ -35,6 +38,10 @@ class Faults:
     """This file ends early, with the headers of a whole one."""
     changed: str = ""
     """This file comes with other bytes than were announced."""
+    long: str = ""
+    """This file comes twice, one behind the other."""
+    bare: str = ""
+    """This file comes without the headers of a hub."""
     endless: str = ""
     """This file breaks off again and again."""
 
@@ -131,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._stored(path.removeprefix(STORE))
         if hub.token is not None and self.headers.get("authorization") != f"Bearer {hub.token}":
             return self._refuse(401, "")
-        if hub.faults.status:
+        if hub.faults.status and path.endswith(hub.faults.at):
             return self._refuse(hub.faults.status, hub.faults.code)
         if path.startswith("/api/models/"):
             return self._info(path.removeprefix("/api/models/"))
@@ -159,6 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "EntryNotFound")
         content = repo.files[file]
         headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{_etag(content)}"'}
+        if file == self.serves.faults.bare:
+            return self._content(file, content, {})
         if len(content) < LARGE:
             return self._content(file, content, headers)
         store = f"{self.serves.store}{STORE}{name}/{file}?Signature=secret"
@@ -180,6 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[:-1] + bytes([content[-1] ^ 1])
         if file == faults.cut and self.command == "GET":
             content = content[: len(content) // 2]
+        if file == faults.long and self.command == "GET":
+            content *= 2
         if file == faults.endless and self.command == "GET":
             return self._break_off(content, headers)
         return self._answer(200, content, headers)
@@ -192,7 +203,10 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(0.01)
 
     def _refuse(self, status: int, code: str) -> None:
-        self._answer(status, b"{}", {"X-Error-Code": code} if code else {})
+        says = self.serves.faults.says
+        kind = "text/html" if says.startswith(b"<") else "application/json"
+        more = {"X-Error-Code": code} if code else {}
+        self._answer(status, says, {"Content-Type": f"{kind}; charset=utf-8", **more})
 
     def _answer(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
         self._head(status, {**headers, "Content-Length": str(len(content))})

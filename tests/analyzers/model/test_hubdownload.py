@@ -1,8 +1,12 @@
 import errno
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
@@ -13,6 +17,7 @@ from llmtrace.testing.hub import Faults, StandInHub
 from llmtrace.testing.tinymodels import text_classifier
 
 NETWORK = "onnx/model.onnx"
+SIZE = len(text_classifier()[NETWORK])
 
 
 class Room(NamedTuple):
@@ -75,17 +80,88 @@ def test_a_token_is_sent_from_the_environment_alone(
         (Faults(status=404), r"is not at .* \(404\)"),
         (Faults(status=500), "answers 500; try again later, or use a mirror as ml.endpoint"),
         (Faults(status=429), "answers 429"),
-        (Faults(cut=NETWORK), "a file came cut short; nothing of it is kept: try again"),
+        (
+            Faults(cut=NETWORK),
+            rf"{NETWORK}: came cut short: {SIZE // 2} bytes, the hub says {SIZE}; nothing of it is "
+            "kept: try again",
+        ),
+        (
+            Faults(long=NETWORK),
+            rf"{NETWORK}: came too long: {2 * SIZE} bytes, the hub says {SIZE}; nothing of it",
+        ),
+        (
+            Faults(status=404, code="EntryNotFound", at=NETWORK),
+            rf"{NETWORK}: is listed, and is not",
+        ),
+        (
+            Faults(status=403, at="config.json"),
+            r"config\.json: http://.* refuses it \(403\); check",
+        ),
+        (
+            Faults(bare=NETWORK),
+            rf"{NETWORK}: http://.* answers without the checksum and commit .*; check ml\.endpoint",
+        ),
         (Faults(changed=NETWORK), rf"{NETWORK} came with checksum .* the hub says"),
         (Faults(changed="config.json"), r"config\.json came with checksum"),
     ],
-    ids=["401", "403", "gated", "404", "500", "429", "cut-short", "changed", "changed-config"],
+    ids=[
+        "401",
+        "403",
+        "gated",
+        "404",
+        "500",
+        "429",
+        "cut-short",
+        "too-long",
+        "file-gone",
+        "file-403",
+        "no-hub-s-headers",
+        "changed",
+        "changed-config",
+    ],
 )
 def test_a_hub_that_does_not_deliver_is_told_of_with_what_to_do(
     hub: StandInHub, asked: Asked, faults: Faults, said: str
 ) -> None:
     hub.faults = faults
     with pytest.raises(CannotFetch, match=rf"owner/name: .*{said}"):
+        download(asked)
+
+
+@pytest.mark.parametrize(
+    ("faults", "answer"),
+    [
+        (Faults(status=200, says=b"<html>Log in"), r"200 \(text/html\)"),
+        (Faults(status=200), r"200 \(application/json\)"),
+        (Faults(status=200, says=b"[]"), r"200 \(application/json\)"),
+        (Faults(status=200, says=b""), r"200 \(application/json\)"),
+        (Faults(status=200, says=b"[" * 100_000), r"200 \(application/json\)"),
+        (Faults(status=200, says=b'{"id":"a","sha":7}'), r"200 \(application/json\)"),
+        (
+            Faults(status=200, says=b'{"id":"a","siblings":[{"rfilename":"x","size":"y"}]}'),
+            r"200 \(application/json\)",
+        ),
+        (Faults(status=301, says=b"<html>Moved"), r"301 \(text/html\)"),
+    ],
+    ids=["page", "other", "list", "empty", "deep", "odd-commit", "odd-size", "moved"],
+)
+def test_what_is_no_hub_is_told_with_what_it_answered(
+    hub: StandInHub, asked: Asked, faults: Faults, answer: str
+) -> None:
+    hub.faults = faults
+    said = rf"owner/name: {hub.url} is no hub: it answered {answer} where the hub's JSON was exp"
+    with pytest.raises(CannotFetch, match=said + r"ected; check ml\.endpoint"):
+        download(asked)
+
+
+def test_a_file_that_breaks_off_again_and_again_is_named(
+    hub: StandInHub, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(sleep=lambda _seconds: None, time=lambda: 0.0)
+    monkeypatch.setattr("huggingface_hub.file_download.time", clock)
+    hub.faults = Faults(endless=NETWORK)
+    said = rf"owner/name: {NETWORK}: broke off again and again before its {SIZE} bytes were there; "
+    with pytest.raises(CannotFetch, match=rf"{said}the last answer ended after 10 of {SIZE} bytes"):
         download(asked)
 
 
@@ -161,6 +237,35 @@ def test_a_disk_that_is_full_is_told(asked: Asked, monkeypatch: pytest.MonkeyPat
         download(asked)
 
 
+def test_a_file_that_grows_beyond_what_may_be_written_is_told(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(*_args: object, **_more: object) -> NoReturn:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(hubdownload, "hf_hub_download", endless)
+    monkeypatch.setattr("resource.getrlimit", lambda _what: (9_999, 9_999))
+    said = (
+        r"config\.json: grew beyond the 9999 bytes that a file may have here \(ulimit -f\), the hub"
+    )
+    size = len(text_classifier()["config.json"])
+    with pytest.raises(
+        CannotFetch, match=rf"owner/name: {said} says {size}; nothing of it is kept"
+    ):
+        download(asked)
+
+
+def test_a_file_that_is_longer_than_one_may_be_is_not_begun(
+    hub: StandInHub, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("owner/name", {**text_classifier(), NETWORK: b"x" * 5_001})
+    monkeypatch.setattr("resource.getrlimit", lambda _what: (-1, 5_000))
+    said = rf"{NETWORK}: has 5001 bytes, a file may have 5000 here \(ulimit -f\); raise that limit"
+    with pytest.raises(CannotFetch, match=f"owner/name: {said}"):
+        download(asked)
+    assert all("resolve" not in path for _, path in hub.calls)
+
+
 def test_nothing_that_the_client_says_is_repeated(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,14 +280,44 @@ def test_nothing_that_the_client_says_is_repeated(
     assert "Signature" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("hard", "most"),
+    [
+        (resource.RLIM_INFINITY, hubdownload.MAX_BYTES),
+        (hubdownload.MAX_BYTES * 2, hubdownload.MAX_BYTES),
+        (5_000, 5_000),
+    ],
+    ids=["no-limit", "above", "below"],
+)
 def test_the_program_says_what_came_of_it(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    asked: Asked,
+    hard: int,
+    most: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked_line = json.dumps({name: getattr(asked, name) for name in Asked.__slots__})
     monkeypatch.setattr("sys.stdin.readline", lambda: asked_line, raising=False)
     bounds: list[object] = []
     monkeypatch.setattr("signal.alarm", bounds.append)
+    monkeypatch.setattr("resource.getrlimit", lambda _what: (0, hard))
     monkeypatch.setattr("resource.setrlimit", lambda _what, most: bounds.append(most))
     hubdownload.main()
     assert set(json.loads(capsys.readouterr().out)) == {"commit", "files"}
-    assert bounds == [(hubdownload.MAX_BYTES, hubdownload.MAX_BYTES), 6]
+    assert bounds == [(most, most), 6]
+
+
+def test_the_program_runs_under_a_limit_of_the_system(hub: StandInHub, asked: Asked) -> None:
+    hub.add("owner/name", {**text_classifier(), NETWORK: b"x" * 200_000})
+    asked_line = json.dumps({name: getattr(asked, name) for name in Asked.__slots__})
+    own = [sys.executable, "-m", hubdownload.__name__]
+    done = subprocess.run(  # noqa: S603  our own program
+        ["/bin/sh", "-c", 'ulimit -f 64; exec "$@"', "sh", *own],
+        input=asked_line + "\n",
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    said = json.loads(done.stdout)["error"]
+    assert said.startswith(f"owner/name: {NETWORK}: has 200000 bytes, a file may have ")
