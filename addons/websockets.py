@@ -269,6 +269,7 @@ class WebSockets:
             return call
         for unread in event.unread:
             call.gap(unread.reason, unread.size)
+        call.begun = message is not None and not message.from_client
         content = message.content if message else b""
         refusal, tap = await self._pipeline.inspect_message(
             call,

@@ -1,5 +1,6 @@
 """What a call asks for, and who asks: nobody is exempt, and nothing goes that has no bound."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from llmtrace.app.accounts import accounts
 from llmtrace.app.settings import Settings
 from llmtrace.config import load
+from llmtrace.domain.traces import Outcome
 from llmtrace.environment.home import Home
+from llmtrace.limits.charging import CHARGED
 from llmtrace.storage.keys import Role
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.testing.budgets import (
@@ -203,6 +206,38 @@ async def test_realtime_sessions_are_held_to_the_budget(
         ledger.close()
     assert statuses == [200, 429, 429]
     assert spent == 4_000 * 10_000
+
+
+async def test_an_answer_that_nobody_asked_for_and_does_not_fit_costs_what_was_said(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    """With voice detection the provider begins by itself: it has read what it cuts off."""
+    provider.clear()
+    price = {"input_per_million": 1_000, "output_per_million": 10}
+    settings: dict[str, Any] = room_for(1, mode="estimate", max_output_tokens=100)
+    settings |= {"cost_estimation": {"custom_models": {"gpt-realtime": price}}}
+    settings["cost_caps"]["default_budget_caps"][0]["hard_limit_usd"] = "0.000001"
+    async with running_worker(tmp_path, provider, **settings) as worker:
+        ledger = SqliteLedger.at(worker.home.path / "limits.sqlite")
+        socket = await (await Socket.open(worker, "/v1/realtime?model=gpt-realtime")).accepted()
+        said = {
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "x" * 400}],
+        }
+        socket.send(json.dumps({"type": "conversation.item.create", "item": said}))
+        socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": "AAAA"}))
+        while (message := await socket.message()) is not None:
+            assert message["type"] != "response.done"
+        socket.abort()
+        for _ in range(250):  # it is booked a moment later
+            if spent := totals(ledger)[0]:
+                break
+            await asyncio.sleep(0.02)
+        assert totals(ledger) == (spent, 0)
+        ledger.close()
+        (trace,) = [t for t in await worker.journal.traces(1) if t.outcome is Outcome.REFUSED]
+    assert spent == int(trace.attributes[CHARGED]) > 100 * 1_000_000 // 4
 
 
 async def test_every_name_of_a_model_counts_in_the_same_budget(

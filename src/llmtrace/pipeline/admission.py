@@ -139,6 +139,8 @@ class Admissions:
         prepared = asking.allowed()
         if isinstance(answer, Denied):
             self._counters.count("denied", answer.reason)
+            if call.begun:
+                self._book_begun(call, prepared)
             return self._limiter.refuse(prepared, answer, now=self._desk.now())
         self._admitted(call, prepared, answer)
         return None
@@ -175,9 +177,21 @@ class Admissions:
             call.note(UNBOOKED, "true")
             call.held = Held(admission=admission, booked=False)
             return None
-        if not isinstance(error, NotAsked):
+        if call.begun:
+            self._book_begun(call, prepared)
+        elif not isinstance(error, NotAsked):
             self._desk.settle(Settlement(id=admission.id, tenant=admission.tenant, kind="release"))
         return store_unavailable()
+
+    def _book_begun(self, call: Call, prepared: Prepared) -> None:
+        """Book what a call was told that its provider began by itself, and that is cut off now.
+
+        Nobody will tell what it came to: the provider has read it, and hardly begun to write.
+        """
+        admission, bound = prepared.admission, prepared.bound
+        charge = Charge(kind="settle", usd=bound.input_usd, tokens=bound.input_tokens)
+        call.note(CHARGED, str(charge.usd))
+        self._desk.book(admission, charge.settlement(admission.id, admission.tenant))
 
     def _put(
         self, call: Call, content: bytes, body: Json, prepared: Prepared, within: Path

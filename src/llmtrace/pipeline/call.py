@@ -100,6 +100,8 @@ class Call:
     """What was set aside for the call whose answer this one fetched, and which it pays for."""
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     """What the gateway adds to the head of the provider's answer."""
+    begun: bool = False
+    """Whether the provider began it by itself: refused, it has cost something all the same."""
     drops_usage: bool = False
     """Whether the client did not ask for the chunk that tells the usage of its stream."""
     findings: list[Finding] = field(default_factory=list)

@@ -34,3 +34,4 @@ def test_other_events_are_acknowledged(ask: Ask) -> None:
     item = {"type": "conversation.item.create", "item": {"type": "message"}}
     assert kinds(item) == ["conversation.item.added", "conversation.item.done"]
     assert kinds({"type": "input_audio_buffer.append"}) == []
+    assert kinds({"type": "input_audio_buffer.append", "audio": "AAAA"})[0] == "response.created"

@@ -80,7 +80,10 @@ def _response(request: Request, script: Script, status: str) -> JsonObject:
 
 
 def turn(request: Request, script: Script) -> list[Chunk]:
-    """Return the events that answer one client event; only ``response.create`` is a call."""
+    """Return the events that answer one client event; only ``response.create`` is a call.
+
+    All ``audio`` that is appended is a whole sentence, which voice detection answers.
+    """
     event = request.json
     if event.get("type") == "session.update":
         return [Chunk(compact({"type": "session.updated", "session": _session(request)}))]
@@ -88,7 +91,7 @@ def turn(request: Request, script: Script) -> list[Chunk]:
         item = {"id": f"item_{request.id}", **(event.get("item") or {})}
         kinds = ("conversation.item.added", "conversation.item.done")
         return [Chunk(compact({"type": kind, "item": item})) for kind in kinds]
-    if event.get("type") != "response.create":
+    if event.get("type") != "response.create" and not event.get("audio"):
         return []
     at = {
         "response_id": f"resp_{request.id}",
