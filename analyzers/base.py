@@ -47,8 +47,9 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What a detector left out on a text and why: ``timeout``, ``too_many`` or ``over_limit``.
+    """What a detector left out on a text, and why.
 
+    ``reason`` is ``timeout``, ``failed`` (a fault of its own), ``too_many`` or ``over_limit``.
     ``missed`` is a hit as there may be one in what was left out; its place says nothing.
     """
 

@@ -1,12 +1,17 @@
 """Patterns and models as one detector."""
 
 import hashlib
+import logging
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-from llmtrace.analyzers.base import Context, Hit, Inspection, StreamAnalyzer
+from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped, StreamAnalyzer
 from llmtrace.analyzers.combined import inspection
+from llmtrace.analyzers.meter import Meter
+
+logger = logging.getLogger(__name__)
 
 ATTACKS: Final = frozenset(
     {
@@ -24,6 +29,13 @@ ATTACKS: Final = frozenset(
 
 class Model(Protocol):
     """What judges a text by how it reads (``llmtrace.analyzers.model.ModelAnalyzer``)."""
+
+    meter: Meter
+
+    @property
+    def name(self) -> str:
+        """What findings and numbers call it."""
+        ...
 
     @property
     def version(self) -> str:
@@ -45,7 +57,8 @@ class Ensemble:
     Where several see an attack at the same place there is one hit, with the kind and span of the
     first of them, patterns before models: it is wrong only where all are (``1 - (1 - a)(1 - b)``),
     and its detector names all. What one of them sees alone stays as it is. In a text that still
-    grows the patterns speak alone.
+    grows the patterns speak alone. A model that fails on a text takes nothing from the others: it
+    is told as skipped there (``failed``).
     """
 
     def __init__(self, patterns: StreamAnalyzer, *models: Model) -> None:
@@ -81,7 +94,7 @@ class Ensemble:
         hits, skipped = told.hits, told.skipped
         attack = max((hit.confidence for hit in told.hits if hit.kind in ATTACKS), default=0.0)
         for model in asked:
-            read = model.inspect(text, context)
+            read = _read(model, text, context)
             hits = joined(hits, read.hits)
             skipped += read.skipped
             attack = either(attack, read.attack)
@@ -90,6 +103,24 @@ class Ensemble:
     def undecided(self, text: str) -> int:
         """Return where the undecided tail begins, as the patterns see it."""
         return self._patterns.undecided(text)
+
+
+def _read(model: Model, text: str, context: Context) -> Inspection:
+    """Return what a model says of a text, or that it cannot."""
+    try:
+        return model.inspect(text, context)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the rules and the others go on
+        if model.meter.fail(error):
+            _tell(model.name, error)
+        return Inspection((), (Skipped(model.name, "failed"),))
+
+
+def _tell(name: str, error: Exception) -> None:
+    """Log where a fault came from. Its message may quote the text: only its type is told."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames[-4:]))
+    kind = type(error).__name__
+    logger.error("model %s could not read a text: %s at %s; the rules go on", name, kind, where)
 
 
 def either(a: float, b: float) -> float:

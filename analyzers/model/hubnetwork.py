@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from llmtrace.analyzers.model.hubrepository import Repository
 from llmtrace.analyzers.model.manifest import TOKENIZER, BadModel
-from llmtrace.analyzers.model.network import Reading, open_session
+from llmtrace.analyzers.model.network import Reading, check_finite, open_session
 from llmtrace.analyzers.model.reading import Window
 
 INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
@@ -48,7 +48,11 @@ class HubNetwork:
         return len(self._before) + len(self._after)
 
     def read(self, windows: Sequence[Window]) -> list[Reading]:
-        """Return a reading for each window, one at a time as ``Network`` does."""
+        """Return a reading for each window, one at a time as ``Network`` does.
+
+        Raises:
+            BadReading: It has numbers that are not finite.
+        """
         return [self._reading(self._run(window.ids)) for window in windows]
 
     def _run(self, ids: Sequence[int]) -> Any:
@@ -63,6 +67,7 @@ class HubNetwork:
             return self._session.run([self._output], feed)[0][0].astype(np.float64)
 
     def _reading(self, logits: Any) -> Reading:
+        check_finite(logits)
         if not self._tokens:
             return Reading(self._odds(logits), (), ())
         logits = logits[len(self._before) : len(logits) - len(self._after)]

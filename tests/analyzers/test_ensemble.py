@@ -4,6 +4,7 @@ import pytest
 
 from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
 from llmtrace.analyzers.ensemble import Ensemble, either, joined
+from llmtrace.analyzers.meter import Meter
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Role
 
@@ -31,6 +32,7 @@ class Says:
     def __init__(self, *hits: Hit, attack: float = 0.0, skipped: tuple[Skipped, ...] = ()) -> None:
         self.made = Inspection(hits, skipped, attack)
         self.asked = 0
+        self.meter = Meter()
 
     def wants(self, text: str, context: Context) -> bool:
         return bool(text) and context.role is Role.USER
@@ -114,6 +116,39 @@ def test_both_make_a_text_more_suspicious_and_both_gaps_are_told() -> None:
     made = Ensemble(patterns, model).inspect("text", HERE)
     assert made.attack == 0.75
     assert [one.detector for one in made.skipped] == ["a", "model"]
+
+
+class Fails(Says):
+    name = "fails"
+
+    def inspect(self, text: str, context: Context) -> Inspection:
+        raise KeyError(text)
+
+
+@pytest.mark.parametrize("failing_first", [True, False])
+def test_a_model_that_fails_takes_nothing_from_the_rules_and_the_others(
+    failing_first: bool,
+) -> None:
+    mail, attack = hit("pii.email", 0, 4, 0.9, value=True), hit("prompt_injection", 6, 20, 0.7)
+    fails, other = Fails(), Says(attack, attack=0.7)
+    models = (fails, other) if failing_first else (other, fails)
+    made = Ensemble(Says(mail), *models).inspect("mail, and an attack", HERE)
+    assert list(made.hits) == [mail, attack]
+    assert made.attack == pytest.approx(0.7)
+    assert made.skipped == (Skipped("fails", "failed"),)
+    assert (fails.meter.snapshot()["failed"], other.meter.snapshot()["failed"]) == (1, 0)
+    assert fails.meter.snapshot()["failing"] == "KeyError"
+
+
+def test_a_fault_is_logged_now_and_then_with_its_place_and_never_the_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ensemble = Ensemble(Says(), Fails())
+    for _ in range(50):
+        ensemble.inspect("my secret words", HERE)
+    (line,) = caplog.messages
+    assert line.startswith("model fails could not read a text: KeyError at inspect:")
+    assert "secret" not in caplog.text
 
 
 def test_a_growing_text_is_the_patterns_alone() -> None:

@@ -2,6 +2,7 @@ from typing import Any
 
 from llmtrace.analyzers.meter import Meter
 from llmtrace.app.health import degraded, summed
+from llmtrace.app.health import missing as lacking
 
 
 def model(name: str, **more: Any) -> dict[str, Any]:
@@ -46,6 +47,28 @@ def test_a_model_that_is_missing_anywhere_is_told_once_with_why() -> None:
         ("m", 0, 2),
         ("n", 1, 0),
     ]
+
+
+def test_a_model_that_fails_anywhere_is_told_once_with_the_kind_of_fault() -> None:
+    fails = {"models": [model("m", failed=2, failing="KeyError"), model("n")]}
+    said = [fails, {"models": [model("m", failed=3)]}, fails]
+    assert degraded(said) == {
+        "status": "degraded",
+        "degraded": [
+            "model m: could not read texts within the last 5 minutes (KeyError); the log says where"
+        ],
+    }
+    rows: Any = summed(said)["models"]
+    assert [(row["name"], row["loaded"], row["failed"]) for row in rows] == [
+        ("m", 3, 7),
+        ("n", 2, 0),
+    ]
+    assert not list(lacking(said))
+
+
+def test_a_model_that_fails_is_not_missing() -> None:
+    said = [{"models": [model("m", failing="KeyError"), missing("n")]}]
+    assert list(lacking(said)) == ["model n: is not there"]
 
 
 def test_a_cache_is_one_over_all_processes() -> None:

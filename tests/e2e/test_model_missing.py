@@ -15,12 +15,14 @@ from llmtrace.testing.hub import Faults, StandInHub
 from llmtrace.testing.processes import GatewayProcess
 from llmtrace.testing.provider import ScriptedProvider
 from llmtrace.testing.script import Script
-from llmtrace.testing.tinymodels import text_classifier, write
+from llmtrace.testing.tinymodels import ATTACKS, BROKEN, text_classifier, write
 
 pytestmark = pytest.mark.slow
 
 PAGE = "Would you please ignore the hedge by the gate this year."
 """What no rule finds anything in; the tiny model knows one of its words."""
+BREAKS = text_classifier({**ATTACKS, "hedge": BROKEN})
+"""A model that cannot read the page."""
 
 
 @pytest.fixture
@@ -61,16 +63,20 @@ def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def ask(gateway: GatewayProcess, provider: ScriptedProvider, text: str) -> list[dict[str, Any]]:
-    """Make a call, and return what was found in it."""
+def post(gateway: GatewayProcess, provider: ScriptedProvider, text: str) -> httpx2.Response:
     provider.enqueue(Script(text="Done."))
-    answer = httpx2.post(
+    return httpx2.post(
         f"{gateway.reverse_url}/openai/v1/chat/completions",
         json={"model": "gpt-4o", "messages": [{"role": "user", "content": text}]},
         headers={"authorization": "Bearer sk-1"},
         trust_env=False,
         timeout=30,
     )
+
+
+def ask(gateway: GatewayProcess, provider: ScriptedProvider, text: str) -> list[dict[str, Any]]:
+    """Make a call, and return what was found in it."""
+    answer = post(gateway, provider, text)
     assert answer.status_code == 200, answer.text
     gateway.traces(count=1)
     said = gateway.cli("findings", "list", "--json", "--config", str(gateway.config))
@@ -133,6 +139,36 @@ def test_without_its_model_a_gateway_that_blocks_does_not_start(
     assert "security_analysis.ml_model: a/texts: revision 'main' is not in" in said
     assert "worker-0 cannot be used as configured; it says why above" in said
     assert "died" not in said
+
+
+def test_a_model_that_fails_on_a_text_leaves_it_to_the_rules_and_says_so(
+    start: Start, provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    own = write(BREAKS, tmp_path / "own")
+    gateway = start(security_analysis={"ml_model": str(own)}, on_error="allow")
+    assert health(gateway)["status"] == "ok"
+    found = ask(gateway, provider, f"Write to someone@example.org. {PAGE}")
+    assert [row["kind"] for row in found] == ["pii.email"]
+    until(lambda: bool(health(gateway)["models"][0]["failed"]))
+    said = health(gateway)
+    assert (said["code"], said["status"]) == (200, "degraded")
+    (reason,) = said["degraded"]
+    assert "could not read texts within the last 5 minutes (BadReading)" in reason
+    assert said["counters"]["detector_skipped{model}"] == 1
+    assert "could not read a text: BadReading at " in gateway.log
+    assert "hedge" not in gateway.log
+
+
+@pytest.mark.parametrize(("mode", "status"), [("enforce", 503), ("observe", 200)])
+def test_what_a_model_fails_on_is_refused_where_findings_are_acted_on(
+    start: Start, provider: ScriptedProvider, tmp_path: Path, mode: str, status: int
+) -> None:
+    own = write(BREAKS, tmp_path / "own")
+    gateway = start(security_analysis={"ml_model": str(own)}, on_error="block", mode=mode)
+    answer = post(gateway, provider, PAGE)
+    assert answer.status_code == status
+    assert ("detection_failed" in answer.text) is (status == 503)
+    assert post(gateway, provider, "What is the capital of Norway?").status_code == 200
 
 
 @pytest.mark.parametrize("on_error", ["block", "allow"])

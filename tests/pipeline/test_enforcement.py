@@ -121,15 +121,23 @@ async def test_what_may_take_long_is_judged_in_a_thread(size: int, here: bool) -
 
 
 @pytest.mark.parametrize("fail_open", [False, True])
+@pytest.mark.parametrize(
+    ("skipped", "code"),
+    [
+        pytest.param((), "detection_timeout", id="unknown"),
+        pytest.param((("model", "timeout"),), "detection_timeout", id="slow"),
+        pytest.param((("model", "failed"),), "detection_failed", id="failed"),
+    ],
+)
 async def test_what_was_not_searched_to_its_end_has_the_configured_verdict(
-    fail_open: bool,
+    fail_open: bool, skipped: tuple[tuple[str, str], ...], code: str
 ) -> None:
-    judge, counters = enforcement(Judgement(incomplete=True), fail_open=fail_open)
+    judge, counters = enforcement(Judgement(incomplete=True, skipped=skipped), fail_open=fail_open)
     about = call()
     stop = await judge.request(about, CONTENT, {})
     assert (stop is None) is fail_open
     if stop is not None:
-        assert (stop.status, stop.code) == (503, "detection_timeout")
+        assert (stop.status, stop.code) == (503, code)
     assert ("detection_failed" in {gap.reason for gap in about.gaps}) is fail_open
     assert counters.get("detection_failed", "detect_request") == 1
 

@@ -31,6 +31,8 @@ def acts_on(hit: Hit) -> bool:
             skip("other", "timeout", told=False), {"other": False}, False, id="known-to-be-recorded"
         ),
         pytest.param(skip("other", "too_many", told=False), {}, False, id="many-of-nobody"),
+        pytest.param(skip("other", "failed", told=False), {}, True, id="failed-of-itself"),
+        pytest.param(skip("pii.email", "failed"), {}, False, id="failed-and-recorded"),
         pytest.param(skip("secret.token", "over_limit"), {}, False, id="decoded"),
     ],
 )

@@ -204,7 +204,7 @@ class Gateway:
     def _try(self, settings: Settings) -> None:
         """Raise ValueError if new workers would lack a model where those that run lack none."""
         missing = try_models(settings)
-        if missing and not health_of.degraded(self._said()):
+        if missing and not any(health_of.missing(self._said())):
             raise BadDetection("; ".join(f"{one.name}: {one.reason}" for one in missing))
 
     def _announce(self) -> None:

@@ -4,10 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from llmtrace.analyzers.meter import total
+from llmtrace.analyzers.meter import FAILING_SECONDS, total
 
 MOST_MODELS: Final = 32
 """Models that are told of, each by name and version."""
+
+MINUTES: Final = round(FAILING_SECONDS / 60)
 
 type Said = Mapping[str, Any]
 """The last status of one process: ``counters``, ``tunnels``, ``models``, ``caches``."""
@@ -33,13 +35,30 @@ def summed(said: Sequence[Said]) -> dict[str, object]:
 
 def degraded(said: Sequence[Said]) -> dict[str, object]:
     """Return why there is less protection than is configured, nothing where there is not."""
-    missing = {
-        f"model {row['name']}: {row['reason']}": None
-        for rows in _by_name(said)
-        for row in rows
-        if not row["loaded"]
-    }
-    return {"status": "degraded", "degraded": list(missing)} if missing else {}
+    why = dict.fromkeys([*missing(said), *_failing(said)])
+    return {"status": "degraded", "degraded": list(why)} if why else {}
+
+
+def missing(said: Sequence[Said]) -> Iterator[str]:
+    """Yield which models some process lacks, and why."""
+    for row in _models(said):
+        if not row["loaded"]:
+            yield f"model {row['name']}: {row['reason']}"
+
+
+def _failing(said: Sequence[Said]) -> Iterator[str]:
+    """Yield which models are there, and could not read what they were to read."""
+    for row in _models(said):
+        if row["loaded"] and row["failing"]:
+            yield (
+                f"model {row['name']}: could not read texts within the last {MINUTES} minutes "
+                f"({row['failing']}); the log says where"
+            )
+
+
+def _models(said: Sequence[Said]) -> Iterator[Mapping[str, Any]]:
+    for rows in _by_name(said):
+        yield from rows
 
 
 def _by_name(said: Sequence[Said], what: str = "models") -> Iterator[list[Mapping[str, Any]]]:

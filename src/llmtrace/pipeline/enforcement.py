@@ -28,6 +28,7 @@ from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.pipeline.resigning import is_fixed
 from llmtrace.pipeline.streaming import GateBounds, Style
 from llmtrace.pipeline.threads import JUDGED_HERE, is_cancelled
+from llmtrace.pipeline.unfinished import DetectorFailed
 from llmtrace.policy.notices import block_message
 from llmtrace.providers.base import Json, RequestView
 from llmtrace.providers.editing import EditFailed, edit
@@ -112,7 +113,9 @@ class Enforcement:
             return None
         stop = self._act(call, content, judgement, within)
         if judgement.incomplete and stop is None:
-            stop = self._failed(call, "detect_request", len(content), DetectionTimeout())
+            faulty = "failed" in {reason for _, reason in judgement.skipped}
+            why = DetectorFailed() if faulty else DetectionTimeout()
+            stop = self._failed(call, "detect_request", len(content), why)
         if call.request_body is not None and judgement.kept_edits:
             media_type = call.request_body.media_type
             content = _changed(content, judgement.kept_edits, judgement.texts, within) or b""
@@ -206,7 +209,8 @@ class Enforcement:
 
     def _failed(self, call: Call, stage: str, size: int, error: BaseException) -> Stop | None:
         self._counters.count("detection_failed", stage)
-        report(stage, error)
+        if not isinstance(error, DetectorFailed):
+            report(stage, error)
         if self._fail_open:
             call.gap("detection_failed", size)
             return None

@@ -1,8 +1,16 @@
 """What becomes of a text of which detectors left something out."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from llmtrace.analyzers.base import Hit, Inspection, Skipped
+
+BROKE_OFF: Final = frozenset({"timeout", "failed"})
+"""Reasons that say nothing of what there is to find."""
+
+
+class DetectorFailed(RuntimeError):
+    """A detector could not look into a text, for a fault of its own that was told already."""
 
 
 def is_incomplete(
@@ -21,4 +29,4 @@ def is_incomplete(
 def _matters(one: Skipped, decided: Mapping[str, bool], acts_on: Callable[[Hit], bool]) -> bool:
     if one.missed is not None:
         return decided.get(one.detector, False) or acts_on(one.missed)
-    return decided.get(one.detector, one.reason == "timeout")
+    return decided.get(one.detector, one.reason in BROKE_OFF)

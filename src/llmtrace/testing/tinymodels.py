@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,8 @@ from llmtrace.testing.onnxfile import INPUTS, Over, classifier
 SPECIALS: Final = ("[UNK]", "[CLS]", "[SEP]")
 SURE: Final = 4.0
 """The logit of what a word says; the others have 0."""
+BROKEN: Final = "broken"
+"""In place of a label: what such a word says is no number that can be used."""
 ATTACKS: Final = {"ignore": "INJECTION", "disregard": "INJECTION"}
 NAMES: Final = {"Maria": "B-PER", "Gonzalez": "I-PER", "Acme": "B-ORG"}
 
@@ -73,6 +76,9 @@ def logits(over: Over, words: Mapping[str, str], labels: Sequence[str]) -> list[
     plain = [SURE / 2 if over == "texts" else SURE, *[0.0] * (len(labels) - 1)]
     rows = [plain] * len(SPECIALS)
     for label in words.values():
+        if label == BROKEN:
+            rows.append([math.inf] * len(labels))
+            continue
         row = [0.0] * len(labels)
         row[labels.index(label)] = SURE
         rows.append(row)

@@ -10,10 +10,12 @@ import pytest
 from llmtrace.analyzers.model.hubnetwork import HubNetwork
 from llmtrace.analyzers.model.hubrepository import HubSpec, Repository, read_repository
 from llmtrace.analyzers.model.manifest import BadModel
+from llmtrace.analyzers.model.network import BadReading
 from llmtrace.analyzers.model.reading import Window
 from llmtrace.testing import onnxfile
 from llmtrace.testing.tinymodels import (
     ATTACKS,
+    BROKEN,
     SURE,
     Files,
     logits,
@@ -40,6 +42,14 @@ def network(**options: Any) -> Files:
 
 def window(*ids: int) -> Window:
     return Window(ids, [(n, n + 1) for n in range(len(ids))])
+
+
+@pytest.mark.parametrize("make", [text_classifier, token_classifier])
+def test_numbers_that_are_none_are_no_reading(tmp_path: Path, make: Any) -> None:
+    read = HubNetwork(repository(tmp_path, make({"ignore": BROKEN}))).read
+    read([window(0, 0)])
+    with pytest.raises(BadReading):
+        read([window(0, IGNORE)])
 
 
 def test_a_text_has_the_odds_of_an_attack(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 import dataclasses
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from llmtrace.analyzers.model import SHIPPED, BadModel, read_manifest
-from llmtrace.analyzers.model.network import Network
+from llmtrace.analyzers.model.network import BadReading, Network
 from llmtrace.analyzers.model.reading import Reader
 
 TEXTS = (
@@ -26,6 +28,23 @@ def test_each_window_has_a_reading_with_a_tag_for_each_token() -> None:
     readings = network().read(windows)
     assert [len(one.tags) for one in readings] == [len(window.ids) for window in windows]
     assert all(0 < sure <= 1 for one in readings for sure in one.certainty)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("output", ["injection", "tags"])
+def test_numbers_that_are_none_are_no_reading(
+    monkeypatch: pytest.MonkeyPatch, wrong: float, output: str
+) -> None:
+    class Session:
+        def run(self, _names: object, feed: dict[str, Any]) -> list[Any]:
+            made = {"injection": np.zeros(1), "tags": np.zeros((1, feed["ids"].size, 9))}
+            made[output].flat[-1] = wrong
+            return list(made.values())
+
+    (windows, _) = Reader(read_manifest(SHIPPED)).windows(TEXTS[0], most=1)
+    monkeypatch.setattr(network(), "_session", Session())
+    with pytest.raises(BadReading):
+        network().read(windows)
 
 
 def test_company_changes_nothing() -> None:
