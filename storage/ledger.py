@@ -179,8 +179,9 @@ class Admission:
                 )
             if len(asked) > 1 and len({each.key for each in asked}) < len(asked):
                 raise ValueError(f"call {self.id!r}: two of its nodes or paces have the same key")
-            if missing := sorted({each.unit for each in asked if each.unit not in self.amounts}):
-                raise ValueError(f"call {self.id!r}: no amount of {', '.join(missing)}")
+            if not (units := {each.unit for each in asked}) <= self.amounts.keys():
+                missing = ", ".join(sorted(units - self.amounts.keys()))
+                raise ValueError(f"call {self.id!r}: no amount of {missing}")
 
 
 class Standing(NamedTuple):

@@ -34,8 +34,9 @@ def _shown(amount: object) -> str:
 def check_amounts(amounts: Mapping[str, int]) -> None:
     """Refuse unknown units and wrong amounts. Raises: BadAmount, ValueError."""
     for unit, amount in amounts.items():
-        check_unit(unit)
-        check_amount(unit, amount)
+        if unit not in UNITS or type(amount) is not int or not 0 <= amount <= LARGEST:
+            check_unit(unit)
+            check_amount(unit, amount)
 
 
 def check_unit(unit: str) -> None:

@@ -39,6 +39,7 @@ type Hold = Literal["hard", "soft", "none"]
 """What a call is held to: a limit, warnings only, or no budget at all."""
 
 LARGEST: Final = 2**53 - 1
+NO_CAP: Final = TokenCap()
 FREE: Final = Ceiling(input=0, output=0)
 ROUNDINGS: Final = 16
 """Classes of usage that a call is priced by; each is rounded up by less than a nano-USD."""
@@ -54,6 +55,8 @@ _MANUAL_CACHES: Final = frozenset({"anthropic.messages", "bedrock.converse", "be
 _TIERED: Final = frozenset({"openai", "azure"})
 """Providers whose projects say the service tier of calls that name none."""
 _TEXT: Final = frozenset({"text"})
+_SAYS_MEDIA: Final = frozenset({"modalities", "generationConfig", "generation_config"})
+"""Members in which a call says what its answer may be made of."""
 _MEDIA_MODELS: Final = ("image", "audio", "realtime", "tts", "live", "omni")
 """What is in the names of models that make pictures and sound unasked."""
 
@@ -140,10 +143,10 @@ class Bounder:
             return Bound()
         strict = self.strict and hold == "hard"
         prefix, body = _inner(call)
-        cap = cap or TokenCap()
+        cap = cap or NO_CAP
         asked = _asked(call, prefix, body)
         if isinstance(asked, Refused):
-            if hold != "none" or cap != TokenCap():
+            if hold != "none" or cap != NO_CAP:
                 return asked
             asked = None
         hosted = hosted_tools(body, call.route.provider)
@@ -326,6 +329,8 @@ def _short(name: str, dearest: str) -> str:
 def _makes_media(call: Outgoing, fields: dict[str, Json]) -> bool:
     if call.route.operation not in CHATS:
         return call.route.operation not in SILENT
+    if _SAYS_MEDIA.isdisjoint(fields):
+        return _is_media_model(call.named[:MAX_NAME])
     config = as_dict(fields.get("generationConfig") or fields.get("generation_config"))
     wanted = [
         *as_list(fields.get("modalities")),

@@ -89,6 +89,8 @@ their names among ``rates.TOOLS``; empty where there is no fee."""
 _HOSTED_TYPE: Final = re.compile("|".join(sorted(map(re.escape, _HOSTED), key=len, reverse=True)))
 _SEARCHING: Final = ("web_search_options", "search_parameters", "plugins", "web_search")
 """Members of a chat that let it search."""
+_OFFERS: Final = frozenset({"tools", "mcp_servers", *_SEARCHING})
+"""Members without any of which a call offers no tool that runs at the provider's."""
 _ALWAYS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {"perplexity": (("web_search", 1),)}
 """Providers that search in every call, and how often."""
 
@@ -99,6 +101,9 @@ class Hosted:
 
     fees: frozenset[str] = frozenset()
     uses: int = 0
+
+
+_NONE: Final = Hosted()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,17 +137,20 @@ def measure(
         hosted: Tools that run at the provider's.
         stored_tokens: What is known of a conversation that the provider keeps.
     """
-    refers = any(as_dict(body).get(key) for key in _STORED.get(dialect, ()))
-    media = list(view.media)
-    most = size + AROUND + sum(_most(item, provider) for item in media)
-    most += BUILT_IN_TOKENS * sum(map(_is_built_in, as_list(as_dict(body).get("tools"))))
-    likely = sum(estimate_tokens(part.text) for part in view.parts)
-    likely += sum(unread.size for unread in view.unread) // 4
-    likely += sum(_likely(item) for item in media)
-    if refers:
+    fields = as_dict(body)
+    most = size + AROUND
+    likely = sum([estimate_tokens(part.text) for part in view.parts])
+    if view.unread:
+        likely += sum(unread.size for unread in view.unread) // 4
+    if view.media:
+        most += sum(_most(item, provider) for item in view.media)
+        likely += sum(map(_likely, view.media))
+    if tools := as_list(fields.get("tools")):
+        most += BUILT_IN_TOKENS * sum(map(_is_built_in, tools))
+    if dialect in _STORED and any(fields.get(key) for key in _STORED[dialect]):
         most += window if stored_tokens is None else stored_tokens
         likely += LIKELY_STORED if stored_tokens is None else stored_tokens
-    if any(_is_boundless(item) for item in media):
+    if any(map(_is_boundless, view.media)):
         most = max(most, window)
     added = hosted.uses * HOSTED_TOKENS
     return Prompt(most=most + added, likely=likely + added // HOSTED_USES)
@@ -151,13 +159,15 @@ def measure(
 def hosted_tools(body: Json, provider: str) -> Hosted:
     """Return which tools of the provider's own a call may use."""
     fields = as_dict(body)
+    if provider not in _ALWAYS and _OFFERS.isdisjoint(fields):
+        return _NONE
     kinds: list[str] = []
     uses = 0
     for kind, most in (*_offered(fields), *_ALWAYS.get(provider, ())):
         kinds.append(kind)
         uses += most
     if not kinds:
-        return Hosted()
+        return _NONE
     given = _uses(fields.get("max_tool_calls"))
     if provider in ("gemini", "vertex"):
         uses = HOSTED_USES
