@@ -7,7 +7,7 @@ asked for: ONNX Runtime takes 0.1 s and 30 MB, and who only looks at files needs
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from llmtrace.analyzers.model.files import read_folder, read_hub
+from llmtrace.analyzers.model.files import is_own, read_folder, read_hub
 from llmtrace.analyzers.model.hubcache import Fetched, HubCache, NotFetched
 from llmtrace.analyzers.model.hubfetch import Hub, fetch
 from llmtrace.analyzers.model.hubrepository import HubSpec
@@ -28,6 +28,7 @@ __all__ = [
     "ModelAnalyzer",
     "NotFetched",
     "fetch",
+    "is_own",
     "load_folder",
     "load_hub",
     "read_folder",

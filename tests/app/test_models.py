@@ -14,12 +14,14 @@ from llmtrace.app.models import (
     hub_of,
     load_models,
     spec_of,
+    try_each,
     wanted,
     with_model,
 )
 from llmtrace.config import Config
 from llmtrace.testing.hub import StandInHub
-from llmtrace.testing.tinymodels import text_classifier, token_classifier, write
+from llmtrace.testing.onnxfile import classifier
+from llmtrace.testing.tinymodels import keep, text_classifier, token_classifier, write
 
 
 def config(**sections: Any) -> Config:
@@ -148,6 +150,35 @@ def test_what_will_be_fetched_need_not_be_there_yet(tmp_path: Path) -> None:
     check_models(config(ml=models))
     with pytest.raises(BadDetection, match=r"ml\.models\[0\]: a/b: .*models fetch a/b"):
         check_models(config(ml={**models, "offline": True}))
+
+
+def test_each_model_is_tried_and_none_is_fetched(tmp_path: Path) -> None:
+    files = text_classifier()
+    network = files["onnx/model.onnx"]
+    keep(files, tmp_path, "a/good")
+    keep({**files, "onnx/model.onnx": network[:50]}, tmp_path, "a/cut")
+    keep({**files, "onnx/model.onnx": classifier([[1, 0]], opset=99)}, tmp_path, "a/new")
+    changed = keep(files, tmp_path, "a/changed").home("a/changed")
+    next(changed.glob("*/onnx/model.onnx")).write_bytes(network[:50])
+    names = ["a/good", "a/cut", "a/new", "a/changed", "a/absent"]
+    models = {"models": [{"id": name} for name in names], "cache_dir": tmp_path}
+    with StandInHub() as hub:
+        off = {"ml_model": None}
+        settings = config(security_analysis=off, ml={**models, "endpoint": hub.url})
+        tried = list(try_each(settings))
+        assert hub.calls == []
+    assert [(one.name, one.state) for one in tried] == [
+        ("a/good", "loaded"),
+        ("a/cut", "unusable"),
+        ("a/new", "unusable"),
+        ("a/changed", "unusable"),
+        ("a/absent", "not fetched"),
+    ]
+    assert [one.key for one in tried] == [f"ml.models[{place}]" for place in range(5)]
+    said = ["", "is damaged", "opset 99", "its SHA-256 is", "run 'llmtrace models fetch a/absent'"]
+    assert [part in one.reason for part, one in zip(said, tried, strict=True)] == [True] * 5
+    *_, last = try_each(config(security_analysis=off, ml={**models, "offline": True}))
+    assert (last.name, last.state) == ("a/absent", "unusable")
 
 
 def test_labels_that_stand_for_nothing_are_named() -> None:

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from llmtrace.analyzers.model import SHIPPED
 from llmtrace.cli.main import llmtrace
 from llmtrace.testing.hub import StandInHub
-from llmtrace.testing.tinymodels import text_classifier
+from llmtrace.testing.tinymodels import text_classifier, write
 
 type Run = Callable[..., Result]
 
@@ -28,6 +28,19 @@ def test_the_shipped_model_is_listed_as_used(run: Run) -> None:
     (row,) = json.loads(run("models", "list", "--json").output)
     assert (row["name"], row["used"], row["folder"]) == ("llmtrace-small", True, str(SHIPPED))
     assert row["size_mb"] <= 30
+
+
+def test_what_is_listed_is_not_said_to_load(tmp_path: Path) -> None:
+    own = write(text_classifier(), tmp_path / "own")
+    (own / "onnx/model.onnx").write_bytes(b"no network")
+    config = tmp_path / "c.yaml"
+    config.write_text(f"security_analysis: {{ml_model: {own}}}\n")
+    words = ["--config", str(config)]
+    done = CliRunner().invoke(llmtrace, ["models", "list", "--json", *words])
+    assert [row["state"] for row in json.loads(done.output)] == ["as sealed", "no seal"]
+    verified = CliRunner().invoke(llmtrace, ["models", "verify", *words])
+    assert verified.exit_code == 1
+    assert "it is damaged or no ONNX file (10 bytes); get the file again" in verified.output
 
 
 def test_a_whole_model_is_verified(run: Run) -> None:
@@ -65,7 +78,7 @@ def test_a_model_is_fetched_listed_and_verified(hub: StandInHub, run: Run, tmp_p
         "a/texts",
         commit,
         False,
-        "whole",
+        "as sealed",
     )
     assert run("models", "verify", "a/texts", "shipped").output.count("whole; reads") == 2
     (tmp_path / "home/models/a--texts" / commit / "config.json").write_text("{}")

@@ -1,10 +1,29 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
+from llmtrace.analyzers import model
+from llmtrace.testing.tinymodels import text_classifier, write
+
 type Run = Callable[..., Result]
+
+ML_MODEL = "LLMTRACE_SECURITY_ANALYSIS_ML_MODEL"
+
+
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is about models loads any: the shipped one takes 0.3 s."""
+    monkeypatch.setenv(ML_MODEL, "null")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with a model."""
+    return write(text_classifier(), tmp_path / "own")
 
 
 def test_a_good_file_is_summed_up(tmp_path: Path, run: Run) -> None:
@@ -83,3 +102,60 @@ def test_no_table_where_nothing_is_looked_for(run: Run) -> None:
     done = run("validate", LLMTRACE_SECURITY_ANALYSIS_ENABLED="false")
     assert "not looked for" in done.stdout
     assert "balanced.rest" not in done.stdout
+
+
+def test_the_shipped_model_is_loaded(run: Run) -> None:
+    done = run("validate", **{ML_MODEL: "shipped"})
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "  models         shipped loads\n" in done.stdout
+
+
+@pytest.mark.parametrize("on_error", ["block", "allow"])
+def test_a_shipped_model_with_a_byte_more_is_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_error: str
+) -> None:
+    shutil.copytree(model.SHIPPED, tmp_path / "shipped")
+    with (tmp_path / "shipped/model.onnx").open("ab") as file:
+        file.write(b"x")
+    monkeypatch.setattr(model, "SHIPPED", tmp_path / "shipped")
+    done = run("validate", LLMTRACE_ON_ERROR=on_error, **{ML_MODEL: "shipped"})
+    assert done.exit_code == {"block": 2, "allow": 0}[on_error]
+    assert f"security_analysis.ml_model: {tmp_path}" not in done.stdout
+    assert f"{tmp_path}/shipped/model.onnx: its SHA-256 is" in done.stderr
+    assert ("is valid" in done.stdout) == (on_error == "allow")
+
+
+def test_a_model_that_does_not_load_is_exit_code_2_with_key_and_file(run: Run, own: Path) -> None:
+    (own / "onnx/model.onnx").write_bytes(b"no network")
+    done = run("validate", **{ML_MODEL: str(own)})
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        f"security_analysis.ml_model: {own}/onnx/model.onnx: cannot be loaded"
+    )
+
+
+def test_a_model_that_may_be_missing_is_warned_of(run: Run, own: Path) -> None:
+    (own / "onnx/model.onnx").write_bytes(b"no network")
+    allow = {ML_MODEL: str(own), "LLMTRACE_ON_ERROR": "allow"}
+    done = run("validate", **allow)
+    assert done.exit_code == 0
+    assert done.stderr.startswith(
+        "Warning: security_analysis.ml_model: the gateway goes on without this model: "
+        f"{own}/onnx/model.onnx: cannot be loaded"
+    )
+    assert "  models         own cannot be used: the gateway goes on without it\n" in done.stdout
+    told = run("validate", "--json", **allow)
+    assert told.stderr == done.stderr
+    (row,) = json.loads(told.stdout)["models"]
+    assert (row["key"], row["name"], row["state"]) == (
+        "security_analysis.ml_model",
+        "own",
+        "unusable",
+    )
+    assert "is damaged or no ONNX file" in row["reason"]
+
+
+def test_a_model_that_a_start_fetches_is_no_fault(run: Run) -> None:
+    done = run("validate", **{ML_MODEL: "a/b"})
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "a/b is not fetched yet: the gateway fetches it when it starts\n" in done.stdout

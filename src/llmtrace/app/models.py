@@ -2,9 +2,10 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from llmtrace.analyzers import model
 from llmtrace.analyzers.base import StreamAnalyzer
@@ -37,6 +38,16 @@ class Missing:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """How it went to load a configured model; ``reason`` says why it is not ``loaded``."""
+
+    key: str
+    name: str
+    state: Literal["loaded", "not fetched", "unusable"]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +151,26 @@ def load(
     return model.load_folder(one.folder or model.SHIPPED, point=point, seconds=seconds)
 
 
+def try_each(config: Config) -> Iterator[Tried]:
+    """Load the configured models one after the other, as a start would, and keep none.
+
+    Nothing is fetched: what a start would fetch is ``not fetched``.
+    """
+    for one in wanted(config):
+        try:
+            load(one, config)
+        except model.BadModel as error:
+            later = isinstance(error, model.NotFetched) and not config.ml.offline
+            yield Tried(
+                key=one.key,
+                name=one.name,
+                state="not fetched" if later else "unusable",
+                reason=str(error),
+            )
+        else:
+            yield Tried(key=one.key, name=one.name, state="loaded")
+
+
 def describe(one: Wanted, config: Config, *, at: Path | None = None) -> model.Manifest:
     """Check a model's files and say what is known of it, without loading it. Raises: BadModel."""
     if one.hub is not None:
@@ -169,7 +200,7 @@ def with_model(patterns: StreamAnalyzer, config: Config) -> StreamAnalyzer:
 
 
 def check_models(config: Config) -> None:
-    """Check what the configured models' files say, and what is said of the models.
+    """Check what the configured models' files say, and what is said of the models; load none.
 
     What would be fetched, or may be missing, need not be there.
 

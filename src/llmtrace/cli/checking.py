@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from llmtrace.app.detection import BadDetection, build_analyzer, build_policy
-from llmtrace.app.models import check_models
+from llmtrace.app.models import Tried, check_models, try_each
 from llmtrace.app.prices import check_prices
 from llmtrace.app.resigning import check_resigning
 from llmtrace.app.verdicts import check_cache
@@ -71,3 +71,19 @@ def require_usable(config: Config) -> None:
         click.echo(line, err=True)
     if found:
         sys.exit(BAD_CONFIG)
+
+
+def require_models(config: Config) -> Sequence[Tried]:
+    """Load the configured models and say how that went; warn of those that cannot be used.
+
+    Ends the program with 2 where one cannot, and ``on_error`` is ``block``.
+    """
+    tried = list(try_each(config))
+    faulty = [one for one in tried if one.state == "unusable"]
+    blocks = config.on_error == "block"
+    goes_on = "" if blocks else "the gateway goes on without this model: "
+    for one in faulty:
+        click.echo(f"{'' if blocks else 'Warning: '}{one.key}: {goes_on}{one.reason}", err=True)
+    if faulty and blocks:
+        sys.exit(BAD_CONFIG)
+    return tried

@@ -16,6 +16,7 @@ from llmtrace.analyzers.model import (
     ModelAnalyzer,
     NotFetched,
     fetch,
+    is_own,
     load_hub,
 )
 from llmtrace.app.models import SHIPPED as SHIPPED_NAME
@@ -26,7 +27,9 @@ from llmtrace.config import Config
 from llmtrace.config.ml import HubModelConfig, is_hub_id
 from llmtrace.environment.gateway import health
 
-WHOLE: Final = "whole"
+SEALED: Final = "as sealed"
+UNSEALED: Final = "no seal"
+"""The files are there and say what is needed; whether the network loads, ``verify`` tells."""
 PROBE: Final = "What is the capital of Norway?"
 COLUMNS: Final = ("name", "version", "used", "state", ">size_mb", ">window_tokens", "seal")
 RUNNING: Final = (">texts", ">windows", ">p50_ms", ">p95_ms", ">p99_ms", ">load_ms")
@@ -44,8 +47,10 @@ def models() -> None:
 def list_models(config: Path | None, *, as_json: bool) -> None:
     """Show the models that are shipped, configured or fetched.
 
-    Of a gateway that runs with this configuration it says how long texts take, too. Exits with 1
-    where a model that is used is not whole.
+    No network is loaded: "as sealed" means that the files are those that were shipped or fetched,
+    "no seal" that they are there, and nobody noted their checksums; 'llmtrace models verify' loads
+    them. Of a gateway that runs with this configuration it says how long texts take, too. Exits
+    with 1 where the files of a model that is used are missing or others.
     """
     settings = read_config(config)
     running = {row["name"]: row for row in _running(settings)}
@@ -56,9 +61,9 @@ def list_models(config: Path | None, *, as_json: bool) -> None:
         columns = [*COLUMNS, *(RUNNING if running else ())]
         print_table(columns, [[_cell(row, one.lstrip(">")) for one in columns] for row in rows])
         for row in rows:
-            if row["state"] != WHOLE:
+            if "why" in row:
                 click.echo(f"{row['name']}: {str(row['why']).removeprefix(row['name'] + ': ')}")
-    sys.exit(1 if any(row["used"] and row["state"] != WHOLE for row in rows) else 0)
+    sys.exit(1 if any(row["used"] and "why" in row for row in rows) else 0)
 
 
 def _running(settings: Config) -> list[Mapping[str, Any]]:
@@ -91,7 +96,7 @@ def _row(one: Wanted, settings: Config, *, used: bool) -> Mapping[str, Any]:
         "name": manifest.name,
         "version": manifest.version,
         "used": used,
-        "state": WHOLE,
+        "state": UNSEALED if one.folder and not is_own(one.folder) else SEALED,
         "folder": str(manifest.folder),
         "size_mb": round(size / 1e6, 1),
         "window_tokens": manifest.window,

@@ -1,12 +1,14 @@
 """``llmtrace validate``: check a configuration without starting anything."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from llmtrace.app.detection import build_policy
-from llmtrace.cli.checking import require_usable
+from llmtrace.app.models import Tried
+from llmtrace.cli.checking import require_models, require_usable
 from llmtrace.cli.common import config_option, json_option, print_json, print_table, read_config
 from llmtrace.config import Config
 from llmtrace.config.detection import PolicyRule
@@ -25,18 +27,21 @@ Examples:
 def validate(config: Path | None, as_json: bool) -> None:
     """Check a configuration: its file, the LLMTRACE_* variables, and the files that it names.
 
-    Exits with 2 and names line and key of what is wrong. Shows the table by which findings are
-    decided: the first row that fits counts. --json prints the configuration as it will be used,
-    without its secrets, and that table as policy_table.
+    Exits with 2 and names line and key of what is wrong. Models are loaded, and none is fetched:
+    with on_error: allow, those that cannot be loaded are warned of. Shows the table by which
+    findings are decided: the first row that fits counts. --json prints the configuration as it will
+    be used, without its secrets, that table as policy_table, and the models as models.
     """
     settings = read_config(config)
     require_usable(settings)
+    models = require_models(settings)
     table = build_policy(settings)
     if as_json:
-        print_json({**settings.model_dump(mode="json"), "policy_table": _as_json(table)})
+        shown = {"policy_table": _as_json(table), "models": [asdict(one) for one in models]}
+        print_json({**settings.model_dump(mode="json"), **shown})
         return
     click.echo(f"{config or 'the default configuration'} is valid")
-    for name, value in _summary(settings):
+    for name, value in (*_summary(settings), *_models(models)):
         click.echo(f"  {name:<14} {value}")
     if settings.security_analysis.enabled:
         click.echo()
@@ -57,6 +62,16 @@ def _summary(settings: Config) -> Iterator[tuple[str, str]]:
         yield "findings", "recorded, nothing is done (mode: observe); with mode: enforce, as below"
     else:
         yield "findings", f"acted on as below (mode: enforce, preset {settings.policy.preset})"
+
+
+def _models(models: Sequence[Tried]) -> Iterator[tuple[str, str]]:
+    said = {
+        "loaded": "loads",
+        "not fetched": "is not fetched yet: the gateway fetches it when it starts",
+        "unusable": "cannot be used: the gateway goes on without it",
+    }
+    for place, one in enumerate(models):
+        yield "" if place else "models", f"{one.name} {said[one.state]}"
 
 
 def _rows(table: PolicyTable) -> list[list[str]]:
