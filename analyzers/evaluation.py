@@ -1,6 +1,6 @@
 """What a detector's scores are worth on texts whose truth is known."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Final
@@ -8,6 +8,9 @@ from typing import Final
 FALSE_POSITIVES: Final = (0.001, 0.01, 0.05)
 """Shares of harmless texts at which recall is told."""
 Z: Final = 1.96
+
+type Name = tuple[int, int, str]
+"""A name in a text: start, end, and what kind of name it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +66,44 @@ def recall_at(harmless: Sequence[float], attacks: Sequence[float], rate: float) 
 def flagged(scores: Sequence[float], least: float) -> Share:
     """Return how many texts score at least ``least``."""
     return Share(sum(score >= least for score in scores), len(scores))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """How many names there are, were told, and were told right: whole, and by their kind."""
+
+    there: int
+    told: int
+    right: int
+
+    @property
+    def precision(self) -> Share:
+        """How many of the names that were told are right."""
+        return Share(self.right, self.told)
+
+    @property
+    def recall(self) -> Share:
+        """How many of the names that are there were told right."""
+        return Share(self.right, self.there)
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of both, 0 where there is nothing."""
+        both = self.told + self.there
+        return 2 * self.right / both if both else 0.0
+
+
+def named(
+    texts: Iterable[tuple[Collection[Name], Collection[Name]]], kind: str | None = None
+) -> Named:
+    """Return what was told of the names in texts, given as pairs of those that are there and told.
+
+    A name is right where its start, its end and its kind are. With ``kind`` the others are left
+    out.
+    """
+    there = told = right = 0
+    for truth, guess in texts:
+        known = {one for one in truth if kind in (None, one[2])}
+        said = {one for one in guess if kind in (None, one[2])}
+        there, told, right = there + len(known), told + len(said), right + len(known & said)
+    return Named(there=there, told=told, right=right)

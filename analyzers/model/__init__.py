@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llmtrace.analyzers.model.files import is_own, read_folder, read_hub
 from llmtrace.analyzers.model.hubcache import Fetched, HubCache, NotFetched
 from llmtrace.analyzers.model.hubfetch import Hub, fetch
+from llmtrace.analyzers.model.hublabels import kind_of
 from llmtrace.analyzers.model.hubrepository import HubSpec
 from llmtrace.analyzers.model.manifest import SHIPPED, BadModel, Manifest, read_manifest
 
@@ -29,6 +30,7 @@ __all__ = [
     "NotFetched",
     "fetch",
     "is_own",
+    "kind_of",
     "load_folder",
     "load_hub",
     "read_folder",

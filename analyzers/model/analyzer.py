@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -115,6 +116,12 @@ class ModelAnalyzer:
         how = repr(replace(self._manifest, folder=Path()))  # the same wherever it lies
         read = hashlib.blake2b(how.encode(), digest_size=12).hexdigest()
         return f"{self._name} {self._manifest.seal} {read} {self._least} {roles} {self._names}"
+
+    def naming_from(self, confidence: float) -> "ModelAnalyzer":
+        """Return the same model, which tells names from another confidence on."""
+        made = copy(self)
+        made._manifest = replace(self._manifest, entity_confidence=confidence)
+        return made
 
     def warm(self) -> None:
         """Read a whole window, so that the first call waits for nothing that is made once."""

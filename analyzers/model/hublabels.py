@@ -88,6 +88,14 @@ def token_labels(labels: Sequence[str], said: Mapping[str, str]) -> TokenLabels:
     return TokenLabels(tuple(tags), entities)
 
 
+def kind_of(name: str) -> str | None:
+    """Return the kind that a name's label stands for, or is; ``none`` for what is no finding.
+
+    Labels that nobody knows have None.
+    """
+    return name if name in kinds() else _known("names").get(_plain(name))
+
+
 def _meant(
     names: Sequence[str], said: Mapping[str, str], known: Mapping[str, str], example: str
 ) -> dict[str, str]:

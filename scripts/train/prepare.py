@@ -1,13 +1,14 @@
 """Makes training texts as the gateway's detectors see them: folded, and decoded where they hide.
 
 Runs in the gateway's own environment, since the model must be fed exactly what the gateway feeds
-it. Usage: ``prepare.py DATA OUT``, where DATA has ``injection/`` and ``ner/``. The texts that were
-written for the project, in ``texts/`` beside this file, are learned from with those of DATA.
+it. Usage: ``prepare.py DATA OUT [--names]``, where DATA has ``injection/`` and ``ner/``; with
+``--names`` only the sentences with names are made. The texts that were written for the project, in
+``texts/`` beside this file, are learned from with those of DATA.
 """
 
+import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -95,10 +96,8 @@ def refolded(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "text": folded.text, "spans": spans}
 
 
-def main() -> None:
-    """Write the prepared files, and what they were made of."""
-    data, out = Path(sys.argv[1]), Path(sys.argv[2])
-    out.mkdir(parents=True, exist_ok=True)
+def write_texts(data: Path, out: Path) -> None:
+    """Write the texts that are attacks or none."""
     for name in INJECTION:
         with (out / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             paths = [data / "injection" / f"{name}.jsonl"]
@@ -106,12 +105,31 @@ def main() -> None:
                 paths += sorted(WRITTEN.glob("*.jsonl"))
             for row in chain.from_iterable(map(injection_rows, paths)):
                 file.write(json.dumps(row) + "\n")
+
+
+def write_names(data: Path, out: Path) -> None:
+    """Write the sentences with names: those to learn from, and those that are held back."""
     sets = ("ner_train", "ner_dev_ewt", "ner_dev_presidio")
     files = {name: (out / f"{name}.jsonl").open("w", encoding="utf-8") for name in sets}
     for where, row in entity_rows(data / "ner"):
         files[where].write(json.dumps(refolded(row)) + "\n")
     for file in files.values():
         file.close()
+
+
+def main() -> None:
+    """Write the prepared files, and what they were made of."""
+    parser = argparse.ArgumentParser(description="Makes texts as the detectors see them.")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--names", action="store_true", help="only the sentences with names")
+    args = parser.parse_args()
+    data, out = args.data, args.out
+    out.mkdir(parents=True, exist_ok=True)
+    write_names(data, out)
+    if args.names:
+        return
+    write_texts(data, out)
     sources = sorted([*data.glob("injection/*.jsonl"), *data.glob("ner/*.jsonl")])
     sources += sorted(WRITTEN.glob("*.jsonl"))
     hashes = {

@@ -1,6 +1,5 @@
 """``llmtrace models eval``: what rules and model are worth on texts whose truth is known."""
 
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +10,12 @@ from typing import Any, Final
 import click
 from rich.progress import track
 
-from llmtrace.analyzers.base import Analyzer, Context
+from llmtrace.analyzers.base import Analyzer, Context, StreamAnalyzer
 from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.ensemble import ATTACKS, Ensemble
-from llmtrace.analyzers.evaluation import FALSE_POSITIVES, Share, auc, flagged, recall_at
+from llmtrace.analyzers.evaluation import FALSE_POSITIVES, auc, flagged, recall_at
 from llmtrace.analyzers.evasions import EVASIONS
+from llmtrace.analyzers.model import ModelAnalyzer
 from llmtrace.app.detection import BadDetection, build_analyzer
 from llmtrace.app.models import load_models
 from llmtrace.cli.common import (
@@ -26,21 +26,28 @@ from llmtrace.cli.common import (
     print_table,
     read_config,
 )
+from llmtrace.cli.knownrows import Known, KnownFile, read_known
+from llmtrace.cli.nameeval import COLUMNS, name_lines, names_worth
+from llmtrace.cli.shares import numbers_of, written
 from llmtrace.config import Config
 from llmtrace.domain.parts import Role
 
-MAX_ROWS: Final = 1_000_000
 LEAST: Final = 0.7
 """From which confidence on a text counts as told: that of the operating point ``balanced``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A text whose truth is known."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readers:
+    """The rules, each model, and all of them together, as far as they are configured.
 
-    text: str
-    attack: bool
-    kind: str
+    ``telling_all`` are the same, telling each name that they read, however unsure. ``rules`` is
+    the seal of the packs, ``models`` says of each model which it is.
+    """
+
+    configured: Mapping[str, Analyzer]
+    telling_all: Mapping[str, Analyzer]
+    rules: str
+    models: Mapping[str, Mapping[str, object]]
 
 
 @click.command("eval")
@@ -67,50 +74,78 @@ def evaluate(
     *,
     as_json: bool,
 ) -> None:
-    """Measure rules and model on FILES of {"text", "label"}; label 1 is an attack."""
+    """Measure rules and model on FILES of JSON lines whose truth is known.
+
+    Of {"text", "label"}, where label 1 is an attack, it tells how well attacks are told; of
+    {"text", "spans"}, where a span is [start, end, label], how well names are: whole ones, as they
+    are redacted, and with all that a model reads told, however unsure.
+    """
     readers = _readers(read_config(config))
-    said = {}
+    sets = {}
     for path in files:
-        rows = list(_rows(path))
-        made = {
-            "harmless": sum(not row.attack for row in rows),
-            "attacks": sum(row.attack for row in rows),
-        }
-        said[str(path)] = made | _measured(readers, rows, Role(role))
-        if evasions:
-            said[str(path)]["evasions"] = _evaded(readers, rows, Role(role), evasions)
+        known = read_known(path)
+        sets[str(path)] = {**known.about, **_of_file(readers, known, Role(role), evasions)}
     if as_json:
-        print_json(said)
+        print_json({"models": readers.models, "rules": readers.rules, "sets": sets})
         return
-    for name, told in said.items():
-        click.echo(f"\n{name}: {told['harmless']} harmless, {told['attacks']} attacks")
-        print_table(("", *readers), list(_lines(told, list(readers))))
+    for name, told in sets.items():
+        _print_set(name, told, list(readers.configured))
 
 
-def _readers(settings: Config) -> Mapping[str, Analyzer]:
-    """Return the rules, each model, and all of them, as far as they are configured."""
+def _readers(settings: Config) -> Readers:
     try:
         patterns = build_analyzer(settings, cached=False)
         models = load_models(settings).loaded
-        alone: dict[str, Analyzer] = {"patterns": patterns, **{one.name: one for one in models}}
-        return alone | {"together": Ensemble(patterns, *models)} if models else alone
     except BadDetection as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)
+    unsure = [one.naming_from(0.0) for one in models]
+    return Readers(
+        configured=_beside(patterns, models),
+        telling_all=_beside(patterns, unsure),
+        rules=patterns.version,
+        models={
+            one.name: {
+                "name": one.manifest.name,
+                "version": one.manifest.version,
+                "seal": one.manifest.seal,
+                "names_from": one.manifest.entity_confidence,
+            }
+            for one in models
+        },
+    )
 
 
-def _rows(path: Path) -> Iterator[Known]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if number > MAX_ROWS:
-                raise click.ClickException(f"{path}: over {MAX_ROWS:,} rows; split the file")
-            try:
-                row = json.loads(line)
-                yield Known(str(row["text"]), bool(int(row["label"])), str(row.get("kind", "")))
-            except (ValueError, KeyError, TypeError) as error:
-                raise click.ClickException(
-                    f'{path}, line {number}: expected {{"text": …, "label": 0 or 1}}'
-                ) from error
+def _beside(patterns: StreamAnalyzer, models: Sequence[ModelAnalyzer]) -> Mapping[str, Analyzer]:
+    alone: dict[str, Analyzer] = {"patterns": patterns, **{one.name: one for one in models}}
+    return alone | {"together": Ensemble(patterns, *models)} if models else alone
+
+
+def _of_file(
+    readers: Readers, known: KnownFile, role: Role, evasions: int | None
+) -> dict[str, Any]:
+    if known.sentences:
+        rows = known.sentences
+        worth = names_worth(readers.configured, readers.telling_all, rows, Context(role))
+        return {"names": sum(len(row.names) for row in rows), "found": worth}
+    texts = known.texts
+    made: dict[str, Any] = {
+        "harmless": sum(not row.attack for row in texts),
+        "attacks": sum(row.attack for row in texts),
+    }
+    made |= _measured(readers.configured, texts, role)
+    if evasions:
+        made["evasions"] = _evaded(readers.configured, texts, role, evasions)
+    return made
+
+
+def _print_set(name: str, told: Mapping[str, Any], readers: Sequence[str]) -> None:
+    if "found" in told:
+        click.echo(f"\n{name}: {told['rows']} sentences, {told['names']} names")
+        print_table(COLUMNS, list(name_lines(told["found"])))
+    else:
+        click.echo(f"\n{name}: {told['harmless']} harmless, {told['attacks']} attacks")
+        print_table(("", *readers), list(_lines(told, readers)))
 
 
 def _measured(readers: Mapping[str, Analyzer], rows: Sequence[Known], role: Role) -> dict[str, Any]:
@@ -138,12 +173,13 @@ def _worth(rows: Sequence[Known], scores: Sequence[float]) -> dict[str, Any]:
     if harmless and attacks:
         said["auc"] = round(auc(harmless, attacks), 4)
         said["recall"] = {
-            f"{rate:.1%}": _told(recall_at(harmless, attacks, rate)) for rate in FALSE_POSITIVES
+            f"{rate:.1%}": numbers_of(recall_at(harmless, attacks, rate))
+            for rate in FALSE_POSITIVES
         }
-    said["flagged_harmless"] = _told(flagged(harmless, LEAST))
-    said["flagged_attacks"] = _told(flagged(attacks, LEAST))
+    said["flagged_harmless"] = numbers_of(flagged(harmless, LEAST))
+    said["flagged_attacks"] = numbers_of(flagged(attacks, LEAST))
     said["flagged_by_kind"] = {
-        kind: _told(flagged(found, LEAST)) for kind, found in sorted(by_kind.items())
+        kind: numbers_of(flagged(found, LEAST)) for kind, found in sorted(by_kind.items())
     }
     said["of_kind"] = {kind: len(found) for kind, found in sorted(by_kind.items())}
     return said
@@ -157,8 +193,8 @@ def _evaded(
     some = [*_spread(rows, count, attack=True), *_spread(rows, count, attack=False)]
     said: dict[str, Any] = {"texts": len(some), "reader": name}
     ways: dict[str, Callable[[str], str]] = {"plain": str, **EVASIONS}
-    for way, written in ways.items():
-        hidden = [replace(row, text=written(row.text)) for row in some]
+    for way, hide in ways.items():
+        hidden = [replace(row, text=hide(row.text)) for row in some]
         worth = _measured({way: reader}, hidden, role)[way]
         said[way] = {
             "attacks": worth["flagged_attacks"],
@@ -173,11 +209,6 @@ def _spread(rows: Sequence[Known], count: int, *, attack: bool) -> Sequence[Know
     return found[:: max(1, len(found) // count)][:count]
 
 
-def _told(share: Share) -> list[float]:
-    """Return a share and its interval."""
-    return [round(value, 4) for value in (share.value, *share.interval)]
-
-
 def _lines(made: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Sequence[str]]:
     def cells(*path: str) -> list[str]:
         found = []
@@ -185,7 +216,7 @@ def _lines(made: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Sequence
             value: Any = made[name]
             for step in path:
                 value = value.get(step) if isinstance(value, Mapping) else None
-            found.append("" if value is None else _written(value))
+            found.append(_cell(value))
         return found
 
     yield ["AUC", *cells("auc")]
@@ -201,10 +232,10 @@ def _lines(made: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Sequence
         if isinstance(told, Mapping):
             for what, share in told.items():
                 empty = [""] * (len(readers) - 1)
-                yield [f"{way}, {what}", *empty, _written(share)]
+                yield [f"{way}, {what}", *empty, written(share)]
 
 
-def _written(value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, list):
-        return f"{value[0]:.1%} ({value[1]:.1%} to {value[2]:.1%})"
-    return str(value)
+        return written(value)
+    return "" if value is None else str(value)

@@ -98,6 +98,14 @@ class NoNetwork:
         return []
 
 
+def test_unsure_names_are_told_by_the_same_model_asked_for_them() -> None:
+    text = "Please send the contract to Maria Gonzalez in Hamburg before Friday, "
+    text += "says Jo of Tilde Mark."
+    told = {least: set(model().naming_from(least).analyze(text, USER)) for least in (0.0, 0.8)}
+    assert told[0.8] == set(model().analyze(text, USER))
+    assert told[0.8] == {hit for hit in told[0.0] if hit.confidence >= 0.8} < told[0.0]
+
+
 def test_the_version_tells_ways_to_read_the_same_files_apart() -> None:
     manifest = read_manifest(SHIPPED)
     others = [

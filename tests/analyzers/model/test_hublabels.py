@@ -2,7 +2,7 @@ import pytest
 
 from llmtrace.analyzers.kinds import kinds
 from llmtrace.analyzers.model import hublabels
-from llmtrace.analyzers.model.hublabels import UnknownLabels, text_labels, token_labels
+from llmtrace.analyzers.model.hublabels import UnknownLabels, kind_of, text_labels, token_labels
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,11 @@ def test_the_tables_speak_of_kinds_that_exist(table: str) -> None:
     known = hublabels._known(table)
     assert {kind for kind in known.values() if kind != "none"} <= set(kinds())
     assert all(name == hublabels._plain(name) for name in known)
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [("PER", "pii.person"), ("pii.iban", "pii.iban"), ("MISC", "none"), ("HERO", None)],
+)
+def test_a_label_or_a_kind_says_what_kind_of_name_it_is(label: str, kind: str | None) -> None:
+    assert kind_of(label) == kind
