@@ -1,13 +1,12 @@
 """Renders docs/models/evaluation.md from what ``llmtrace models eval`` measured."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from documents.models import percent, table
+from documents.measured import COMMAND, measured
+from documents.models import NAME_MODES, percent, table
 
-MEASURED = Path(__file__).parents[2] / "docs" / "models" / "evaluation.json"
 HEAD = """\
 # What rules and model find
 
@@ -22,9 +21,27 @@ from a confidence of 0.7, the operating point `balanced`.
 
 Made by
 
-    scripts/llmtrace models eval dev_ood.jsonl dev_indomain.jsonl --role tool_result \\
-        --evasions 100 --json > docs/models/evaluation.json
+{command}
+where DATA has the folders `injection` and `ner`. `prepare.py` writes `ner_dev_ewt`, and the tenth
+of the presidio sentences that is held back, without training anything.
+
+## What was measured
+
 """
+NAMES = """\
+Whole names with strict boundaries: {rows:,} sentences, {names} names. *As redacted* are names from
+the confidence on that the gateway asks for ({least}); *all* is with every name told that the model
+reads, however unsure. Texts of under 8 characters are not read, and their names count as missed.
+Kinds that a set does not know are wrong wherever they are told: `ner_dev_ewt` has no addresses.
+
+"""
+NAMES_BY_KIND = """
+### By kind
+
+By rules and model together; the rules read addresses alone.
+
+"""
+WHAT = ("precision", "recall", "F1")
 LEAST_OF_KIND = 10
 """Kinds with fewer texts are left out of the tables: their share says nothing."""
 HIDDEN = """\
@@ -99,9 +116,55 @@ def evasions(made: Mapping[str, Any]) -> str:
     return table(["written", "attacks told", "points against plain", "harmless told"], rows)
 
 
-def one_set(name: str, made: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the part about one set."""
-    yield f"\n## {name}\n\n{made['harmless']:,} harmless texts, {made['attacks']:,} attacks.\n\n"
+def name_cells(made: Mapping[str, Any]) -> list[str]:
+    """Return precision, recall and F1."""
+    return [share(made["precision"]), share(made["recall"]), percent(made["f1"])]
+
+
+def names(made: Mapping[str, Any], least: float) -> Iterator[str]:
+    """Yield the part about a set of sentences with names."""
+    yield NAMES.format(rows=made["rows"], names=made["names"], least=least)
+    found: Mapping[str, Any] = made["found"]
+    rows = [
+        [reader, title, *name_cells(one[mode])]
+        for reader, one in found.items()
+        if reader != "patterns"
+        for mode, title in NAME_MODES.items()
+    ]
+    yield table(["", "names", "precision", "recall", "F1"], rows)
+    yield NAMES_BY_KIND
+    of_kind = {mode: found["together"][mode]["by_kind"] for mode in NAME_MODES}
+    head = ["kind", "names"]
+    head += [f"{title}: {what}" for title in NAME_MODES.values() for what in WHAT]
+    yield table(
+        head,
+        [
+            [kind, str(one["there"]), *(c for m in of_kind.values() for c in name_cells(m[kind]))]
+            for kind, one in of_kind["all"].items()
+            if one["there"]
+        ],
+    )
+
+
+def provenance(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what read, and what was read."""
+    model = said["models"]["model"]
+    yield (
+        f"- model: `{model['name']} {model['version']}`, seal `{model['seal']}`\n"
+        f"- rules: seal `{said['rules']}`\n\n"
+    )
+    yield table(
+        ["file", "rows", "SHA-256"],
+        [
+            [Path(path).name, f"{made['rows']:,}", f"`{made['sha256'][:16]}…`"]
+            for path, made in said["sets"].items()
+        ],
+    )
+
+
+def one_set(made: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the part about one set of attacks and harmless texts."""
+    yield f"{made['harmless']:,} harmless texts, {made['attacks']:,} attacks.\n\n"
     yield overall(made)
     yield "\n### By kind\n\n"
     yield f"Kinds of at least {LEAST_OF_KIND} texts, by the share that is told.\n\n"
@@ -112,7 +175,11 @@ def one_set(name: str, made: Mapping[str, Any]) -> Iterator[str]:
 
 
 def render() -> str:
-    """Return the page."""
-    said: Mapping[str, Any] = json.loads(MEASURED.read_text())
-    parts = (part for path, made in said.items() for part in one_set(Path(path).stem, made))
-    return HEAD + "".join(parts)
+    """Return the page. Raises: Stale."""
+    said = measured()
+    least = said["models"]["model"]["names_from"]
+    parts = [HEAD.format(command=COMMAND), *provenance(said)]
+    for path, made in said["sets"].items():
+        parts.append(f"\n## {Path(path).stem}\n\n")
+        parts += names(made, least) if "found" in made else one_set(made)
+    return "".join(parts)
