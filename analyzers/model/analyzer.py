@@ -89,7 +89,7 @@ class ModelAnalyzer:
         """
         self._manifest = manifest
         self._reader = Reader(manifest)
-        self._network = network or Network(manifest, at_once=at_once)
+        self._network = network or Network(manifest, at_once=at_once, largest=self._reader.largest)
         self._least = manifest.points[point]
         self._roles = frozenset(roles)
         self._names = names and bool(manifest.tags)
@@ -124,8 +124,12 @@ class ModelAnalyzer:
         return made
 
     def warm(self) -> None:
-        """Read a whole window, so that the first call waits for nothing that is made once."""
-        windows, _ = self._reader.windows("a " * self._manifest.window, most=1)
+        """Read, so that the first call waits for nothing that is made once.
+
+        A whole window, or a word where the network has read a whole window to be tried.
+        """
+        words = 1 if isinstance(self._network, Network) else self._manifest.window
+        windows, _ = self._reader.windows("a " * words, most=1)
         self._network.read(windows)
 
     def wants(self, text: str, context: Context) -> bool:

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmtrace.analyzers.model.hublabels import UnknownLabels, text_labels, token_labels
-from llmtrace.analyzers.model.manifest import TOKENIZER, BadModel, Manifest
+from llmtrace.analyzers.model.manifest import (
+    LONGEST,
+    MAX_CONFIG_BYTES,
+    TOKENIZER,
+    BadModel,
+    Manifest,
+)
 
 CONFIG: Final = "config.json"
 TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 NETWORKS: Final = ("model.onnx", "onnx/model.onnx", "onnx/model_quantized.onnx")
 """Where the network is looked for, in this order."""
-LONGEST: Final = 512
-"""Most tokens in a window, though the model may take more: the time grows with the square."""
 SHARED: Final = 8
 """Windows share an eighth of their tokens."""
-MAX_CONFIG_BYTES: Final = 4 << 20
 MAX_LABELS: Final = 1024
 POINTS: Final = {"high_recall": 0.5, "balanced": 0.7, "high_precision": 0.9}
 NAME_CONFIDENCE: Final = 0.5

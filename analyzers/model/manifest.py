@@ -3,16 +3,23 @@
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
+
+from llmtrace.analyzers.model.members import array, mapping, member, number, text, whole
 
 SHIPPED: Final = Path(__file__).parent / "shipped"
 """The folder of the model that comes with the gateway."""
 FORMAT: Final = 1
 NETWORK: Final = "model.onnx"
 TOKENIZER: Final = "tokenizer.json"
+LONGEST: Final = 512
+"""Most tokens in a window: the time grows with the square."""
+MOST_TOKENS: Final = 1 << 31
+"""No token has this number, and no text this many."""
+MAX_CONFIG_BYTES: Final = 4 << 20
 POINTS: Final = ("high_recall", "balanced", "high_precision")
 
 
@@ -110,60 +117,87 @@ def read_manifest(folder: Path) -> Manifest:
     seals = [_check(folder / name, said) for name in (NETWORK, TOKENIZER)]
     try:
         return _manifest(folder, said, hashlib.sha256("".join(seals).encode()).hexdigest()[:16])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadModel(
-            f"{folder / 'model.json'}: {type(error).__name__}: {error}; export the model again"
-        ) from error
+    except ValueError as error:
+        raise BadModel(f"{folder / 'model.json'}: {error}; export the model again") from error
 
 
 def _manifest(folder: Path, said: Mapping[str, Any], seal: str) -> Manifest:
-    tags = tuple(map(str, said["tags"]))
-    entities = {str(name): str(kind) for name, kind in said["entities"].items()}
+    """Return what was said. Raises: ValueError, which names the member."""
+    tags = member(said, "tags", lambda value: tuple(map(text, array(value))))
+    entities = member(said, "entities", _entities)
     unknown = {tag.partition("-")[2] for tag in tags if tag != "O"} ^ set(entities)
-    if tags[:1] != ("O",) or unknown:
-        raise ValueError(f"tags and entities do not agree: {', '.join(sorted(unknown)) or tags}")
-    points = {name: float(said["points"][name]) for name in POINTS}
-    scales = tuple(_scale(one) for one in said["scales"])
-    window, overlap = int(said["window"]), int(said["overlap"])
-    if not scales or not 0 <= overlap < window - 2:
-        raise ValueError("scales, window or overlap make no sense")
+    if tags[:1] != ("O",):
+        raise ValueError("tags: expected O as the first")
+    if unknown:
+        raise ValueError(f"tags and entities do not agree: {', '.join(sorted(unknown)[:8])}")
+    window = member(said, "window", whole(3, LONGEST))
+    token = whole(0, MOST_TOKENS)
     return Manifest(
         folder=folder,
-        name=str(said["name"]),
-        version=str(said["version"]),
+        name=member(said, "name", text),
+        version=member(said, "version", text),
         window=window,
-        overlap=overlap,
-        begin=int(said["begin"]),
-        end=int(said["end"]),
+        overlap=member(said, "overlap", whole(0, window - 3)),
+        begin=member(said, "begin", token),
+        end=member(said, "end", token),
         tags=tags,
         entities=entities,
-        entity_confidence=float(said["entity_confidence"]),
-        points=points,
-        scales=scales,
+        entity_confidence=member(said, "entity_confidence", number),
+        points=member(said, "points", _points),
+        scales=member(said, "scales", _scales),
         seal=seal,
     )
 
 
+def _entities(value: Any) -> Mapping[str, str]:
+    names = mapping(value)
+    return {name: member(names, name, text) for name in names}
+
+
+def _points(value: Any) -> Mapping[str, float]:
+    said = mapping(value)
+    return {name: member(said, name, number) for name in POINTS}
+
+
+def _scales(value: Any) -> tuple[Scale, ...]:
+    made = tuple(_scale(mapping(one)) for one in array(value))
+    if not made:
+        raise ValueError("expected one or more, found none")
+    return made
+
+
 def _scale(said: Mapping[str, Any]) -> Scale:
-    points: Sequence[Sequence[float]] = said["points"]
-    logits = tuple(float(logit) for logit, _ in points)
-    confidences = tuple(float(confidence) for _, confidence in points)
-    if len(logits) < 2 or list(logits) != sorted(set(logits)):
+    points = member(said, "points", lambda value: [_pair(one) for one in array(value)])
+    logits, confidences = [logit for logit, _ in points], [sure for _, sure in points]
+    if len(logits) < 2 or logits != sorted(set(logits)):
         raise ValueError("a scale needs two or more points with rising logits")
-    if list(confidences) != sorted(confidences) or not 0 <= confidences[0] <= confidences[-1] <= 1:
+    if confidences != sorted(confidences) or not 0 <= confidences[0] <= confidences[-1] <= 1:
         raise ValueError("the confidences of a scale must rise within 0 and 1")
-    return Scale(int(said["tokens"]), logits, confidences)
+    tokens = member(said, "tokens", whole(1, MOST_TOKENS))
+    return Scale(tokens, tuple(logits), tuple(confidences))
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    pair = array(value)
+    if len(pair) != 2:
+        raise ValueError(f"expected a logit and its confidence, found {len(pair)} numbers")
+    return number(pair[0]), number(pair[1])
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
+        if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
+            raise BadModel(
+                f"{path}: has {size} bytes, expected {MAX_CONFIG_BYTES} at most; this is no "
+                f"model's {path.name}"
+            )
         said = json.loads(path.read_bytes())
     except OSError as error:
         raise BadModel(
             f"{path}: {error.strerror}; a model is a folder with model.json, {NETWORK} and "
             f"{TOKENIZER}"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadModel(f"{path}: is no JSON; get the model's files again") from error
     if not isinstance(said, dict):
         raise BadModel(f"{path}: expected an object, found a {type(said).__name__}")

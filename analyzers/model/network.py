@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime
 
-from llmtrace.analyzers.model.manifest import NETWORK, BadModel, Manifest
+from llmtrace.analyzers.model.manifest import NETWORK, TOKENIZER, BadModel, Manifest
 from llmtrace.analyzers.model.networkfaults import explain
 from llmtrace.analyzers.model.reading import Window
 
@@ -63,7 +63,8 @@ class Network:
         BadModel: The file is no network, or not this one.
     """
 
-    def __init__(self, manifest: Manifest, *, at_once: int = 1) -> None:
+    def __init__(self, manifest: Manifest, *, at_once: int = 1, largest: int = 0) -> None:
+        """Load the network, and let it read a window of ``largest``, the tokenizer's last id."""
         self._begin, self._end = manifest.begin, manifest.end
         path = manifest.folder / NETWORK
         self._session: Any = open_session(path)
@@ -72,13 +73,18 @@ class Network:
             [one.name for one in self._session.get_inputs()],
             [one.name for one in self._session.get_outputs()],
         )
-        width = self._session.get_outputs()[-1].shape[-1]
+        width = (self._session.get_outputs()[-1].shape or [0])[-1]
         if found != wanted or width != len(manifest.tags):
             raise BadModel(
                 f"{path}: has inputs {found[0]}, outputs {found[1]} and {width} tags, expected "
                 f"{wanted[0]}, {wanted[1]} and {len(manifest.tags)}; it is another model's"
             )
         self._room = threading.BoundedSemaphore(at_once)
+        said = f"begin {self._begin} and end {self._end}, as model.json says"
+        self._probe(path, said, [], width)
+        self._probe(path, f"token {largest}, the last of {TOKENIZER}", [largest], width)
+        said = f"a window of {manifest.window} tokens, as model.json says"
+        self._probe(path, said, [largest] * manifest.room, width)
 
     def read(self, windows: Sequence[Window]) -> list[Reading]:
         """Return a reading for each window.
@@ -92,12 +98,34 @@ class Network:
         return [self._read(window) for window in windows]
 
     def _read(self, window: Window) -> Reading:
-        ids = np.array([[self._begin, *window.ids, self._end]], dtype=np.int64)
-        with self._room:
-            logits, tags = self._session.run(None, {"ids": ids})
+        logits, tags = self._run(window.ids)
         check_finite(logits)
         check_finite(tags)
         return _reading(float(logits[0]), tags[0, 1:-1])
+
+    def _run(self, ids: Sequence[int]) -> tuple[Any, Any]:
+        row = np.array([[self._begin, *ids, self._end]], dtype=np.int64)
+        with self._room:
+            logits, tags = self._session.run(None, {"ids": row})
+        return logits, tags
+
+    def _probe(self, path: Path, what: str, ids: Sequence[int], width: int) -> None:
+        """Read what a text could be: what does not fit shows before the first one."""
+        try:
+            logits, tags = self._run(ids)
+        except Exception as error:  # onnxruntime has an exception class per fault, without a base
+            raise BadModel(
+                f"{path}: cannot read {what} ({type(error).__name__}); the files are of different "
+                "models: get the model's files again"
+            ) from error
+        found, wanted = (logits.shape, tags.shape), ((1,), (1, len(ids) + 2, width))
+        finite = np.isfinite(logits).all() and np.isfinite(tags).all()
+        if found != wanted or not finite:
+            raise BadModel(
+                f"{path}: gives numbers of shapes {found[0]} and {found[1]}"
+                f"{'' if finite else ' that are not finite'} for {what}, expected {wanted[0]} and "
+                f"{wanted[1]}; export the model again"
+            )
 
 
 def check_finite(numbers: Any) -> None:

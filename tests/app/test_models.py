@@ -1,9 +1,11 @@
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmtrace.analyzers import model
 from llmtrace.app.detection import BadDetection
 from llmtrace.app.models import (
     Missing,
@@ -113,6 +115,28 @@ def test_a_model_that_cannot_be_loaded_refuses_or_is_told(
     assert str(tmp_path) not in one.reason
     assert "goes on without this model" in caplog.text
     assert models.status() == [{"loaded": False, "name": "own", "reason": one.reason}]
+
+
+def test_whatever_loading_raises_the_model_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RecursionError("what a file said")
+
+    monkeypatch.setattr(model, "load_folder", fails)
+    settings = folder(tmp_path / "own", on_error="allow")
+    with caplog.at_level(logging.WARNING):
+        (one,) = load_models(settings).missing
+    assert one.name == "own"
+    assert re.fullmatch(
+        r"its folder: cannot be loaded \(RecursionError at fails:\d+\); get .*", one.reason
+    )
+    assert "goes on without this model" in caplog.text
+    with pytest.raises(BadDetection, match=r"security_analysis\.ml_model: .*own: cannot be loaded"):
+        load_models(folder(tmp_path / "own"))
+    monkeypatch.setattr(model, "read_folder", fails)
+    with pytest.raises(BadDetection, match=r"security_analysis\.ml_model: .*own: cannot be loaded"):
+        check_models(folder(tmp_path / "own"))
 
 
 def test_what_is_not_fetched_is_told_without_a_path(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from llmtrace.analyzers.model import SHIPPED
+from llmtrace.analyzers.model import SHIPPED, ModelAnalyzer
 from llmtrace.cli.main import llmtrace
 from llmtrace.testing.hub import StandInHub
 from llmtrace.testing.tinymodels import text_classifier, write
@@ -56,6 +56,18 @@ def test_a_folder_without_a_model_is_told_with_what_is_missing(tmp_path: Path) -
         done = CliRunner().invoke(llmtrace, ["models", command, "--config", str(config)])
         assert done.exit_code == 1
         assert "model.json" in done.output
+
+
+def test_a_model_that_cannot_read_a_sentence_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(ModelAnalyzer, "inspect", fails)
+    done = run("models", "verify")
+    assert done.exit_code == 1
+    assert f"Error: {SHIPPED}: cannot read a sentence (KeyError)" in done.output
 
 
 @pytest.fixture

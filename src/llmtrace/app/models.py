@@ -2,7 +2,9 @@
 
 import logging
 import math
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -145,10 +147,11 @@ def load(
 ) -> "model.ModelAnalyzer":
     """Load one model. Raises: BadModel."""
     point = config.security_analysis.operating_point
-    if one.hub is not None:
-        cache = cache_of(config, at)
-        return model.load_hub(spec_of(one.hub), cache, point=point, seconds=seconds)
-    return model.load_folder(one.folder or model.SHIPPED, point=point, seconds=seconds)
+    with _only_bad_models(one):
+        if one.hub is not None:
+            cache = cache_of(config, at)
+            return model.load_hub(spec_of(one.hub), cache, point=point, seconds=seconds)
+        return model.load_folder(one.folder or model.SHIPPED, point=point, seconds=seconds)
 
 
 def try_each(config: Config) -> Iterator[Tried]:
@@ -173,9 +176,25 @@ def try_each(config: Config) -> Iterator[Tried]:
 
 def describe(one: Wanted, config: Config, *, at: Path | None = None) -> model.Manifest:
     """Check a model's files and say what is known of it, without loading it. Raises: BadModel."""
-    if one.hub is not None:
-        return model.read_hub(spec_of(one.hub), cache_of(config, at))
-    return model.read_folder(one.folder or model.SHIPPED, name=one.name)
+    with _only_bad_models(one):
+        if one.hub is not None:
+            return model.read_hub(spec_of(one.hub), cache_of(config, at))
+        return model.read_folder(one.folder or model.SHIPPED, name=one.name)
+
+
+@contextmanager
+def _only_bad_models(one: Wanted) -> Iterator[None]:
+    """Make of whatever a model's files bring about what it means: it cannot be used."""
+    try:
+        yield
+    except model.BadModel:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise model.BadModel(
+            f"{one.folder or one.name}: cannot be loaded ({type(error).__name__} at {frame.name}:"
+            f"{frame.lineno}); get the model's files again, or export it again"
+        ) from error
 
 
 def _reason(one: Wanted, config: Config, error: Exception, at: Path | None) -> str:

@@ -185,7 +185,12 @@ def _chosen(settings: Config, name: str) -> Wanted:
 
 
 def _verified(made: ModelAnalyzer) -> str:
-    manifest, seen = made.manifest, made.inspect(PROBE, Context())
+    manifest = made.manifest
+    try:
+        seen = made.inspect(PROBE, Context())
+    except Exception as error:  # whatever it is, a text cannot be read
+        kind = type(error).__name__
+        raise BadModel(f"{manifest.folder}: cannot read a sentence ({kind})") from error
     return (
         f"{manifest.name} {manifest.version} in {manifest.folder}: whole; reads ({seen.attack:.3f})"
     )

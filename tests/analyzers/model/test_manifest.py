@@ -1,12 +1,17 @@
 import json
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llmtrace.analyzers.model import SHIPPED, BadModel, read_manifest
-from llmtrace.analyzers.model.manifest import Scale
+from llmtrace.analyzers.model import manifest as module
+from llmtrace.analyzers.model.manifest import MAX_CONFIG_BYTES, Scale
 
 FILES = ("model.onnx", "tokenizer.json")
 
@@ -57,13 +62,26 @@ def test_a_file_that_was_cut_is_named(folder: Path, name: str, keep: int) -> Non
     ("change", "message"),
     [
         pytest.param(lambda s: s.update(format=2), "format is 2, expected 1", id="other-format"),
-        pytest.param(lambda s: s.pop("tags"), "KeyError: 'tags'", id="no-tags"),
-        pytest.param(lambda s: s.update(tags=["B-PERSON"]), "do not agree", id="other-tags"),
+        pytest.param(lambda s: s.pop("tags"), "tags: is not there", id="no-tags"),
+        pytest.param(lambda s: s.update(tags=["B-PERSON"]), "tags: .* O as the", id="other-tags"),
         pytest.param(lambda s: s["entities"].pop("ORG"), "do not agree: ORG", id="no-kind"),
         pytest.param(lambda s: s["points"].pop("balanced"), "balanced", id="no-point"),
-        pytest.param(lambda s: s.update(scales=[]), "make no sense", id="no-scale"),
-        pytest.param(lambda s: s.update(overlap=300), "make no sense", id="overlap"),
-        pytest.param(lambda s: s.update(window="wide"), "ValueError", id="window"),
+        pytest.param(lambda s: s.update(scales=[]), "scales: .* one or more", id="no-scale"),
+        pytest.param(lambda s: s.update(overlap=300), "overlap: .* 0 to 253", id="overlap"),
+        pytest.param(lambda s: s.update(window="wide"), "window: expected a whole", id="window"),
+        pytest.param(lambda s: s.update(window=1e999), "window: .* found inf", id="endless"),
+        pytest.param(lambda s: s.update(window=100_000), "window: .* 3 to 512", id="wide"),
+        pytest.param(lambda s: s.update(begin=-1), "begin: expected 0 to", id="begin"),
+        pytest.param(lambda s: s.update(entities=["a"]), "entities: .* an object", id="no-map"),
+        pytest.param(lambda s: s.update(name=None), "name: .* a text, found null", id="no-name"),
+        pytest.param(
+            lambda s: s["points"].update(balanced=math.nan), "points: balanced: .* finite", id="nan"
+        ),
+        pytest.param(
+            lambda s: s["scales"][0].update(points=[[0, 0.1], 1]),
+            "scales: points: expected a list, found 1",
+            id="no-pair",
+        ),
         pytest.param(
             lambda s: s["scales"][0].update(points=[[0, 0.1]]), "two or more", id="one-point"
         ),
@@ -88,7 +106,28 @@ def test_a_manifest_that_makes_no_sense_is_refused(
         read_manifest(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+SAID = json.loads((SHIPPED / "model.json").read_text())
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(SAID)), ANYTHING)
+def test_whatever_a_member_is_it_can_be_used_or_is_refused(name: str, value: Any) -> None:
+    said = {**SAID, name: value}
+    with pytest.MonkeyPatch.context() as patched, suppress(BadModel):
+        patched.setattr(module, "_read", lambda _: said)
+        patched.setattr(module, "_check", lambda *_: "seal")
+        made = read_manifest(SHIPPED)
+        assert 0 <= made.confidence(0.0, 9) <= 1
+        assert made.room > made.overlap
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff", b"[" * 200_000, b" " * (MAX_CONFIG_BYTES + 1)]
+)
 def test_a_manifest_that_is_no_object_is_refused(folder: Path, content: bytes) -> None:
     (folder / "model.json").write_bytes(content)
     with pytest.raises(BadModel, match=r"model\.json"):

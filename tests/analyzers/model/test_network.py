@@ -65,6 +65,40 @@ def test_a_file_that_is_no_network_is_named(tmp_path: Path, content: bytes) -> N
         Network(dataclasses.replace(read_manifest(SHIPPED), folder=tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("change", "largest", "said"),
+    [
+        pytest.param(
+            {"begin": 99_999_999}, 0, "cannot read begin 99999999 and end 102", id="begin"
+        ),
+        pytest.param({"end": 30_522}, 0, "cannot read begin 101 and end 30522", id="end"),
+        pytest.param({}, 30_522, "cannot read token 30522, the last of tokenizer", id="tokenizer"),
+        pytest.param({"window": 513}, 0, "cannot read a window of 513 tokens", id="window"),
+    ],
+)
+def test_what_the_network_cannot_read_shows_before_the_first_text(
+    change: dict[str, Any], largest: int, said: str
+) -> None:
+    with pytest.raises(BadModel, match=rf"model\.onnx: {said}.* get the model's files again"):
+        Network(dataclasses.replace(read_manifest(SHIPPED), **change), largest=largest)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        pytest.param((np.zeros(1), np.full((1, 2, 9), np.nan)), "are not finite", id="no-numbers"),
+        pytest.param((np.zeros(2), np.zeros((1, 2, 9))), r"expected \(1,\)", id="two-logits"),
+        pytest.param((np.zeros(1), np.zeros((1, 3, 9))), r"\(1, 3, 9\).*\(1, 2, 9\)", id="tags"),
+    ],
+)
+def test_numbers_that_cannot_be_used_show_before_the_first_text(
+    monkeypatch: pytest.MonkeyPatch, made: tuple[Any, Any], said: str
+) -> None:
+    monkeypatch.setattr(Network, "_run", lambda *_: made)
+    with pytest.raises(BadModel, match=rf"model\.onnx: gives numbers of shapes .*{said}"):
+        Network(read_manifest(SHIPPED))
+
+
 def test_a_network_with_other_tags_is_refused() -> None:
     manifest = read_manifest(SHIPPED)
     with pytest.raises(BadModel, match="it is another model's"):

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,14 @@ def test_a_short_text_is_one_window_with_its_characters() -> None:
     windows, tokens = reader().windows("Hello there", most=9)
     assert len(windows) == 1
     assert (tokens, windows[0].spans) == (2, [(0, 5), (6, 11)])
+
+
+def test_the_largest_token_is_the_last_that_a_text_can_have(tmp_path: Path) -> None:
+    assert reader().largest == 30_521
+    said = json.loads((SHIPPED / TOKENIZER).read_text())
+    said["model"]["vocab"]["ignore"] = 40_000
+    (tmp_path / TOKENIZER).write_text(json.dumps(said))
+    assert Reader(dataclasses.replace(read_manifest(SHIPPED), folder=tmp_path)).largest == 40_000
 
 
 def test_an_empty_text_has_no_window() -> None:
