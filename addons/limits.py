@@ -49,6 +49,8 @@ class Limits:
     """A provider's status line and headers; answered 502."""
     interim_responses: int = 16
     """1xx answers before the real one; answered 502."""
+    upstream_unsent_bytes: int = 20 * 1024 * 1024
+    """What may wait for one HTTP/2 provider to open its windows; its client is read no further."""
     answer_bytes: int = 32 * 1024 * 1024
     """What is held of an answer that is judged whole; a longer one is refused unread."""
     upstream_connections: int = 100

@@ -40,11 +40,15 @@ class Pace:
 
 
 class Waits(commands.Command):
-    """A layer begins to wait for its server connection, or has waited for it."""
+    """A layer begins to wait for its server connection, or has waited for it.
 
-    def __init__(self, layer: Layer, *, begins: bool) -> None:
+    ``full``: it has put aside as much as it may already.
+    """
+
+    def __init__(self, layer: Layer, *, begins: bool, full: bool = False) -> None:
         self.layer = layer
         self.begins = begins
+        self.full = full
 
 
 class Unsent(Pace):
@@ -57,16 +61,20 @@ class Unsent(Pace):
         super().__init__(self._is_too_much)
         self._most = most
         self._layers: set[Layer] = set()
+        self._full: set[Layer] = set()
 
     def note(self, command: Waits) -> None:
         """Note which layers wait."""
+        layers = self._full if command.full else self._layers
         if command.begins:
-            self._layers.add(command.layer)
+            layers.add(command.layer)
         else:
-            self._layers.discard(command.layer)
+            layers.discard(command.layer)
 
     def _is_too_much(self) -> bool:
-        return any(len(layer._paused_event_queue) > self._most for layer in self._layers)
+        return bool(self._full) or any(
+            len(layer._paused_event_queue) > self._most for layer in self._layers
+        )
 
 
 def read_in_pieces(io: ConnectionIO) -> None:

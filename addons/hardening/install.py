@@ -29,6 +29,7 @@ from llmtrace.addons.hardening.http1 import (
     make_body_reader,
 )
 from llmtrace.addons.hardening.http2 import StrictHttp2Server
+from llmtrace.addons.hardening.http2upstream import PacedHttp2Client
 from llmtrace.addons.hardening.relays import CountedTCPLayer
 from llmtrace.addons.hardening.shortcuts import SHORTCUTS
 
@@ -38,6 +39,7 @@ _GUARDED: Final[tuple[tuple[object, str, type], ...]] = (
     (http_layers, "Http1Server", StrictHttp1Server),
     (http_layers, "Http1Client", BoundedHttp1Client),
     (http_layers, "Http2Server", StrictHttp2Server),
+    (http_layers, "Http2Client", PacedHttp2Client),
     (http_layers, "HttpStream", BoundedHttpStream),
     (next_layer, "ClientTLSLayer", PromptClientTLSLayer),
     (layers, "ClientTLSLayer", PromptClientTLSLayer),
