@@ -17,9 +17,9 @@ from typing import Any, Final
 import onnx
 import onnxruntime
 import torch
-from data import OVERLAP, Text, sentences, texts
+from data import OVERLAP, Text, texts
 from encoder import TAGS, WINDOW, Encoder
-from evaluate import auc, entity_scores, recall_at, scores
+from evaluate import auc, recall_at, scores
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor
 from train import plain_tokenizer
@@ -215,10 +215,6 @@ def main() -> None:
             "auc_plain_ood": auc_of(sets["dev_ood"], plain["dev_ood"]),
         },
         "seeds": [one["said"] for one in kept],
-        "names": {
-            name: entity_scores(exported, sentences(args.data / f"{name}.jsonl", tokenizer))
-            for name in ("ner_dev_ewt", "ner_dev_presidio")
-        },
         "data": json.loads((args.data / "data.json").read_text()),
     }
     (args.out / "model.json").write_text(json.dumps(manifest, indent=1) + "\n")

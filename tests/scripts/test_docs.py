@@ -22,10 +22,11 @@ type Docs = Callable[..., int]
 
 @pytest.fixture
 def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that the pages are rendered from, with the figures as they are kept."""
+    """A file that the pages are rendered from, with figures of the model that is shipped."""
     monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps(KEPT))
+    of_model(path, SEAL)
     monkeypatch.setattr(import_module("documents.measured"), "MEASURED", path)
     return path
 
@@ -50,9 +51,9 @@ def docs(figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docs
     return run
 
 
-def of_another_model(path: Path) -> None:
+def of_model(path: Path, seal: str) -> None:
     said = json.loads(path.read_text())
-    said["models"]["model"]["seal"] = "another"
+    said["models"]["model"]["seal"] = seal
     path.write_text(json.dumps(said))
 
 
@@ -67,7 +68,7 @@ def test_figures_of_another_model_are_not_current(
     docs: Docs, figures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     docs()
-    of_another_model(figures)
+    of_model(figures, "another")
     capsys.readouterr()
     assert docs("--check") == 1
     told = capsys.readouterr().out
@@ -79,7 +80,7 @@ def test_figures_of_another_model_are_not_current(
 def test_figures_of_another_model_are_not_rendered(
     docs: Docs, figures: Path, tmp_path: Path
 ) -> None:
-    of_another_model(figures)
+    of_model(figures, "another")
     assert docs() == 1
     assert not any((tmp_path / page).exists() for page in PAGES)
 
