@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from llmtrace.analyzers.model.members import array, mapping, member, number, text, whole
+from llmtrace.analyzers.kinds import kinds
+from llmtrace.analyzers.model.members import array, mapping, member, number, share, text, whole
 
 SHIPPED: Final = Path(__file__).parent / "shipped"
 """The folder of the model that comes with the gateway."""
+SHIPPED_SEAL: Final = "b55bd5da5a24386e1b0995a61ac338fa883afd38ffcd6a2e9ee34583173ea482"
+"""The SHA-256 of its ``model.json``, which has those of the others; by ``scripts/train/record``."""
 FORMAT: Final = 1
 NETWORK: Final = "model.onnx"
 TOKENIZER: Final = "tokenizer.json"
@@ -109,9 +112,12 @@ def read_manifest(folder: Path) -> Manifest:
         BadModel: A file is missing, is another one, or says something that cannot be used.
     """
     said = _read(folder / "model.json")
+    if folder.resolve() == SHIPPED.resolve():
+        _check_shipped(folder / "model.json")
     if said.get("format") != FORMAT:
+        found = repr(said.get("format"))[:40]
         raise BadModel(
-            f"{folder / 'model.json'}: format is {said.get('format')!r}, expected {FORMAT}; "
+            f"{folder / 'model.json'}: format is {found}, expected {FORMAT}; "
             "use a model that was exported for this version"
         )
     seals = [_check(folder / name, said) for name in (NETWORK, TOKENIZER)]
@@ -142,7 +148,7 @@ def _manifest(folder: Path, said: Mapping[str, Any], seal: str) -> Manifest:
         end=member(said, "end", token),
         tags=tags,
         entities=entities,
-        entity_confidence=member(said, "entity_confidence", number),
+        entity_confidence=member(said, "entity_confidence", share),
         points=member(said, "points", _points),
         scales=member(said, "scales", _scales),
         seal=seal,
@@ -151,18 +157,30 @@ def _manifest(folder: Path, said: Mapping[str, Any], seal: str) -> Manifest:
 
 def _entities(value: Any) -> Mapping[str, str]:
     names = mapping(value)
-    return {name: member(names, name, text) for name in names}
+    return {name: member(names, name, _kind) for name in names}
+
+
+def _kind(value: Any) -> str:
+    if (name := text(value)) not in kinds():
+        raise ValueError(f"{name!r} is no kind of finding; docs/detection.md has all")
+    return name
 
 
 def _points(value: Any) -> Mapping[str, float]:
     said = mapping(value)
-    return {name: member(said, name, number) for name in POINTS}
+    made = {name: member(said, name, share) for name in POINTS}
+    if [*made.values()] != sorted(made.values()):
+        raise ValueError(f"expected {' <= '.join(POINTS)}, found {[*made.values()]}")
+    return made
 
 
 def _scales(value: Any) -> tuple[Scale, ...]:
     made = tuple(_scale(mapping(one)) for one in array(value))
     if not made:
         raise ValueError("expected one or more, found none")
+    lengths = [one.tokens for one in made]
+    if lengths != sorted(set(lengths)):
+        raise ValueError("expected rising tokens: each scale is for longer texts")
     return made
 
 
@@ -171,8 +189,8 @@ def _scale(said: Mapping[str, Any]) -> Scale:
     logits, confidences = [logit for logit, _ in points], [sure for _, sure in points]
     if len(logits) < 2 or logits != sorted(set(logits)):
         raise ValueError("a scale needs two or more points with rising logits")
-    if confidences != sorted(confidences) or not 0 <= confidences[0] <= confidences[-1] <= 1:
-        raise ValueError("the confidences of a scale must rise within 0 and 1")
+    if confidences != sorted(confidences):
+        raise ValueError("the confidences of a scale must rise")
     tokens = member(said, "tokens", whole(1, MOST_TOKENS))
     return Scale(tokens, tuple(logits), tuple(confidences))
 
@@ -181,7 +199,7 @@ def _pair(value: Any) -> tuple[float, float]:
     pair = array(value)
     if len(pair) != 2:
         raise ValueError(f"expected a logit and its confidence, found {len(pair)} numbers")
-    return number(pair[0]), number(pair[1])
+    return number(pair[0]), share(pair[1])
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -202,6 +220,17 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(said, dict):
         raise BadModel(f"{path}: expected an object, found a {type(said).__name__}")
     return said
+
+
+def _check_shipped(path: Path) -> None:
+    """Check that the model that comes with the gateway is the one that was released."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != SHIPPED_SEAL:
+        raise BadModel(
+            f"{path}: its SHA-256 is {found[:12]}…, this version comes with {SHIPPED_SEAL[:12]}…; "
+            "the file was changed: install the package again (who releases a model runs "
+            "scripts/train/record)"
+        )
 
 
 def _check(path: Path, said: Mapping[str, Any]) -> str:

@@ -63,6 +63,14 @@ def number(value: Any) -> float:
     return made
 
 
+def share(value: Any) -> float:
+    """Return a number between 0 and 1, neither of them. Raises: ValueError."""
+    made = number(value)
+    if not 0 < made < 1:
+        raise ValueError(f"expected more than 0 and less than 1, found {_told(value)}")
+    return made
+
+
 def whole(least: int, most: int) -> Callable[[Any], int]:
     """Return what reads a whole number from ``least`` to ``most``. It raises: ValueError."""
 

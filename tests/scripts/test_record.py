@@ -1,5 +1,6 @@
 """Whether a model that got worse is recorded as if it were good."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from llmtrace.analyzers.model import manifest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train" / "record"
 GOOD = [(0.9, True), (0.8, True), (0.2, False), (0.1, False)]
 WORSE = [(0.9, True), (0.15, True), (0.2, False), (0.1, False)]
 OTHER = [(0.7, True), (0.6, True), (0.2, False), (0.1, False)]
+PINNED = f'SHIPPED: Final = "a"\nSHIPPED_SEAL: Final = "{"0" * 64}"\n'
 type Record = Callable[..., int]
 
 
@@ -28,6 +32,11 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     script = module_from_spec(spec)
     loader.exec_module(script)
     monkeypatch.setattr(script, "FOLDER", tmp_path)
+    monkeypatch.setattr(script, "SHIPPED", tmp_path)
+    (tmp_path / "model.json").write_bytes(b"{}")
+    monkeypatch.setattr(script, "SOURCE", tmp_path / "manifest.py")
+    (tmp_path / "manifest.py").write_text(PINNED)
+    monkeypatch.setattr(manifest, "SHIPPED_SEAL", manifest.SHIPPED_SEAL)  # the script sets it
     monkeypatch.setattr(script, "read_manifest", lambda _: SimpleNamespace(seal="a seal"))
 
     def run(said: list[tuple[float, bool]], *words: str) -> int:
@@ -68,6 +77,24 @@ def test_what_is_worse_or_other_is_refused_until_it_is_accepted(
     assert told in capsys.readouterr().err
     assert record(said, "--accept") == 0
     assert kept(tmp_path) == [sure for sure, _ in said]
+
+
+def test_the_model_that_is_recorded_is_the_one_that_is_loaded_from_then_on(
+    record: Record, tmp_path: Path
+) -> None:
+    pinned = tmp_path / "manifest.py"
+    record(GOOD)
+    seal = hashlib.sha256(b"{}").hexdigest()
+    assert pinned.read_text() == PINNED.replace("0" * 64, seal)
+    (tmp_path / "model.json").write_bytes(b"[]")
+    assert record(WORSE) == 1
+    assert seal in pinned.read_text()
+
+
+def test_the_script_finds_what_is_pinned() -> None:
+    source = SCRIPT.parents[2] / "analyzers" / "model" / "manifest.py"
+    lines = source.read_text().splitlines()
+    assert f'SHIPPED_SEAL: Final = "{manifest.SHIPPED_SEAL}"' in lines
 
 
 def test_what_another_processor_rounds_otherwise_is_recorded(

@@ -77,6 +77,28 @@ def test_a_file_that_was_cut_is_named(folder: Path, name: str, keep: int) -> Non
         pytest.param(
             lambda s: s["points"].update(balanced=math.nan), "points: balanced: .* finite", id="nan"
         ),
+        pytest.param(lambda s: s["points"].update(balanced=2), "balanced: .* found 2", id="never"),
+        pytest.param(
+            lambda s: s["points"].update(balanced=0.95), "points: expected high_recall", id="order"
+        ),
+        pytest.param(
+            lambda s: s.update(entity_confidence=1.1),
+            "entity_confidence: .* found 1.1",
+            id="nobody",
+        ),
+        pytest.param(
+            lambda s: s["entities"].update(PERSON="pii.nonsense"),
+            "entities: PERSON: 'pii.nonsense' is no kind of finding",
+            id="no-such-kind",
+        ),
+        pytest.param(
+            lambda s: s["scales"].append(s["scales"][0]), "scales: .* rising tokens", id="lengths"
+        ),
+        pytest.param(
+            lambda s: s["scales"][0].update(points=[[-math.inf, 0.1], [0, 0.2]]),
+            "scales: points: expected a finite",
+            id="endless-logit",
+        ),
         pytest.param(
             lambda s: s["scales"][0].update(points=[[0, 0.1], 1]),
             "scales: points: expected a list, found 1",
@@ -94,7 +116,9 @@ def test_a_file_that_was_cut_is_named(folder: Path, name: str, keep: int) -> Non
             id="less-sure",
         ),
         pytest.param(
-            lambda s: s["scales"][0].update(points=[[0, 0.3], [1, 1.2]]), "must rise", id="over-1"
+            lambda s: s["scales"][0].update(points=[[0, 0.3], [1, 1.2]]),
+            "points: .* less than 1, found 1.2",
+            id="over-1",
         ),
     ],
 )
@@ -123,6 +147,24 @@ def test_whatever_a_member_is_it_can_be_used_or_is_refused(name: str, value: Any
         made = read_manifest(SHIPPED)
         assert 0 <= made.confidence(0.0, 9) <= 1
         assert made.room > made.overlap
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda s: s["points"].update(balanced=0.8), id="point"),
+        pytest.param(lambda s: s["entities"].update(ORG="pii.location"), id="kind"),
+        pytest.param(lambda s: s.update(files={}), id="seals"),
+    ],
+)
+def test_the_shipped_model_is_as_it_was_released_or_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], object]
+) -> None:
+    monkeypatch.setattr(module, "SHIPPED", folder)
+    read_manifest(folder)
+    say(folder, change)
+    with pytest.raises(BadModel, match=r"model\.json: its SHA-256 is .* install the package again"):
+        read_manifest(folder / ".." / folder.name)
 
 
 @pytest.mark.parametrize(

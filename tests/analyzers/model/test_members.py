@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.analyzers.model.members import array, mapping, member, number, text, whole
+from llmtrace.analyzers.model.members import array, mapping, member, number, share, text, whole
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,8 @@ from llmtrace.analyzers.model.members import array, mapping, member, number, tex
         (mapping, {"a": 1}),
         (array, [1]),
         (text, "a name"),
-        (number, 0.5),
+        (number, -2.5),
+        (share, 0.5),
         (whole(0, 3), 3),
         (whole(0, 3), 0),
     ],
@@ -35,6 +36,9 @@ def test_what_is_as_it_should_be_is_read(read: Callable[[Any], Any], value: Any)
         pytest.param(number, float("nan"), "a finite number", id="nan"),
         pytest.param(number, float("inf"), "a finite number", id="inf"),
         pytest.param(number, 10**400, "a finite number", id="huge"),
+        pytest.param(share, 0, "more than 0 and less than 1, found 0", id="never"),
+        pytest.param(share, 1.1, "more than 0 and less than 1, found 1.1", id="beyond-sure"),
+        pytest.param(share, float("nan"), "a finite number", id="share-nan"),
         pytest.param(whole(0, 3), 1.0, "a whole number, found 1.0", id="fraction"),
         pytest.param(whole(0, 3), True, "a whole number, found true or false", id="no-number"),
         pytest.param(whole(1, 3), 0, "1 to 3, found 0", id="less"),
