@@ -29,6 +29,8 @@ LEAF_LIFETIME: Final = timedelta(days=7)
 LEAF_RENEWAL: Final = timedelta(days=1)
 CLOCK_SKEW: Final = timedelta(days=1)
 MOST_CONTEXTS: Final = 512
+MOST_SESSIONS: Final = 64
+"""Providers whose last session is kept, each with some 40 KB of its connection."""
 _CURVE: Final = ec.SECP256R1
 _TLS_1_2: Final = net_tls.Version.TLS1_2
 _UNBOUNDED: Final = net_tls.Version.UNBOUNDED
@@ -195,6 +197,42 @@ class LeafContexts:
         return context, leaf.not_valid_after_utc - LEAF_RENEWAL
 
 
+type Peer = tuple[object, str, tuple[bytes, ...]]
+"""A provider's address, the name that its certificate is checked for, and what it is offered."""
+
+
+class Sessions:
+    """Sessions that a new connection to a provider may go on with: a signature less to check.
+
+    Only of connections that were established, so that the certificate was verified for the same
+    name under the same roots; a provider that takes none back is verified anew. Tickets come
+    after the handshake, so the session is asked for when the next connection begins.
+    """
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[Peer, SSL.Connection] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def established(self, peer: Peer, conn: SSL.Connection) -> None:
+        """Remember a connection whose handshake has ended well."""
+        self._last[peer] = conn
+        self._last.move_to_end(peer)
+        if len(self._last) > MOST_SESSIONS:
+            self._last.popitem(last=False)
+
+    def resume(self, peer: Peer, conn: SSL.Connection) -> None:
+        """Have a new connection go on with the session of the last one, if there was any."""
+        last = self._last.get(peer)
+        if last is not None and (session := last.get_session()) is not None:
+            conn.set_session(session)
+
+
+def _peer(server: connection.Server) -> Peer:
+    return server.address, server.sni or "", tuple(server.alpn_offers)
+
+
 class GatewayTls:
     """Gives mitmproxy the TLS contexts of both sides.
 
@@ -222,6 +260,7 @@ class GatewayTls:
         self._http2 = http2
         self._leaves = LeafContexts(Issuer.load(self._ca_file))
         self._towards_providers = _provider_context(upstream_ca)
+        self._sessions = Sessions()
 
     def reload(self) -> None:
         """Read the CA's file again; connections that stand keep their certificates.
@@ -268,7 +307,13 @@ class GatewayTls:
         if server.alpn_offers:
             conn.set_alpn_protos(list(server.alpn_offers))
         conn.set_connect_state()
+        self._sessions.resume(_peer(server), conn)
         start.ssl_conn = conn
+
+    def tls_established_server(self, data: tls.TlsData) -> None:
+        """Let the next connection to a provider go on with the session of this one."""
+        if data.ssl_conn is not None and isinstance(data.conn, connection.Server):
+            self._sessions.established(_peer(data.conn), data.ssl_conn)
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
         """Pass on why a client's handshake failed: most often it does not trust our CA."""

@@ -19,12 +19,14 @@ from llmtrace.addons.tls import (
     GatewayTls,
     Issuer,
     LeafContexts,
+    Sessions,
     Spoken,
     _protocol,
     mint,
 )
 from llmtrace.certs.authority import CertificateAuthority
-from llmtrace.testing.dataplane import PROVIDER, H2Client, read_answer
+from llmtrace.testing.dataplane import PROVIDER, H2Client, Upstream, answer_ok, read_answer
+from llmtrace.testing.tls import ThrowawayCa
 
 CALL = f"GET /v1/x HTTP/1.1\r\nHost: {PROVIDER}\r\n\r\n".encode()
 
@@ -221,3 +223,53 @@ def test_a_client_s_protocol_is_chosen_by_who_is_bound_to_one(
     conn = SSL.Connection(SSL.Context(SSL.TLS_SERVER_METHOD))
     conn.set_app_data(Spoken(required=required, server=server, http2=http2))
     assert _protocol(conn, [b"spdy", b"h2", b"http/1.1"]) == chosen
+
+
+def noting(reused: list[bool]) -> Any:
+    """Return a provider's script that notes whether each connection went on with a session."""
+
+    async def script(writer: asyncio.StreamWriter, head: bytes, body: bytes) -> None:
+        reused.append(writer.get_extra_info("ssl_object").session_reused)
+        await answer_ok(writer, head, body)
+
+    return script
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_new_connection_goes_on_with_the_session_of_the_last(
+    gateway: Any, provider_ca: ThrowawayCa, version: ssl.TLSVersion
+) -> None:
+    reused: list[bool] = []
+    provider = Upstream(noting(reused))
+    context = provider_ca.server_context(alpn=["http/1.1"])
+    context.minimum_version = context.maximum_version = version
+    await provider.start(context)
+    gw = await gateway(to=provider)
+    for host in (PROVIDER, PROVIDER, "api.anthropic.com"):
+        reader, writer = await gw.tls("http/1.1", host=host)
+        writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert (await read_answer(reader)).startswith(b"HTTP/1.1 200")
+        writer.close()
+    await provider.stop()
+    assert reused == [False, True, False]
+
+
+async def test_a_handshake_that_failed_leaves_no_session(
+    gateway: Any, upstream: Any, ca: CertificateAuthority
+) -> None:
+    provider = await upstream(tls=True)
+    gw = await gateway(to=provider, provider_ca=ca.directory / CA_FILE)
+    for _ in range(2):
+        reader, writer = await gw.tls("http/1.1")
+        writer.write(CALL)
+        assert b" 502 " in (await read_answer(reader)).split(b"\r\n")[0]
+    assert provider.requests == []
+    assert len(gw.master.addons.get("tlsconfig")._sessions) == 0
+
+
+def test_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtrace.addons.tls.MOST_SESSIONS", 2)
+    sessions, context = Sessions(), SSL.Context(SSL.TLS_CLIENT_METHOD)
+    for name in ("a", "b", "c"):
+        sessions.established((("192.0.2.1", 443), name, ()), SSL.Connection(context))
+    assert len(sessions) == 2

@@ -230,6 +230,7 @@ async def test_an_answer_that_nobody_asked_for_and_does_not_fit_costs_what_was_s
         while (message := await socket.message()) is not None:
             assert message["type"] != "response.done"
         socket.abort()
+        spent = 0
         for _ in range(250):  # it is booked a moment later
             if spent := totals(ledger)[0]:
                 break
