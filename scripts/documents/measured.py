@@ -1,11 +1,12 @@
 """What ``llmtrace models eval`` measured of the shipped model (docs/models/evaluation.json)."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmtrace.analyzers.model import SHIPPED, read_manifest
+from llmtrace.analyzers.model import SHIPPED, BadModel, read_manifest
 
 MEASURED = Path(__file__).parents[2] / "docs" / "models" / "evaluation.json"
 COMMAND = """\
@@ -24,14 +25,22 @@ def measured() -> Mapping[str, Any]:
     """Return what was measured.
 
     Raises:
-        Stale: It is of another model than the one that is shipped.
+        Stale: It is of another model than the one that is shipped, or that one is damaged.
     """
     said: Mapping[str, Any] = json.loads(MEASURED.read_text())
-    seal = read_manifest(SHIPPED).seal
-    found = said.get("models", {}).get("model", {}).get("seal")
-    if found != seal:
-        raise Stale(
-            f"docs/models/evaluation.json has the figures of model {found}, shipped is {seal}; "
-            f"measure again:\n{COMMAND}"
-        )
+    of = said.get("models", {}).get("model", {})
+    try:
+        seal = read_manifest(SHIPPED).seal
+    except BadModel as error:
+        raise Stale(str(error)) from error
+    how = hashlib.sha256((SHIPPED / "model.json").read_bytes()).hexdigest()
+    for what, found, shipped in (
+        ("model", of.get("seal"), seal),
+        ("a model.json with SHA-256", of.get("model_json"), how),
+    ):
+        if found != shipped:
+            raise Stale(
+                f"docs/models/evaluation.json has the figures of {what} {found}, shipped is "
+                f"{shipped}; measure again:\n{COMMAND}"
+            )
     return said

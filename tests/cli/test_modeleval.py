@@ -69,6 +69,7 @@ def test_models_of_a_hub_are_measured_beside_the_shipped_one(tmp_path: Path) -> 
     done = CliRunner().invoke(llmtrace, ["models", "eval", path, "--json", "--config", str(config)])
     (made,) = json.loads(done.output)["sets"].values()
     assert made["a/texts"]["auc"] == 1.0
+    assert json.loads(done.output)["models"]["a/texts"]["model_json"] is None
     assert {"patterns", "model", "a/texts", "together"} <= set(made)
 
 
@@ -102,6 +103,7 @@ def test_it_is_told_which_model_and_rules_read_which_files(run: Run, tmp_path: P
         "name": manifest.name,
         "version": manifest.version,
         "seal": manifest.seal,
+        "model_json": hashlib.sha256((SHIPPED / "model.json").read_bytes()).hexdigest(),
         "names_from": manifest.entity_confidence,
     }
     assert said["rules"] == build_analyzer(Config(), cached=False).version

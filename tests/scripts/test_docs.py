@@ -1,5 +1,6 @@
 """Whether pages are rendered from figures of another model than the one that is shipped."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from llmtrace.analyzers.model import SHIPPED, read_manifest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SEAL = read_manifest(SHIPPED).seal
+HOW = hashlib.sha256((SHIPPED / "model.json").read_bytes()).hexdigest()
 KEPT: Mapping[str, Any] = json.loads((SCRIPTS.parent / "docs/models/evaluation.json").read_text())
 PAGES = ("docs/models/evaluation.md", "docs/models/llmtrace-small.md")
 type Docs = Callable[..., int]
@@ -26,7 +28,7 @@ def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps(KEPT))
-    of_model(path, SEAL)
+    of_model(path)
     monkeypatch.setattr(import_module("documents.measured"), "MEASURED", path)
     return path
 
@@ -51,9 +53,9 @@ def docs(figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docs
     return run
 
 
-def of_model(path: Path, seal: str) -> None:
+def of_model(path: Path, seal: str = SEAL, how: str = HOW) -> None:
     said = json.loads(path.read_text())
-    said["models"]["model"]["seal"] = seal
+    said["models"]["model"] |= {"seal": seal, "model_json": how}
     path.write_text(json.dumps(said))
 
 
@@ -75,6 +77,15 @@ def test_figures_of_another_model_are_not_current(
     assert all(page in told for page in PAGES)
     assert f"of model another, shipped is {SEAL}" in told
     assert "llmtrace models eval injection/dev_ood.jsonl" in told
+
+
+def test_figures_of_other_thresholds_are_not_current(
+    docs: Docs, figures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs()
+    of_model(figures, how="other thresholds")
+    assert docs("--check") == 1
+    assert f"SHA-256 other thresholds, shipped is {HOW}" in capsys.readouterr().out
 
 
 def test_figures_of_another_model_are_not_rendered(

@@ -1,5 +1,6 @@
 """``llmtrace models eval``: what rules and model are worth on texts whose truth is known."""
 
+import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.ensemble import ATTACKS, Ensemble
 from llmtrace.analyzers.evaluation import FALSE_POSITIVES, auc, flagged, recall_at
 from llmtrace.analyzers.evasions import EVASIONS
-from llmtrace.analyzers.model import ModelAnalyzer
+from llmtrace.analyzers.model import Manifest, ModelAnalyzer
 from llmtrace.app.detection import BadDetection, build_analyzer
 from llmtrace.app.models import load_models
 from llmtrace.cli.common import (
@@ -104,16 +105,21 @@ def _readers(settings: Config) -> Readers:
         configured=_beside(patterns, models),
         telling_all=_beside(patterns, unsure),
         rules=patterns.version,
-        models={
-            one.name: {
-                "name": one.manifest.name,
-                "version": one.manifest.version,
-                "seal": one.manifest.seal,
-                "names_from": one.manifest.entity_confidence,
-            }
-            for one in models
-        },
+        models={one.name: _identity(one.manifest) for one in models},
     )
+
+
+def _identity(manifest: Manifest) -> Mapping[str, object]:
+    """Return what tells a model, and how it is read, from another."""
+    said = manifest.folder / "model.json"
+    seal = hashlib.sha256(said.read_bytes()).hexdigest() if said.is_file() else None
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "seal": manifest.seal,
+        "model_json": seal,
+        "names_from": manifest.entity_confidence,
+    }
 
 
 def _beside(patterns: StreamAnalyzer, models: Sequence[ModelAnalyzer]) -> Mapping[str, Analyzer]:
