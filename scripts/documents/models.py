@@ -229,7 +229,8 @@ trick, which are no attacks by its label: they are missed, and cost it .04 of AU
 detector of several: the rules, the policy and the judgement of tool calls stand beside it.
 
 An AUC of .95 on dev_ood was aimed at and is not reached. What helped last were texts written one by
-one, not more steps, other seeds or their mean; 8 bits cost .001 of it, and a scale of confidence
+one, not more steps, other seeds or their mean (hard negatives are mined by the training since, and
+what ships was made without); 8 bits cost .001 of it, and a scale of confidence
 for each length .003. So next to try are attacks and harmless orders by other hands than ours.
 """
 
