@@ -39,12 +39,15 @@ _NONE: Final = Views(())
 
 
 def views(
-    folded: Folded, data: bytes | None = None, repairs: Collection[str] | None = None
+    folded: Folded,
+    data: bytes | None = None,
+    repairs: Collection[str] | None = None,
+    left: Allowance | None = None,
 ) -> Views:
     """Return the further views of a text, given its canonical one.
 
     ``data`` is that in UTF-8, and ``repairs`` names the ``cue_patterns`` that are in it, where
-    somebody has looked for them already.
+    somebody has looked for them already. ``left`` is what may be decoded.
     """
     if data is None:
         data = folded.text.encode("utf-8", "replace")
@@ -53,7 +56,7 @@ def views(
     if not encodings and not names and folded.original.isascii():
         return _NONE
     made: list[View | Aligned] = []
-    left = Allowance()
+    left = left or Allowance()
     if encodings or names:
         _encoded(folded, encodings, names, left, made)
     hidden: tuple[Concealment, ...] = ()

@@ -11,8 +11,17 @@ from threading import Lock
 from typing import Final
 
 from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
-from llmtrace.analyzers.normalize import Aligned, Concealment, Folded, Seen, View, fold, views
-from llmtrace.analyzers.patterns.finding import Found, Scanned, Unfinished
+from llmtrace.analyzers.normalize import (
+    Aligned,
+    Allowance,
+    Concealment,
+    Folded,
+    Seen,
+    View,
+    fold,
+    views,
+)
+from llmtrace.analyzers.patterns.finding import HURRIED, Bounds, Found, Scanned, Unfinished
 from llmtrace.analyzers.patterns.groups import Group, Groups
 from llmtrace.analyzers.patterns.holds import fits, undecided
 from llmtrace.analyzers.patterns.overlaps import resolve
@@ -20,8 +29,6 @@ from llmtrace.analyzers.patterns.rules import Rule
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Origin
 
-MAX_HITS: Final = 10_000
-"""Hits of one rule in one window; past that the rest is reported as skipped."""
 WINDOW: Final = 1 << 20
 """Code points after which a longer text is cut; every rule sees what is around a cut."""
 BEFORE: Final = 1_024
@@ -43,9 +50,15 @@ class PatternAnalyzer:
     """Matches the rules of packs. Immutable but for its counters; safe to share."""
 
     def __init__(
-        self, rules: Iterable[Rule], *, name: str = "patterns", without: Iterable[str] = ()
+        self,
+        rules: Iterable[Rule],
+        *,
+        name: str = "patterns",
+        without: Iterable[str] = (),
+        bounds: Bounds = HURRIED,
     ) -> None:
         """Take rules. ``without`` names ways of hiding text that are not told: ``HIDDEN``."""
+        self._bounds = bounds
         self._rules = tuple(rules)
         self._concealed = {
             f"hidden.{way}": rank
@@ -105,7 +118,7 @@ class PatternAnalyzer:
         """Return the hits, and what could not be looked for."""
         if not text:
             return Inspection(())
-        search = _Search(context, self._concealed)
+        search = _Search(context, self._concealed, self._bounds)
         for start in range(0, len(text), WINDOW):
             low, high = max(0, start - BEFORE), start + WINDOW + AFTER
             window = text if len(text) <= WINDOW else text[low:high]
@@ -143,11 +156,16 @@ class _Itself:
 class _Search:
     """What is gathered while one text is searched, window by window."""
 
-    def __init__(self, context: Context, concealed: Mapping[str, tuple[Severity, float]]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        concealed: Mapping[str, tuple[Severity, float]],
+        bounds: Bounds,
+    ) -> None:
         self.hits: list[Hit] = []
         self.known: list[Hit] = []
         self.skipped: set[Skipped] = set()
-        self._context, self._concealed = context, concealed
+        self._context, self._concealed, self._bounds = context, concealed, bounds
         self._offset = self._start = self._stop = 0
 
     def window(self, groups: Groups, text: str, offset: int, start: int, stop: int) -> None:
@@ -163,7 +181,8 @@ class _Search:
         same = folded.text is text
         original = scanned if same else Scanned.of(text)
         self._view(groups.original, _Itself(text), original, start)
-        made = views(folded, scanned.data, cues)
+        left = Allowance(chars=self._bounds.decoded, runs=self._bounds.runs)
+        made = views(folded, scanned.data, cues, left=left)
         self._hidden(made.hidden)
         if not made.complete:
             self.skipped.add(Skipped("decoding", "over_limit"))
@@ -201,7 +220,7 @@ class _Search:
         for finder, regions in group.candidates(scanned, self._context, cues):
             if further and finder.rule.value and not further.decoded:
                 continue
-            founds = finder.search(scanned, start, regions)
+            founds = finder.search(scanned, start, regions, self._bounds)
             try:
                 self._take(finder.rule, founds, view, further)
             except Unfinished as error:
@@ -230,7 +249,7 @@ class _Search:
             if not self._start <= span[0] < self._stop:
                 continue
             count += 1
-            if count > MAX_HITS:
+            if count > self._bounds.hits:
                 raise Unfinished("too_many")
             self._add(rule, found, view, further)
 

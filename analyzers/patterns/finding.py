@@ -9,7 +9,7 @@ from typing import Final
 import regex
 
 from llmtrace.analyzers.automata import Match, Matcher, matcher, weaken
-from llmtrace.analyzers.normalize import fold
+from llmtrace.analyzers.normalize import MAX_DECODED, MAX_RUNS, fold
 from llmtrace.analyzers.patterns.beside import Words
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
@@ -21,11 +21,35 @@ AROUND_VALUE: Final = (4, 64)
 """The same for a value, which begins and ends about where ``pattern`` says."""
 REACH: Final = 2_048
 """Bytes behind the end of a region that a match may have."""
+MAX_HITS: Final = 10_000
+"""Hits of one rule in one window; past that the rest is reported as skipped."""
 MAX_REJECTED: Final = 2_000
 """Matches of one rule in one view that may be rejected (a wrong check digit, say)."""
 
 MAX_STARTS: Final = 64
 """Starts that are tried one by one before the exact pattern is searched for everywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much is done for one text; what is over it is told as skipped.
+
+    ``hits`` are those of one rule in one window, ``rejected`` and ``seconds`` (of processor time
+    for confirming) those of one rule in one view. ``decoded`` code points of ``runs`` encoded runs
+    are read of one window.
+    """
+
+    hits: int = MAX_HITS
+    rejected: int = MAX_REJECTED
+    seconds: float = CONFIRM_SECONDS
+    decoded: int = MAX_DECODED
+    runs: int = MAX_RUNS
+
+
+HURRIED: Final = Bounds()
+"""For calls that wait, whoever writes the texts."""
+PATIENT: Final = Bounds(hits=1 << 18, rejected=1 << 18, seconds=10.0, decoded=1 << 23, runs=1 << 18)
+"""For one's own texts, of which nothing is to be left out: one window has no more of any."""
 
 
 class Unfinished(Exception):
@@ -104,10 +128,10 @@ class _Cursor:
 class _Clock:
     """Counts the processor time that confirming takes; not that of compiling, done once."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "_most")
 
-    def __init__(self) -> None:
-        self._left = CONFIRM_SECONDS
+    def __init__(self, seconds: float) -> None:
+        self._left = self._most = seconds
 
     def search(
         self, pattern: "regex.Pattern[str]", text: str, low: int, high: int
@@ -117,7 +141,7 @@ class _Clock:
             raise Unfinished("timeout")
         began = time.thread_time()
         try:
-            return pattern.search(text, low, high, timeout=CONFIRM_SECONDS, concurrent=True)
+            return pattern.search(text, low, high, timeout=self._most, concurrent=True)
         except TimeoutError as error:
             raise Unfinished("timeout") from error
         finally:
@@ -127,13 +151,14 @@ class _Clock:
 class _Hunt:
     """One search of one rule through one view."""
 
-    def __init__(self, finder: "Finder", scanned: Scanned, start: int) -> None:
+    def __init__(self, finder: "Finder", scanned: Scanned, start: int, bounds: Bounds) -> None:
         self._finder = finder
         self._scanned = scanned
         self._cursor = _Cursor(scanned, start)
-        self._clock = _Clock()
+        self._clock = _Clock(bounds.seconds)
         self._done = start
         self._rejected = 0
+        self._most_rejected = bounds.rejected
 
     def region(self, begin: int, end: int) -> Iterator[Found]:
         """Yield what begins from byte ``begin`` to before byte ``end``."""
@@ -178,7 +203,7 @@ class _Hunt:
         )
         if found is None:
             self._rejected += 1
-            if self._rejected > MAX_REJECTED:
+            if self._rejected > self._most_rejected:
                 raise Unfinished("too_many")
         return found
 
@@ -190,7 +215,11 @@ class Finder:
         self.rule = rule
 
     def search(
-        self, scanned: Scanned, start: int = 0, regions: Iterable[Region] = ()
+        self,
+        scanned: Scanned,
+        start: int = 0,
+        regions: Iterable[Region] = (),
+        bounds: Bounds = HURRIED,
     ) -> Iterator[Found]:
         """Yield what the rule finds from ``start`` on, in order and apart.
 
@@ -201,7 +230,7 @@ class Finder:
         Raises:
             Unfinished: Confirming took too long, or too much was rejected.
         """
-        hunt = _Hunt(self, scanned, start)
+        hunt = _Hunt(self, scanned, start, bounds)
         for begin, end in regions or ((0, len(scanned.data)),):
             yield from hunt.region(begin, end)
 

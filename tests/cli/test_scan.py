@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from llmtrace.analyzers.patterns import Bounds
 from llmtrace.cli.main import llmtrace
 
 type Run = Callable[..., Result]
@@ -101,6 +102,30 @@ def test_values_are_masked_and_the_rest_comes_as_it_was(write: Write, run: Run) 
     assert "pii.email" in done.stderr
     (row,) = rows(run("scan", path, "--redact", "--json"))
     assert row["redacted"].endswith("write to [PII:EMAIL]\r\n")
+
+
+def test_however_many_values_there_are_all_are_masked(write: Write, run: Run) -> None:
+    config = write("c.yaml", json.dumps({"security_analysis": {"ml_model": None}}))
+    path = write("many.txt", "mail a@b.io\n" * 12_000)
+    done = run("scan", path, "--redact", "--config", config)
+    assert done.exit_code == 0
+    assert done.stdout == "mail [PII:EMAIL]\n" * 12_000
+
+
+def test_what_may_hold_values_still_is_not_written(
+    write: Write, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmtrace.cli.scan.PATIENT", Bounds(hits=1))
+    config = write("c.yaml", json.dumps({"security_analysis": {"ml_model": None}}))
+    path = write("r.jsonl", jsonl({"text": PERSON}, {"text": f"{PERSON} {PERSON}"}))
+    done = run("scan", path, "--redact", "--config", config)
+    assert done.exit_code == 2
+    assert [row["text"] for row in rows(done)] == ["write to [PII:EMAIL]"]
+    assert f"{path}:2: not written: not looked through for pii.email (too_many)" in done.stderr
+    assert "1 not redacted, and not written" in done.stderr
+    plain = run("scan", path, "--config", config)
+    assert plain.exit_code == 0
+    assert "1 not looked at to the end" in plain.stderr
 
 
 def test_a_transcript_is_read_part_by_part(write: Write, run: Run) -> None:

@@ -120,6 +120,20 @@ def test_a_rule_that_ran_out_of_time_is_told() -> None:
     result = Scanner(Hurried(), decide).scan(text("N1"))
     assert list(result.skipped) == ["words.long (timeout)"]
     assert len(result.findings) == 1
+    redacted = Scanner(Hurried(), decide).scan(text("N1"), redact=True)
+    assert redacted.redacted is None
+    assert "words.long (timeout)" in redacted.unmasked
+
+
+def test_two_values_at_one_place_are_not_masked_by_halves() -> None:
+    pieces = [
+        Piece(text=said, role=Role.USER, origin=Origin.TRUSTED, path=("a", "N1"))
+        for said in ("N1", "N2")
+    ]
+    document = Document(source="f", pieces=pieces, body=b'{"a": {"N1": "N2"}}')
+    result = scan(document, redact=True)
+    assert result.redacted is None
+    assert "one place" in result.unmasked
 
 
 @pytest.mark.parametrize(

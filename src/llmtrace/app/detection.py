@@ -13,7 +13,9 @@ from llmtrace.analyzers.flooding import FloodingAnalyzer
 from llmtrace.analyzers.kinds import kinds
 from llmtrace.analyzers.patterns import (
     HIDDEN,
+    HURRIED,
     BadPack,
+    Bounds,
     PatternAnalyzer,
     Rule,
     load_packs,
@@ -27,12 +29,15 @@ class BadDetection(ValueError):
     """A configuration cannot be used; names its key, the file and rule, and what to do."""
 
 
-def build_analyzer(config: Config, *, cached: bool = True) -> StreamAnalyzer:
+def build_analyzer(
+    config: Config, *, cached: bool = True, bounds: Bounds = HURRIED
+) -> StreamAnalyzer:
     """Return everything that looks into a text, as one.
 
     Args:
         config: Its ``security_analysis`` says which packs, rules and canaries.
         cached: Whether texts that come again are remembered, as ``cache_entries`` says.
+        bounds: How much is done for one text.
 
     Raises:
         BadDetection: A pack, a rule or a canary cannot be used.
@@ -41,7 +46,9 @@ def build_analyzer(config: Config, *, cached: bool = True) -> StreamAnalyzer:
     found = _all_rules(config)
     off = _disabled(config, found)
     analyzers: list[StreamAnalyzer] = [
-        PatternAnalyzer([rule for rule in found if rule.name not in off], without=off),
+        PatternAnalyzer(
+            [rule for rule in found if rule.name not in off], without=off, bounds=bounds
+        ),
         FloodingAnalyzer(without=off),
     ]
     if analysis.canaries:

@@ -7,6 +7,7 @@ from typing import IO, Final
 
 import click
 
+from llmtrace.analyzers.patterns import PATIENT
 from llmtrace.app.detection import BadDetection, build_actions, build_analyzer, build_policy
 from llmtrace.app.models import with_model
 from llmtrace.cli.common import BAD_CONFIG, config_option, read_config
@@ -35,7 +36,8 @@ Examples:
 
 \b
 Exit codes: 0 done; 1 something was found that --fail-on names; 2 something could
-not be read: it is told with its line, and all else was scanned.
+not be read, or not be redacted: it is told with its line and not written, and all
+else was scanned. What was not looked for to the end is told, and counted in the sum.
 """
 )
 @config_option
@@ -129,7 +131,7 @@ class Sources:
 
 def _scanner(config: Config) -> Scanner:
     try:
-        analyzer = with_model(build_analyzer(config, cached=False), config)
+        analyzer = with_model(build_analyzer(config, cached=False, bounds=PATIENT), config)
         return Scanner(analyzer, build_policy(config).decide, build_actions(config))
     except BadDetection as error:
         click.echo(str(error), err=True)
@@ -147,6 +149,6 @@ def _writer(*, redact: bool, as_json: bool, sarif: bool) -> Writer:
 
 
 def _exit_code(total: Total, fail_on: Severity | None) -> int:
-    if total.unreadable:
+    if total.incomplete:
         return INCOMPLETE
     return FOUND if fail_on is not None and total.at_least(fail_on) else 0

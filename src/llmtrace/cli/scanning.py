@@ -10,6 +10,7 @@ from llmtrace.analyzers.actions import ActionAnalyzer, ToolUse
 from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit
 from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.ensemble import ATTACKS
+from llmtrace.cli.scanpieces import inspect_whole
 from llmtrace.cli.scantexts import Document, Piece
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.parts import ORIGIN_OF, Path, Role, location
@@ -17,7 +18,7 @@ from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.table import Decision, Place
 from llmtrace.providers.base import Json
 from llmtrace.providers.called import Called
-from llmtrace.providers.editing import edit
+from llmtrace.providers.editing import EditFailed, edit
 
 _ANSWERS: Final = frozenset({Role.ASSISTANT, Role.TOOL_CALL})
 """Roles whose words a model wrote."""
@@ -30,7 +31,8 @@ class Result:
     """What a document comes to.
 
     ``redacted`` is the whole document with the values that were found replaced, None where
-    nobody asked; of a line of JSONL it is its text.
+    nobody asked, or where some may be left (``unmasked`` says why); of a line of JSONL it is its
+    text.
     """
 
     document: Document
@@ -40,6 +42,7 @@ class Result:
     attack: float = 0.0
     """How sure the model is of an attack, also where it is not sure enough for a finding."""
     redacted: str | None = None
+    unmasked: str = ""
 
     @property
     def injection(self) -> float:
@@ -107,15 +110,21 @@ class Scanner:
 
     def scan(self, document: Document, *, redact: bool = False) -> Result:
         """Judge a document."""
-        made = [inspection(self._analyzer, one.text, _context(one)) for one in document.pieces]
+        inspect = inspect_whole if redact else inspection
+        made = [inspect(self._analyzer, one.text, _context(one)) for one in document.pieces]
         seen = [(piece, one.hits) for piece, one in zip(document.pieces, made, strict=True)]
         done = [pair for call in document.calls for pair in self._deeds(call)]
+        skipped = sorted({f"{s.detector} ({s.reason})" for one in made for s in one.skipped})
+        redacted, unmasked = None, ""
+        if redact:
+            redacted, unmasked = _redacted(document, seen, skipped)
         return Result(
             document=document,
             findings=[self._finding(piece, hit) for piece, hits in (*seen, *done) for hit in hits],
-            skipped=sorted({f"{s.detector} ({s.reason})" for one in made for s in one.skipped}),
+            skipped=skipped,
             attack=max((one.attack for one in made), default=0.0),
-            redacted=_redacted(document, seen) if redact else None,
+            redacted=redacted,
+            unmasked=unmasked,
         )
 
     def _deeds(self, call: Called) -> Iterator[tuple[Piece, Sequence[Hit]]]:
@@ -154,12 +163,24 @@ def _context(piece: Piece) -> Context:
     return Context(role=piece.role, origin=piece.origin, direction=direction)
 
 
-def _redacted(document: Document, seen: Sequence[tuple[Piece, Sequence[Hit]]]) -> str:
+def _redacted(
+    document: Document, seen: Sequence[tuple[Piece, Sequence[Hit]]], skipped: Sequence[str]
+) -> tuple[str | None, str]:
+    """Return a document with its values masked; else None, and why some may be left in it."""
+    if skipped:
+        return None, f"not looked through for {', '.join(skipped)}; cut it into several"
     masked = [(piece, _masked(piece.text, hits)) for piece, hits in seen]
     if document.body is None:
-        return "".join(text for _, text in masked)
-    edits: dict[Path, Json] = {piece.path: text for piece, text in masked if text != piece.text}
-    return edit(document.body, edits).decode()
+        return "".join(text for _, text in masked), ""
+    changed = [(piece, text) for piece, text in masked if text != piece.text]
+    edits: dict[Path, Json] = {piece.path: text for piece, text in changed}
+    try:
+        read = {piece.path: piece.text for piece, _ in changed}
+        if len(edits) < len(changed):
+            raise EditFailed("two values stand at one place")
+        return edit(document.body, edits, expected=read).decode(), ""
+    except EditFailed as error:
+        return None, f"a value cannot be masked where it stands: {error}"
 
 
 def _masked(text: str, hits: Sequence[Hit]) -> str:

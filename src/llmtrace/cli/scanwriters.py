@@ -31,12 +31,18 @@ class Total:
     suspicious: int = 0
     """Texts in which something was found."""
     unreadable: int = 0
+    partly: int = 0
+    """Texts in which something was not looked for to the end."""
+    unmasked: int = 0
+    """Texts that were to be redacted, and are not written."""
     findings: dict[Severity, int] = field(default_factory=lambda: dict.fromkeys(Severity, 0))
 
     def take(self, result: Result) -> None:
         """Count a result."""
         self.texts += 1
         self.suspicious += bool(result.findings)
+        self.partly += bool(result.skipped or result.document.unread)
+        self.unmasked += bool(result.unmasked)
         for finding in result.findings:
             self.findings[finding.severity] += 1
 
@@ -49,7 +55,17 @@ class Total:
         found = ", ".join(f"{count} {name}" for name, count in self.findings.items() if count)
         texts = f"{self.suspicious} of {self.texts} texts" if found else f"{self.texts} texts"
         said = f"{found} in {texts}" if found else f"nothing found in {texts}"
-        return said + (f"; {self.unreadable} could not be read" if self.unreadable else "")
+        more = {
+            "could not be read": self.unreadable,
+            "not looked at to the end": self.partly,
+            "not redacted, and not written": self.unmasked,
+        }
+        return "; ".join([said, *(f"{count} {what}" for what, count in more.items() if count)])
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether something is missing of what was asked for."""
+        return bool(self.unreadable or self.unmasked)
 
 
 class Writer(Protocol):
@@ -110,8 +126,8 @@ class Rows:
         _write(to_json({**place, "error": entry.reason}) + b"\n")
 
     def close(self, total: Total) -> None:
-        """Say on standard error what could not be read: rows may go unseen into a file."""
-        if total.unreadable:
+        """Say on standard error what is missing: rows may go unseen into a file."""
+        if total.unreadable or total.partly or total.unmasked:
             click.echo(str(total), err=True)
 
 
@@ -121,12 +137,13 @@ class Redacted:
     lines = False
 
     def result(self, result: Result, meter: Meter) -> None:
-        """Write a document as it came, but for the values."""
+        """Write a document as it came, but for the values; nothing of it if some may be left."""
         del meter
         for line in (*found_lines(result), *unread_lines(result)):
             click.echo(line, err=True)
-        document = result.document
-        redacted = result.redacted or ""
+        document, redacted = result.document, result.redacted
+        if redacted is None:
+            return
         if document.row is None:
             _write(redacted.encode("utf-8", "surrogateescape"))
         else:
@@ -182,6 +199,8 @@ def result_row(result: Result) -> dict[str, Any]:
         row["unread"] = document.unread
     if result.skipped:
         row["skipped"] = result.skipped
+    if result.unmasked:
+        row["unmasked"] = result.unmasked
     return row
 
 
@@ -227,7 +246,10 @@ def unread_lines(result: Result) -> Iterator[str]:
     source = visible(result.document.source)
     if result.document.unread:
         yield f"{source}: not scanned: {visible(result.document.unread)}"
-    if result.skipped:
+    if result.unmasked:
+        line = f":{result.document.line}" if result.document.line else ""
+        yield f"{source}{line}: not written: {visible(result.unmasked)}"
+    elif result.skipped:
         yield f"{source}: not looked for to the end: {', '.join(result.skipped)}"
 
 

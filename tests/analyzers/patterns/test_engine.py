@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.analyzers.base import Context, Direction, Hit, Skipped, StreamAnalyzer
-from llmtrace.analyzers.patterns import PatternAnalyzer, engine, groups
+from llmtrace.analyzers.patterns import PATIENT, Bounds, PatternAnalyzer, engine, groups
 from llmtrace.analyzers.patterns.packs import read_pack
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Origin, Role
@@ -173,9 +173,8 @@ def test_a_rule_out_of_time_is_reported() -> None:
     assert slow.skips == {Skipped("t.card", "timeout"): 1}
 
 
-def test_too_many_hits_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "MAX_HITS", 5)
-    made = PATTERNS.inspect("a@b.cd " * 6, HERE)
+def test_too_many_hits_are_reported() -> None:
+    made = PatternAnalyzer(RULES, bounds=Bounds(hits=5)).inspect("a@b.cd " * 6, HERE)
     assert len(made.hits) == 5
     assert made.skipped == (Skipped("t.email", "too_many"),)
     (missed,) = [skipped.missed for skipped in made.skipped]
@@ -186,6 +185,14 @@ def test_too_many_hits_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_decoded_is_reported() -> None:
     text = "\n".join(base64.b64encode(f"{n} {SAID}".encode() * 40).decode() for n in range(60))
     assert Skipped("decoding", "over_limit") in PATTERNS.inspect(text, HERE).skipped
+    patient = PatternAnalyzer(RULES, bounds=PATIENT).inspect(text, HERE)
+    assert patient.skipped == ()
+    assert len(patient.hits) == 60
+
+
+def test_with_patience_nothing_is_too_many() -> None:
+    text = "a@b.cd " * 10_001
+    assert len(PatternAnalyzer(RULES, bounds=PATIENT).inspect(text, HERE).hits) == 10_001
 
 
 @settings(max_examples=50, deadline=None)

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtrace.analyzers.patterns import finding
-from llmtrace.analyzers.patterns.finding import Finder, Scanned, Unfinished
+from llmtrace.analyzers.patterns.finding import Bounds, Finder, Scanned, Unfinished
 from llmtrace.analyzers.patterns.rules import Rule
 from llmtrace.domain.findings import Severity
 
@@ -112,12 +111,12 @@ def test_a_confirming_pattern_that_runs_away_is_stopped() -> None:
         values(runaway, f"{'a' * 60} c")
 
 
-def test_rejections_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "MAX_REJECTED", 10)
+def test_rejections_have_a_bound() -> None:
     picky = finder(r"\d", validator=lambda text: text == "9")
-    assert values(picky, "1" * 10 + "9") == ["9"]
+    ten = Bounds(rejected=10)
+    assert len(list(picky.search(Scanned.of("1" * 10 + "9"), bounds=ten))) == 1
     with pytest.raises(Unfinished, match="too_many"):
-        values(picky, "1" * 11 + "9")
+        list(picky.search(Scanned.of("1" * 11 + "9"), bounds=ten))
 
 
 def test_an_empty_match_comes_to_an_end() -> None:
