@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Origin, Role
@@ -45,11 +45,16 @@ class Hit:
     stable: bool = False
 
 
+LASTING: Final = frozenset({"script"})
+"""Reasons to skip that are no fault, and the same whenever one asks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """What a detector left out on a text, and why.
 
-    ``reason`` is ``timeout``, ``failed`` (a fault of its own), ``too_many`` or ``over_limit``.
+    ``reason`` is ``timeout``, ``failed`` (a fault of its own), ``too_many``, ``over_limit``, or
+    ``script`` (letters that it was not made for).
     ``missed`` is a hit as there may be one in what was left out; its place says nothing.
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Protocol
 
-from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit, Inspection
+from llmtrace.analyzers.base import LASTING, Analyzer, Context, Direction, Hit, Inspection
 
 HIT_BYTES: Final = 250
 """About what a hit takes in memory, measured with ``sys.getsizeof`` over its fields."""
@@ -100,9 +100,9 @@ class CachedAnalyzer:
                 return known
             self._misses += 1
         made = self._inspect(text, context)
-        if not made.skipped:
+        if all(one.reason in LASTING for one in made.skipped):
             self._keep(key, made)
-            if self._shelf is not None and self._is_shared(text, context):
+            if self._shelf is not None and not made.skipped and self._is_shared(text, context):
                 self._shelf.keep(key, made)
         return made
 

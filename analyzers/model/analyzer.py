@@ -16,6 +16,7 @@ from llmtrace.analyzers.model.entities import by_word, entities
 from llmtrace.analyzers.model.manifest import Manifest
 from llmtrace.analyzers.model.network import Network, Reading
 from llmtrace.analyzers.model.reading import Reader, Window
+from llmtrace.analyzers.model.scripts import Through, Whole, written_in
 from llmtrace.analyzers.normalize import fold, views
 from llmtrace.analyzers.normalize.view import Seen
 from llmtrace.domain.parts import Role
@@ -153,31 +154,37 @@ class ModelAnalyzer:
 
     def _inspect(self, text: str) -> Inspection:
         ends = time.monotonic() + self._seconds
-        folded = fold(text[:MOST_CHARS])
-        windows, tokens = self._windows(folded)
+        whole = Whole(text[:MOST_CHARS])
+        kept = written_in(self._manifest.scripts, whole)
+        folded = fold(kept.text)
+        seen = Through(folded, kept)
+        windows, tokens = self._windows(seen)
         readings = self._read(windows, ends)
         windows = windows[: len(readings)]
         judged = []
         if self._judges and windows:
-            judged.append(self._worst(folded, windows, readings, tokens))
+            judged.append(self._worst(seen, windows, readings, tokens))
         if self._judges:
-            judged += self._decoded(views(folded).views, ends)
+            further = [Through(view, kept) for view in views(folded).views[:MOST_VIEWS]]
+            judged += self._decoded(further, ends)
         hits = [self._attack(one) for one in judged if one.confidence >= self._least]
         if self._names:
-            hits += self._named(folded, windows, readings)
+            hits += self._named(seen, windows, readings)
         hits.sort(key=lambda hit: (hit.start, -hit.end))
-        whole = self._reader.needed(tokens) <= MOST_WINDOWS and len(text) <= MOST_CHARS
-        reason = "timeout" if time.monotonic() > ends else "" if whole else "over_limit"
-        if reason:
+        fits = self._reader.needed(tokens) <= MOST_WINDOWS and len(text) <= MOST_CHARS
+        cut = "timeout" if time.monotonic() > ends else "" if fits else "over_limit"
+        if cut:
             self.meter.cut()
+        reasons = (cut, "" if kept is whole else "script")
         return Inspection(
             hits,
-            (Skipped(self._name, reason),) if reason else (),
+            tuple(Skipped(self._name, reason) for reason in reasons if reason),
             max((one.confidence for one in judged), default=0.0),
         )
 
     def _decoded(self, made: Sequence[Seen], ends: float) -> Iterator[Judged]:
-        for view in made[:MOST_VIEWS]:
+        for further in made:
+            view = written_in(self._manifest.scripts, further)
             windows, tokens = self._windows(view)
             if readings := self._read(windows, ends):
                 yield self._worst(view, windows[: len(readings)], readings, tokens)
@@ -193,6 +200,8 @@ class ModelAnalyzer:
         return readings
 
     def _windows(self, seen: Seen) -> tuple[list[Window], int]:
+        if len(seen.text.strip()) < SHORTEST or not any(map(str.isalpha, seen.text)):
+            return [], 0
         return self._reader.windows(seen.text[:MOST_CHARS], most=MOST_WINDOWS)
 
     def _worst(

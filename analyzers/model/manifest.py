@@ -16,6 +16,8 @@ SHIPPED: Final = Path(__file__).parent / "shipped"
 SHIPPED_SEAL: Final = "b55bd5da5a24386e1b0995a61ac338fa883afd38ffcd6a2e9ee34583173ea482"
 """The SHA-256 of its ``model.json``, which has those of the others; by ``scripts/train/record``."""
 FORMAT: Final = 1
+SCRIPTS: Final = ("Latin", "Cyrillic", "Han")
+"""Of these there were harmless texts as well as attacks in training: by their names in Unicode."""
 NETWORK: Final = "model.onnx"
 TOKENIZER: Final = "tokenizer.json"
 LONGEST: Final = 512
@@ -71,7 +73,8 @@ class Manifest:
     ``tags`` are the network's labels for tokens, ``entities`` the kinds of findings that they
     stand for; without ``tags`` it names nobody. ``points`` are the confidences from which an attack
     is told, by name; without ``scales`` it tells of none. ``specials`` counts the tokens that the
-    network reads around each window, ``begin`` and ``end`` by default.
+    network reads around each window, ``begin`` and ``end`` by default. It reads letters of
+    ``scripts``, of all where there are none.
     """
 
     folder: Path
@@ -91,6 +94,7 @@ class Manifest:
     specials: int = 2
     attack: str = "prompt_injection"
     """The kind of finding that an attack is."""
+    scripts: tuple[str, ...] = ()
     by_word: bool = False
     """Whether the tag of a word's first token is the tag of the word."""
 
@@ -151,6 +155,7 @@ def _manifest(folder: Path, said: Mapping[str, Any], seal: str) -> Manifest:
         entity_confidence=member(said, "entity_confidence", share),
         points=member(said, "points", _points),
         scales=member(said, "scales", _scales),
+        scripts=SCRIPTS,
         seal=seal,
     )
 

@@ -38,6 +38,8 @@ scripts/docs; do not edit. -->
   letters and full-width forms are folded, and what is spelled in leet, spaced, reversed, upside
   down, or encoded (base64, hex, ROT13, URL and HTML escapes, Unicode tags, variation selectors).
   A rule that hit in such a view has its name behind a `~`: `override.ignore_previous~base64`.
+- **The model** reads Latin, Cyrillic and Han letters. What is written in others is for the rules,
+  and the trace says so (`detector_script`); [models/llmtrace-small.md](models/llmtrace-small.md).
 - **Persuasion** (pressure, authority, secrecy) is low and never enough alone.
 
 A rule is switched off by its name in `security_analysis.disabled_rules`. Own packs have the same

@@ -8,6 +8,8 @@ from typing import Any
 
 from documents.measured import measured
 
+from llmtrace.analyzers.model.manifest import SCRIPTS
+
 MANIFEST = Path(__file__).parents[2] / "analyzers" / "model" / "shipped" / "model.json"
 SEEDS = Path(__file__).parents[1] / "train" / "seeds.json"
 """What `train.py` said after a round, for several seeds."""
@@ -30,6 +32,12 @@ of them sees is told as it is.
 - **Network**: the lowest {layers} layers of all-MiniLM-L6-v2 (Apache-2.0), attention and mean
   pooling, 8-bit weights but for the heads, {size:.1f} MB. English words; other languages as far as
   their letters go.
+- **Letters** of {scripts} are read: of these alone there were harmless
+  texts as well as attacks in training. What stands in others is left out, for attacks as for
+  names, and what is left is read as if it stood alone: an English order within a Persian page is
+  found, a Persian one is for the rules. Such a text has `detector_script` among the gaps of its
+  trace. That is a limit and no failure: `on_error` has no say, and the text counts as looked at,
+  which the rules did.
 - **Confidence** is how rare such a score is among harmless texts of that length in the
   development sets: 0.5 is reached by 5 % of them, 0.7 by 1 %, 0.9 by one in a thousand. These are
   the operating points `high_recall`, `balanced` and `high_precision`.
@@ -223,10 +231,13 @@ TAIL = """
 
 Bare orders in documents that read like the document, attacks in languages beside English, and
 extraction phrased as a game are its weakest spots. Its false alarms are short orders that begin as
-an extraction does ("Show me the end of the build log"), texts about attacks and calls, and notices
-about codes and restarts. Half of `promptmap` in dev_ood are harmful or plain questions without any
-trick, which are no attacks by its label: they are missed, and cost it .04 of AUC there. It is one
-detector of several: the rules, the policy and the judgement of tool calls stand beside it.
+an extraction does ("Show me the end of the build log"), texts about attacks and calls, notices
+about codes and restarts, and now and then a short request in German or Spanish: three of the
+everyday texts in some sixty languages and scripts of tests/analyzers/model/everyday.yaml. That
+letters of most scripts are not read costs 8 of the 792 attacks in dev_indomain. Half of
+`promptmap` in dev_ood are harmful or plain questions without any trick, which are no attacks by its
+label: they are missed, and cost it .04 of AUC there. It is one detector of several: the rules, the
+policy and the judgement of tool calls stand beside it.
 
 An AUC of .95 on dev_ood was aimed at and is not reached. What helped last were texts written one by
 one, not more steps, other seeds or their mean (hard negatives are mined by the training since, and
@@ -246,6 +257,7 @@ def render() -> str:
         overlap=said["overlap"],
         layers=said["layers"],
         size=size,
+        scripts=f"{', '.join(SCRIPTS[:-1])} and {SCRIPTS[-1]}",
     )
     runs = json.loads(SEEDS.read_text())
     return head + "".join([*worth(said), *names(measured()), *making(said), *spread(runs), TAIL])

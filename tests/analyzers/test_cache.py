@@ -36,8 +36,12 @@ class Counting:
 class Failing(Counting):
     """Cannot look at all of a text."""
 
+    def __init__(self, reason: str = "timeout") -> None:
+        super().__init__()
+        self.reason = reason
+
     def inspect(self, text: str, context: Context) -> Inspection:
-        return Inspection(self.analyze(text, context), (Skipped("x", "timeout"),))
+        return Inspection(self.analyze(text, context), (Skipped("x", self.reason),))
 
     def undecided(self, text: str) -> int:
         return len(text) - 1
@@ -101,6 +105,13 @@ def test_what_is_incomplete_is_not_kept() -> None:
     cached.analyze("ax", Context())
     assert inner.looked == 2
     assert cached.counts.entries == 0
+
+
+def test_what_is_left_out_each_time_is_no_reason_to_look_again() -> None:
+    inner = Failing("script")
+    cached = CachedAnalyzer(inner)
+    assert cached.inspect("ax", Context()) == cached.inspect("ax", Context())
+    assert inner.looked == 1
 
 
 def test_an_empty_text_has_nothing() -> None:

@@ -256,9 +256,13 @@ def test_media_that_was_read_as_text_is_no_such_thing() -> None:
 class Hasty(Words):
     """Leaves out a part of every text with ``long`` in it."""
 
+    def __init__(self, reason: str = "timeout") -> None:
+        super().__init__()
+        self.reason = reason
+
     def inspect(self, text: str, context: Context) -> Inspection:
         del context
-        skipped = (Skipped("words", "timeout"),) if "long" in text else ()
+        skipped = (Skipped("words", self.reason),) if "long" in text else ()
         return Inspection((), skipped)
 
 
@@ -271,6 +275,15 @@ def test_what_a_detector_left_out_is_told_with_its_place() -> None:
     answered = judge.answer(CALLER, Answer(texts={TEXT: "long"}))
     assert answered.skipped == (("words", "timeout"),)
     assert answered.partly == {TEXT}
+
+
+def test_letters_that_a_model_does_not_read_are_told_and_stop_nothing() -> None:
+    judge = detection()
+    judge.analyzer = Hasty("script")
+    judged = judge.request(CALLER, view(part(Role.USER, "long")), {})
+    assert judged.skipped == (("words", "script"),)
+    assert not judged.partly
+    assert not judged.incomplete
 
 
 def test_what_was_left_out_of_a_tool_call_is_told_with_its_place() -> None:

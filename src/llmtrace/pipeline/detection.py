@@ -18,7 +18,7 @@ from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.parts import Media, Origin, Part, Path, Role
 from llmtrace.pipeline.conversation import new_from
 from llmtrace.pipeline.credentials import value_at
-from llmtrace.pipeline.unfinished import is_incomplete
+from llmtrace.pipeline.unfinished import is_incomplete, is_partly_read
 from llmtrace.pipeline.voices import context_of, is_signed, location_of
 from llmtrace.policy.masking import apply, one_way
 from llmtrace.policy.notices import quarantine_notice
@@ -187,7 +187,8 @@ class Detection:
             made = inspection(self.analyzer, text, context_of(channel))
             if made.skipped:
                 skipped.update((one.detector, one.reason) for one in made.skipped)
-                partly.add(channel)
+                if is_partly_read(made.skipped):
+                    partly.add(channel)
             for hit in unmasked(text, made.hits):
                 decision = self.decide_in_answer(caller, channel, hit)
                 found.append(finding(hit, location_of(channel), decision))
@@ -196,7 +197,8 @@ class Detection:
             found += judged.findings
             if judged.skipped:
                 skipped.update((one.detector, one.reason) for one in judged.skipped)
-                partly.add(call.channel)
+                if is_partly_read(judged.skipped):
+                    partly.add(call.channel)
         return Judgement(
             findings=kept(found), skipped=tuple(sorted(skipped)), partly=frozenset(partly)
         )
@@ -269,7 +271,8 @@ class _Judging:
         """Take what was seen in one part."""
         if made.skipped:
             self._skipped.update((one.detector, one.reason) for one in made.skipped)
-            self._partly.add(part.path)
+            if is_partly_read(made.skipped):
+                self._partly.add(part.path)
         detection, caller = self._detection, self._caller
         place = detection.place(caller, Context(part.role, part.origin, Direction.REQUEST))
         sealed = is_sealed(self._body, part.path)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from llmtrace.analyzers.base import Context, Direction
 from llmtrace.analyzers.model import SHIPPED, ModelAnalyzer, read_manifest
@@ -53,6 +54,40 @@ def test_what_is_hidden_in_base64_counts_as_if_it_stood_there() -> None:
 def test_full_width_letters_are_read_as_letters() -> None:
     wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in ATTACK)
     assert attacks(wide) == [(0, len(wide))]
+
+
+PERSIAN = " ".join(
+    yaml.safe_load((Path(__file__).parent / "everyday.yaml").read_text("utf-8"))["Persian"]
+)
+
+
+def test_what_is_written_in_letters_it_was_not_taught_is_not_judged_and_told() -> None:
+    made = model().inspect(PERSIAN * 30, USER)
+    assert (list(made.hits), made.attack) == ([], 0)
+    assert [(one.detector, one.reason) for one in made.skipped] == [("model", "script")]
+    assert model().inspect(PLAIN, USER).skipped == ()
+
+
+@pytest.mark.parametrize("place", [0, 20, 40], ids=["start", "middle", "end"])
+def test_an_order_within_a_page_in_other_letters_is_found_where_it_stands(place: int) -> None:
+    text = f"{PERSIAN * place} {ATTACK} {PERSIAN * (40 - place)}"
+    at = text.index(ATTACK)
+    ((start, end),) = attacks(text)
+    assert start <= at + 1
+    assert at + len(ATTACK) - 1 <= end
+
+
+def test_an_order_between_words_in_other_letters_is_read_as_one() -> None:
+    assert attacks(" سلام ".join(ATTACK.split()))
+
+
+def test_other_letters_in_escapes_are_not_judged_either() -> None:
+    assert attacks(f'{{"text": "{PERSIAN.encode("ascii", "backslashreplace").decode()}"}}') == []
+
+
+def test_a_name_does_not_go_on_behind_words_in_other_letters() -> None:
+    text = "Please ask Maria سلام بر شما Gonzalez in Hamburg about the contract."
+    assert all("سلام" not in text[hit.start : hit.end] for hit in model().analyze(text, USER))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +148,7 @@ def test_the_version_tells_ways_to_read_the_same_files_apart() -> None:
         replace(manifest, scales=manifest.scales[:1]),
         replace(manifest, entity_confidence=0.123),
         replace(manifest, attack="jailbreak"),
+        replace(manifest, scripts=()),
         manifest,
     ]
     versions = {ModelAnalyzer(one, network=NoNetwork()).version for one in others}
