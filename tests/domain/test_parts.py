@@ -27,6 +27,26 @@ def test_places_that_differ_are_written_differently(path: Path) -> None:
     assert tuple(read) == path
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8", id="token"),
+        pytest.param("AKIA" + "QRSTUVWXYZABCDEF", id="letters-of-a-key"),
+        pytest.param("DE89-3704-0044-0532-0130-00", id="account"),
+        pytest.param("jane.roe@acme-corp.com", id="address"),
+        pytest.param("please keep this", id="words"),
+        pytest.param("a" * 41, id="long"),
+    ],
+)
+def test_a_name_that_says_something_is_not_told(name: str) -> None:
+    assert location(("input", name, 0, "text")) == "input.…[0].text"
+
+
+@pytest.mark.parametrize("name", ["maxOutputTokens", "ephemeral_5m_input_tokens", "src/main.py"])
+def test_a_name_that_is_one_is_told(name: str) -> None:
+    assert location(("a", name)) == f"a.{name}"
+
+
 def test_what_comes_from_elsewhere_is_not_trusted() -> None:
     assert set(ORIGIN_OF) == set(Role)
     untrusted = {role for role, origin in ORIGIN_OF.items() if origin is Origin.UNTRUSTED}

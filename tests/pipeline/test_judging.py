@@ -26,6 +26,7 @@ RULES = [
     PolicyRule(kinds=["secret.*"], verdict="redact"),
     PolicyRule(kinds=["dangerous_command"], verdict="block"),
     PolicyRule(kinds=["pii.email"], verdict="block", directions=["answer"]),
+    PolicyRule(kinds=["pii.*", "suspicious_url"], verdict="redact", directions=["answer"]),
 ]
 
 
@@ -136,6 +137,47 @@ def test_a_dangerous_command_is_refused(judge: AnswerJudge) -> None:
     ruling = judge.tool_call("Bash", json.dumps({"command": "rm -rf /"}), TOOL)
     assert "dangerous_command" in ruling.refused
     assert "rm -rf" not in ruling.refused
+
+
+@pytest.mark.parametrize(
+    ("called_with", "left"),
+    [
+        pytest.param({SECRET: 1}, {"[SECRET:TOKEN]": 1}, id="name"),
+        pytest.param(
+            {"a": [{SECRET: SECRET}]}, {"a": [{"[SECRET:TOKEN]": "[SECRET:TOKEN]"}]}, id="both"
+        ),
+        pytest.param({"n": 5425233430109903}, {"n": "[PII:CREDIT_CARD]"}, id="number"),
+        pytest.param({"ssn": 456789012}, {"ssn": "[PII:SSN]"}, id="number-by-its-name"),
+        pytest.param({"ssn": "456789012"}, {"ssn": "[PII:SSN]"}, id="text-by-its-name"),
+        pytest.param(
+            {"password": "Summer2024!"}, {"password": "[SECRET:ASSIGNMENT]"}, id="password"
+        ),
+    ],
+)
+def test_what_is_to_be_hidden_in_a_tool_call_is(
+    judge: AnswerJudge, called_with: Mapping[str, object], left: Mapping[str, object]
+) -> None:
+    assert arguments(judge, "Write", called_with) == left
+
+
+def test_a_name_gets_the_real_value(judge: AnswerJudge, masked: str) -> None:
+    assert arguments(judge, "Write", {masked: 1}) == {SECRET: 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "called_with"),
+    [
+        pytest.param("Write", f'{{"{SECRET}": {{"x": "{SECRET}"}}}}', id="a-name-and-below-it"),
+        pytest.param("Write", f'{{"x": "{SECRET}", "x": "{SECRET}"}}', id="stands-twice"),
+        pytest.param("WebFetch", '{"url": "http://169.254.169.254/x"}', id="is-no-value"),
+    ],
+)
+def test_a_tool_call_in_which_nothing_can_be_hidden_is_refused(
+    judge: AnswerJudge, name: str, called_with: str
+) -> None:
+    ruling = judge.tool_call(name, called_with, TOOL)
+    assert ruling.refused
+    assert SECRET not in ruling.refused
 
 
 class Hasty:

@@ -111,6 +111,26 @@ def test_a_member_is_renamed_where_its_name_is_what_was_read(
     assert edit(document, {path: "NEW"}, expected={path: "a@b"}) == changed
 
 
+@pytest.mark.parametrize(
+    ("document", "path", "text", "changed"),
+    [
+        pytest.param(b'{"n": 123456 }', ("n",), "123456", b'{"n": "NEW" }', id="number"),
+        pytest.param(b"[[-12]]", (0, 0), "-12", b'[["NEW"]]', id="in-a-list"),
+        pytest.param(b'{"[1]":[1]}', ("[1]",), "[1]", b'{"NEW":[1]}', id="name-like-its-value"),
+    ],
+)
+def test_a_number_is_changed_where_it_is_what_was_read(
+    document: bytes, path: Path, text: str, changed: bytes
+) -> None:
+    assert edit(document, {path: "NEW"}, expected={path: text}) == changed
+
+
+@pytest.mark.parametrize("value", [b"124", b"true", b"[123]", b"1.23e2"])
+def test_another_value_than_the_number_that_was_read_stays(value: bytes) -> None:
+    with pytest.raises(EditFailed, match="not what was read"):
+        edit(b'{"n":' + value + b"}", {("n",): "NEW"}, expected={("n",): "123"})
+
+
 def test_a_name_stays_a_string() -> None:
     with pytest.raises(EditFailed, match="name of a member is a string"):
         edit(b'{"a":1}', {("a",): 2}, expected={("a",): "a"})

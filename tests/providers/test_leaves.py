@@ -62,10 +62,22 @@ def test_sticky_keeps_keys_known_below_unknown_ones() -> None:
         ("123456789", False),
         ("a b", False),
         ("x" * 65, False),
+        ("ephemeral_5m_input_tokens", True),
+        ("additionalPropertiesOfThisObject", True),
+        ("ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8", False),
+        ("AKIA" + "ZQ3DR7LKT5MN2VXB", False),
+        ("LLMT_TOKEN_" + "BCDFGHJKLMNPQRST", False),
     ],
 )
 def test_a_key_that_says_something_is_not_plain(key: str, plain: bool) -> None:
     assert is_plain_key(key) is plain
+
+
+def test_long_numbers_are_read_where_asked_for() -> None:
+    value: Json = {"a": [5425233430109903, 99_999_999_999, True, 1.5e15], "b": -(10**11)}
+    found = [(("a", 0), "5425233430109903"), (("b",), "-100000000000")]
+    assert list(strings(value, numbers=True)) == found
+    assert list(strings(value)) == []
 
 
 def test_tokens_have_no_space() -> None:

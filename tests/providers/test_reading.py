@@ -42,6 +42,12 @@ def test_what_stands_in_place_of_an_object_is_read(value: Json) -> None:
     assert [part.text for part in read(r.each(r.by_type({})), value).parts] == ["s"]
 
 
+def test_what_tools_define_is_read_with_names_and_numbers() -> None:
+    token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    reading = read(r.anything, {token: 1, "card": 5425233430109903})
+    assert texts(reading) == [(("x", token), token), (("x", "card"), "5425233430109903")]
+
+
 def test_types_pick_their_reader() -> None:
     reader = r.by_type({"call": r.speaking(r.TOOL_CALL, r.members(text=r.text))})
     reading = read(r.each(reader), [{"type": "call", "text": "a"}, {"type": [], "text": "b"}, "c"])

@@ -1,16 +1,37 @@
 """What stands in a request: pieces of text and of media, each with its role, origin and place."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 type Path = tuple[str | int, ...]
 """Where a value stands in a JSON document: keys and indices from the root."""
 
 
+SHORTEST_VALUE: Final = 16
+_VALUE: Final = re.compile(
+    rf"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{{{SHORTEST_VALUE},}}|[A-Z]{{{SHORTEST_VALUE}}}"
+)
+_NAME: Final = re.compile(r"(?!(?:[^0-9]*[0-9]){7})[A-Za-z0-9_$][A-Za-z0-9_$./-]{0,39}")
+
+
+def holds_value(name: str) -> bool:
+    """Whether a member's name has in it what no word looks like: a key, an account's number."""
+    return len(name) >= SHORTEST_VALUE and _VALUE.search(name) is not None
+
+
 def location(path: Path) -> str:
-    """Write a path as people read it: ``messages[3].content[0].text``."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    """Write a path as people read it: ``messages[3].content[0].text``.
+
+    A member whose name may be somebody's text, or a secret, is written as an ellipsis.
+    """
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{_shown(step)}" for step in path)
     return text.removeprefix(".")
+
+
+def _shown(name: str) -> str:
+    return name if _NAME.fullmatch(name) and not holds_value(name) else "…"
 
 
 class Role(StrEnum):

@@ -3,17 +3,15 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
-
-import orjson
 
 from llmtrace.analyzers.actions import ToolUse, read_actions
 from llmtrace.analyzers.base import Hit
 from llmtrace.analyzers.combined import inspection
 from llmtrace.domain.answers import Channel, ToolCall
 from llmtrace.domain.findings import Finding, Verdict
-from llmtrace.domain.parts import Path
 from llmtrace.domain.traces import ActionType
 from llmtrace.pipeline.detection import (
     Caller,
@@ -21,16 +19,17 @@ from llmtrace.pipeline.detection import (
     DetectionTimeout,
     finding,
 )
+from llmtrace.pipeline.rewriting import cut, each_text
 from llmtrace.pipeline.streaming import Ruling, ToolRuling
 from llmtrace.pipeline.streaming.judging import LEFT_OF_URL
+from llmtrace.pipeline.streaming.stops import MESSAGES, UNEDITABLE
 from llmtrace.pipeline.unfinished import is_incomplete
 from llmtrace.pipeline.voices import context_of, is_signed, location_of
-from llmtrace.policy.masking import apply, one_way
+from llmtrace.policy.masking import FAMILIES, apply, one_way
 from llmtrace.policy.notices import block_message
 from llmtrace.policy.placeholders import PLACEHOLDER, unmasked
 from llmtrace.policy.placeholders import undecided as placeholder_undecided
-from llmtrace.providers.editing import edit
-from llmtrace.providers.leaves import strings
+from llmtrace.providers.editing import EditFailed
 
 CARRIES_OUT: Final = re.compile(
     r"\b(?:curl|wget|n?cat|nc|socat|telnet|ftp|s?ftp|ssh|scp|rsync|httpie?|xh|fetch|"
@@ -39,6 +38,14 @@ CARRIES_OUT: Final = re.compile(
 )
 """In a command: programs and addresses that could carry a value out."""
 _IN_ADDRESS: Final = re.compile(r"https?://[^\s\"'<>)]*\Z", re.IGNORECASE)
+
+
+class _Stays(Exception):
+    """Something is to be hidden in a tool call, and cannot be."""
+
+    def __init__(self, found: Finding) -> None:
+        super().__init__(found.kind)
+        self.found = found
 
 
 class AnswerJudge:
@@ -102,7 +109,16 @@ class AnswerJudge:
                 return ToolRuling(refused=block_message(one.kind, one.rule, what="tool call"))
         if judged.incomplete:
             raise DetectionTimeout
-        changed = self._rewritten(name, arguments, channel)
+        try:
+            hidden = each_text(arguments, partial(self._hidden, channel))
+            if any(one.verdict is Verdict.REDACT for one in judged.findings):
+                hidden = self._cut(replace(call, arguments=hidden))
+            changed = each_text(hidden, partial(self._put_back, _keeps(name, hidden)))
+        except EditFailed:
+            return ToolRuling(refused=MESSAGES[UNEDITABLE])
+        except _Stays as stays:
+            one = stays.found
+            return ToolRuling(refused=block_message(one.kind, one.rule, what="tool call"))
         return ToolRuling(arguments=changed if changed != arguments else None)
 
     def as_sent(self, content: bytes) -> bytes:
@@ -113,29 +129,35 @@ class AnswerJudge:
                 content = content.replace(written.encode("utf-8", "surrogatepass"), masked.encode())
         return content
 
-    def _rewritten(self, name: str, arguments: str, channel: Channel) -> str:
-        """Return a tool call's arguments with values hidden and put back."""
-        try:
-            document = orjson.loads(arguments)
-        except orjson.JSONDecodeError:
-            return self._leaf(arguments, channel, keeps=_keeps(name, arguments))
-        keeps = _keeps(name, arguments)
-        edits: dict[Path, str] = {}
-        texts: dict[Path, str] = {}
-        for path, text in strings(document):  # names of members too, with the place of the member
-            changed = self._leaf(text, channel, keeps=keeps)
-            if changed != text:
-                edits[path], texts[path] = changed, text
-        if not edits:
-            return arguments
-        if () in edits:
-            return json.dumps(edits[()])
-        written = arguments.encode("utf-8", "surrogatepass")
-        return edit(written, edits, expected=texts).decode()
+    def _cut(self, call: ToolCall) -> str:
+        """Return arguments without what only their whole tells: a password by its name, say.
 
-    def _leaf(self, text: str, channel: Channel, *, keeps: frozenset[ActionType]) -> str:
-        detection, caller = self._detection, self._caller
-        place = detection.place(caller, context_of(channel))
+        Raises:
+            _Stays: Something is still there, or is no value: a command without it is another.
+            DetectionTimeout: A detector broke off whose findings are acted on.
+        """
+        left = self._to_hide(call)
+        if not left:
+            return call.arguments
+        values = [one for one in left if one.kind.partition(".")[0] in FAMILIES]
+        spans = [(one.start, one.end, one_way(one.kind)) for one in values]
+        done = cut(call.arguments, spans) if len(values) == len(left) else None
+        if done is not None:
+            left = self._to_hide(replace(call, arguments=done))
+        if done is None or left:
+            raise _Stays(left[0])
+        return done
+
+    def _to_hide(self, call: ToolCall) -> list[Finding]:
+        """Return what is still in a tool call that was to be hidden."""
+        judged = self._detection.tool_call(self._caller, call)
+        if judged.incomplete:
+            raise DetectionTimeout
+        return [one for one in judged.findings if one.verdict is Verdict.REDACT]
+
+    def _hidden(self, channel: Channel, text: str) -> str:
+        detection = self._detection
+        place = detection.place(self._caller, context_of(channel))
         made = inspection(detection.analyzer, text, context_of(channel))
         changes: list[tuple[int, int, str]] = []
         decided: dict[str, bool] = {}
@@ -146,14 +168,18 @@ class AnswerJudge:
                 changes.append((hit.start, hit.end, one_way(hit.kind)))
         if is_incomplete(made, decided, partial(detection.acts_on, place)):
             raise DetectionTimeout
-        sends = ActionType.COMMAND_EXECUTION in keeps and CARRIES_OUT.search(text)
-        if ActionType.WEB_ACCESS not in keeps and not sends:
-            changes += [
-                (ruling.start, ruling.end, ruling.replacement)
-                for ruling in self._restorations(text)
-                if ruling.replacement is not None
-            ]
         return apply(text, changes) if changes else text
+
+    def _put_back(self, keeps: frozenset[ActionType], text: str) -> str:
+        sends = ActionType.COMMAND_EXECUTION in keeps and CARRIES_OUT.search(text)
+        if ActionType.WEB_ACCESS in keeps or sends:
+            return text
+        values = [
+            (ruling.start, ruling.end, ruling.replacement)
+            for ruling in self._restorations(text)
+            if ruling.replacement is not None
+        ]
+        return apply(text, values) if values else text
 
     def _restorations(self, text: str) -> Iterator[Ruling]:
         for match in PLACEHOLDER.finditer(text):

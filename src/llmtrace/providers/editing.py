@@ -18,6 +18,7 @@ from llmtrace.providers.base import Json
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_NUMBER: Final = re.compile(rb"-?[0-9][-+.0-9A-Za-z]*+")
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]++")
 _KEY: Final = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
 _TO_BRACKET: Final = re.compile(
@@ -49,9 +50,9 @@ def edit(
     Args:
         document: JSON in UTF-8 that has passed the gate.
         edits: Place → the value that is to stand there. No place may be within another.
-        expected: Place → the string that stands there now, for those that must be as read. Where
-            it is not the value but the name of the member, the name is changed instead; where it
-            is both, both are.
+        expected: Place → the string that stands there now, or the number as it is written, for
+            those that must be as read. Where it is not the value but the name of the member, the
+            name is changed instead; where it is both, both are.
 
     Raises:
         EditFailed: A place is not there, stands twice, or holds something else than expected.
@@ -125,7 +126,7 @@ def _meant(document: bytes, place: _Place, expected: str | None) -> Iterator[tup
         return
     is_name = place.name is not None and place.path[-1] == expected
     start, end = place.value
-    is_value = document[start] == _QUOTE and _decoded(document[start:end], place.path) == expected
+    is_value = _leaf(document[start:end], place.path) == expected
     if place.name is not None and is_name:
         yield place.name
     if is_value:
@@ -294,6 +295,13 @@ def _past_close(document: bytes, at: int) -> int:
         depth += -1 if bracket in _CLOSES else 1
         at += 1
     return at
+
+
+def _leaf(token: bytes, path: Path) -> str | None:
+    """Return a string, or a number as it is written; None for any other value."""
+    if token[:1] == b'"':
+        return str(_decoded(token, path))
+    return token.decode() if _NUMBER.fullmatch(token) else None
 
 
 def _decoded(token: bytes, path: Path) -> Json:

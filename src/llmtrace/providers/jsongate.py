@@ -95,7 +95,7 @@ def parse(body: bytes, limits: JsonLimits = DEFAULT_LIMITS) -> Json:
             parse_float=_NumberCheck(limits.number_length),
         )
     except _DuplicateKey:
-        raise BadJson(Reason.DUPLICATE_KEY, _shown(_duplicate(text))) from None
+        raise BadJson(Reason.DUPLICATE_KEY, location(_duplicate(text)[:_MOST_STEPS])) from None
     _check_case(document)
     return document
 
@@ -210,7 +210,8 @@ def _check_case(document: Json) -> None:
         for value in level:
             if isinstance(value, dict):
                 if len(set(map(str.casefold, value))) != len(value):
-                    raise BadJson(Reason.DUPLICATE_KEY, _shown(_path_to(document, value)))
+                    where = _path_to(document, value)[:_MOST_STEPS]
+                    raise BadJson(Reason.DUPLICATE_KEY, location(where))
                 for item in value.values():
                     if isinstance(item, list):
                         below += item
@@ -242,17 +243,7 @@ def _same_but_for_case(fields: dict[str, Json]) -> str:
     return ""
 
 
-_FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _MOST_STEPS: Final = 12
-
-
-def _shown(path: Path) -> str:
-    """Write a path without what may be a user's own text."""
-    steps = [
-        step if isinstance(step, int) or _FIELD_NAME.fullmatch(step) else "…"
-        for step in path[:_MOST_STEPS]
-    ]
-    return location(tuple(steps))
 
 
 def _place(body: bytes, error: orjson.JSONDecodeError) -> str:

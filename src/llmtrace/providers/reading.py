@@ -79,9 +79,9 @@ class Reading:
             return
         self.parts.append(Part(role=voice[0], origin=voice[1], path=path, text=text))
 
-    def strings(self, value: Json, path: Path, voice: Voice) -> None:
-        """Add every string below ``value``, whatever its key."""
-        for where, text in strings(value, path):
+    def strings(self, value: Json, path: Path, voice: Voice, *, numbers: bool = False) -> None:
+        """Add every string below ``value``, whatever its key, and with ``numbers`` long ones."""
+        for where, text in strings(value, path, numbers=numbers):
             self.leaf(text, where, voice)
 
     def leaf(self, text: str, path: Path, voice: Voice) -> None:
@@ -162,8 +162,8 @@ def text(reading: Reading, value: Json, path: Path, voice: Voice) -> None:
 
 
 def anything(reading: Reading, value: Json, path: Path, voice: Voice) -> None:
-    """Read every string, whatever its key: for data that the caller's tools define."""
-    reading.strings(value, path, voice)
+    """Read every string and long number, whatever its key: data that the caller's tools define."""
+    reading.strings(value, path, voice, numbers=True)
 
 
 def opaque(reading: Reading, value: Json, path: Path, voice: Voice) -> None:
