@@ -11,10 +11,24 @@ from llmtrace.analyzers.actions.rules import rules
 from llmtrace.analyzers.actions.tools import MAX_CHARS, clean, deeds, short_name
 from llmtrace.analyzers.actions.urls import rules_of, urls_in
 from llmtrace.analyzers.actions.values import Access, Deed, DeedKind, Sighting, ToolUse
-from llmtrace.analyzers.base import Hit
+from llmtrace.analyzers.base import Hit, Inspection, Skipped
+from llmtrace.domain.findings import Severity
 
 VERSION: Final = "1"
 MAX_HITS: Final = 256
+_UNREAD: Final = Skipped(
+    "actions",
+    "too_many",
+    Hit(
+        kind="dangerous_command",
+        severity=Severity.CRITICAL,
+        confidence=1.0,
+        start=0,
+        end=0,
+        detector="actions",
+    ),
+)
+"""What is told of a tool call that is too much to look at: anything may be in it."""
 
 
 class ActionAnalyzer:
@@ -45,14 +59,21 @@ class ActionAnalyzer:
 
         Of arguments longer than ``MAX_CHARS`` the rest is not read, and a hit says so.
         """
+        return self.inspect_tool(use).hits
+
+    def inspect_tool(self, use: ToolUse) -> Inspection:
+        """Return the hits in a tool call, and whether something in it was not looked at."""
         kept = clean(use)
+        budget = Budget(cut=len(use.arguments) > MAX_CHARS)
         seen: dict[tuple[str, int, int], Hit] = {}
-        for sighting in self._sightings(kept, cut=len(use.arguments) > MAX_CHARS):
+        for sighting in self._sightings(kept, budget):
             hit = _hit(sighting)
             seen.setdefault((hit.detector, hit.start, hit.end), hit)
             if len(seen) >= MAX_HITS:
+                budget.cut = True
                 break
-        return sorted(seen.values(), key=lambda hit: (hit.start, hit.end, hit.detector))
+        hits = sorted(seen.values(), key=lambda hit: (hit.start, hit.end, hit.detector))
+        return Inspection(hits, (_UNREAD,) if budget.cut else ())
 
     def allows(self, name: str) -> bool:
         """Whether a tool may be called."""
@@ -61,14 +82,14 @@ class ActionAnalyzer:
             return False
         return self._allowed is None or any(fnmatchcase(names[0], glob) for glob in self._allowed)
 
-    def _sightings(self, use: ToolUse, *, cut: bool) -> Iterator[Sighting]:
+    def _sightings(self, use: ToolUse, budget: Budget) -> Iterator[Sighting]:
         whole = (0, max(1, len(use.arguments)))
         if not self.allows(use.name):
             yield Sighting("tool.not_allowed", *whole)
-        if cut:
+        done = deeds(use, budget)
+        if budget.cut:
             yield Sighting("limit.size", whole[1] - 1, whole[1])
-        budget = Budget()
-        for deed in deeds(use):
+        for deed in done:
             for seen in self._of_deed(deed, budget):
                 yield _placed(seen, deed)
 

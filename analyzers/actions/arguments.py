@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from llmtrace.analyzers.actions.budget import Budget
+
 MAX_DEPTH: Final = 64
-MAX_LEAVES: Final = 4096
-MAX_TOKENS: Final = 65_536
+MAX_LEAVES: Final = 16_384
+MAX_TOKENS: Final = 262_144
 
 TOKEN: Final = re.compile(
     r"""(?P<string>"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))|(?P<mark>[{}\[\]:,])|(?P<atom>[^\s{}\[\]:,"]++)""",
@@ -39,17 +41,19 @@ def looks_like_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[", '"')
 
 
-def read_leaves(text: str) -> Iterator[Leaf]:
+def read_leaves(text: str, budget: Budget | None = None) -> Iterator[Leaf]:
     """Go through the string values of a JSON text, in order; of broken JSON, what is there.
 
     At most ``MAX_LEAVES`` within ``MAX_TOKENS`` tokens; what is nested deeper than ``MAX_DEPTH``
-    has the path of its ancestor at that depth.
+    has the path of its ancestor at that depth. ``budget`` is told where that was not all.
     """
     places: list[str | int] = []
     depth = leaves = 0
     key = True
     for count, found in enumerate(TOKEN.finditer(text)):
         if count >= MAX_TOKENS or leaves >= MAX_LEAVES:
+            if budget is not None:
+                budget.cut = True
             return
         mark = found["mark"]
         if mark is None:

@@ -14,14 +14,15 @@ class Budget:
     """What is left, in characters parsed, nodes of their trees, characters that expansions grow
     to, steps (calls and their words), and seconds of this thread's time in the parser, of which
     only what is made to be slow takes more than a hundredth. Shared by all that one tool call
-    holds.
+    holds. ``cut`` says that something of it was not looked at.
     """
 
-    chars: int = 384 * 1024
+    chars: int = 3 * 1024 * 1024
     nodes: int = 60_000
     grown: int = 128 * 1024
     steps: int = 10_000
     seconds: float = 0.2
+    cut: bool = False
     clock: Callable[[], float] = time.thread_time
 
     def parse(self, chars: int) -> None:

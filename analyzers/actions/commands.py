@@ -6,7 +6,8 @@ from typing import Final
 
 from llmtrace.analyzers.actions import decode, deletes, files, flows, rules
 from llmtrace.analyzers.actions.budget import Budget, Exhausted
-from llmtrace.analyzers.actions.literals import literals
+from llmtrace.analyzers.actions.literals import MAX_LITERALS, Literal, literals
+from llmtrace.analyzers.actions.parsing import statement_before
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Script, Simple
 from llmtrace.analyzers.actions.syntax import read_script
 from llmtrace.analyzers.actions.tokens import read_tokens
@@ -16,8 +17,11 @@ from llmtrace.analyzers.actions.values import Sighting
 from llmtrace.analyzers.automata import matcher
 from llmtrace.domain.findings import Severity
 
-MAX_COMMAND: Final = 128 * 1024
-"""Longest command line that is read: Linux takes no longer argument (``MAX_ARG_STRLEN``)."""
+MAX_COMMAND: Final = 1024 * 1024
+"""Longest command line that is read. Linux takes no argument above 128 KiB, other ways do."""
+
+END: Final = 16 * 1024
+"""Characters of the end of a script that are read by themselves where it is too much as a whole."""
 
 MAX_DEPTH: Final = 6
 WINDOWS_CUE: Final = matcher(
@@ -47,10 +51,23 @@ class Judge:
         self._workspace = workspace
         self._budget = budget or Budget()
         self._found: dict[tuple[str, int, int], Severity | None] = {}
+        self._judged: set[object] = set()
 
     def command(self, text: str, *, windows: bool = False) -> list[Sighting]:
-        """Return what holds for a command line, ordered by where it stands."""
-        return self._bounded(text, lambda kept: self._text(kept, None, 0, windows=windows))
+        """Return what holds for a command line, ordered by where it stands.
+
+        Of one that is too much to read, the end is read as well as the beginning.
+        """
+        told = self._bounded(text, lambda kept: self._text(kept, None, 0, windows=windows))
+        if len(text) <= END or all(one.rule != "limit.command" for one in told):
+            return told
+        at = statement_before(text, len(text) - END)
+        last = Judge(self._workspace, Budget(chars=8 * END))
+        for one in last._bounded(
+            text[at:], lambda kept: last._text(kept, None, 0, windows=windows)
+        ):
+            self._found.setdefault((one.rule, one.start + at, one.end + at), one.severity)
+        return self._sightings()
 
     def code(self, text: str) -> list[Sighting]:
         """Return what holds for a program text in a language that is no shell's."""
@@ -60,10 +77,15 @@ class Judge:
         try:
             judge(text[:MAX_COMMAND].replace("\x00", ""))  # a shell reads over them
         except Exhausted:
-            self._see(["limit.command"], (0, len(text)))
+            self._limited((0, len(text)))
         if len(text) > MAX_COMMAND:
-            self._see(["limit.command"], (MAX_COMMAND, len(text)))
+            self._limited((MAX_COMMAND, len(text)))
         return self._sightings()
+
+    def _limited(self, span: Span) -> None:
+        """Tell that something at a place was not looked at."""
+        self._budget.cut = True
+        self._see(["limit.command"], span)
 
     def _sightings(self) -> list[Sighting]:
         order = sorted(self._found.items(), key=lambda item: (item[0][1], item[0][2], item[0][0]))
@@ -96,7 +118,7 @@ class Judge:
 
     def _nested(self, nested: Nested, span: Span, depth: int) -> None:
         if depth >= MAX_DEPTH:
-            self._see(["limit.command"], span)
+            self._limited(span)
         elif nested.language == "code":
             self._code(nested.text[:MAX_COMMAND], span, depth + 1)
         elif nested.text.strip() and nested.text != HOLE:
@@ -105,7 +127,7 @@ class Judge:
 
     def _script(self, script: Script, whole: Span, span: Span | None, depth: int) -> None:
         if not script.complete:
-            self._see(["limit.command"], whole)
+            self._limited(whole)
         for place in script.recursive:
             self._see(["fork_bomb"], span or place)
         for pipeline in script.pipelines:
@@ -117,6 +139,8 @@ class Judge:
             self._see(["shell.reverse"], whole)
 
     def _pipeline(self, pipeline: Pipeline, span: Span, depth: int) -> None:
+        if self._again(pipeline, depth):
+            return
         self._see(flows.of_pipeline(pipeline), span)
         printed: bytes | None = None
         for index, stage in enumerate(pipeline.stages):
@@ -125,6 +149,14 @@ class Judge:
                 self._simple(simple, fed, span, depth)
             if index + 1 < len(pipeline.stages):
                 printed = decode.through(stage, printed) if not index or printed else None
+
+    def _again(self, pipeline: Pipeline, depth: int) -> bool:
+        """Whether the same was judged already: what is repeated to be long costs nothing."""
+        key = (depth, tuple(tuple(map(_alike, stage)) for stage in pipeline.stages))
+        if key in self._judged:
+            return True
+        self._judged.add(key)
+        return False
 
     def _simple(self, simple: Simple, fed: str | None, span: Span, depth: int) -> None:
         for word in (*simple.words, *(redirect.target for redirect in simple.redirects)):
@@ -177,8 +209,18 @@ class Judge:
         self._files(Simple(()), files.of_code(text), span)
         for url, _, _ in urls_in(text):
             self._see(rules_of(url), span)
-        for line in _shelled(text):
+        found = list(literals(text))
+        if len(found) >= MAX_LITERALS:
+            self._limited(span)
+        for line in _shelled(found):
             self._nested(Nested(line, "shell"), span, depth)
+
+
+def _alike(simple: Simple) -> object:
+    """Return what two commands share for which the same holds; a substitution is itself alone."""
+    words = tuple((word.text, word.raw, tuple(map(id, word.scripts))) for word in simple.words)
+    files = tuple((r.operator, r.target.text, *map(id, r.target.scripts)) for r in simple.redirects)
+    return words, files, simple.cwd
 
 
 def _windows(text: str) -> bool:
@@ -225,13 +267,15 @@ def _named(script: Script) -> Iterator[Simple]:
     return (simple for simple in script.simples() if simple.words)
 
 
-def _shelled(code: str) -> Iterator[str]:
+def _shelled(strings: Sequence[Literal]) -> Iterator[str]:
     """Go through the command lines that a program text hands to a shell."""
-    found = [one for one in literals(code) if EXECUTED.search(one.call)]
+    found = [one for one in strings if EXECUTED.search(one.call)]
     yield from (one.text for one in found if not one.array and one.text.strip())
-    arrays = sorted({one.array for one in found if one.array})
-    for array in arrays[:64]:
-        yield " ".join(_quoted(one.text) for one in found if one.array == array)
+    arrays: dict[int, list[str]] = {}
+    for one in found:
+        if one.array:
+            arrays.setdefault(one.array, []).append(_quoted(one.text))
+    yield from map(" ".join, arrays.values())
 
 
 def _quoted(word: str) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Simple
 
-MAX_OUTPUT: Final = 64 * 1024
+MAX_OUTPUT: Final = 256 * 1024
 FILTERS: Final = ("-name", "-iname", "-path", "-ipath", "-regex", "-newer", "-mtime", "-size")
 ROT13: Final = ("A-Za-z", "N-ZA-Mn-za-m")
 ESCAPE: Final = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|0?([0-7]{1,3})|(n|t|\\))")

@@ -56,7 +56,7 @@ def _deleted(call: Call, fed: Sequence[str]) -> Iterator[str]:
 
 def _aimed(call: Call, targets: Sequence[str]) -> Iterator[str]:
     """Go through what holds for targets, each rule once."""
-    found = {rule for target in targets[:256] if (rule := aim(target, call.simple.cwd))}
+    found = {rule for target in targets if (rule := aim(target, call.simple.cwd))}
     yield from sorted(found)
 
 
@@ -114,6 +114,6 @@ def _opened(call: Call) -> Iterator[str]:
         return
     opens = call.name != "chmod" or OPEN_MODE.match(operands[0]) is not None
     deep = any(_recursive(word) for word in words)
-    aims = {aim(target, call.simple.cwd) for target in operands[1:256]}
+    aims = {aim(target, call.simple.cwd) for target in operands[1:]}
     if opens and aims & {"delete.root"} and (deep or call.name == "chmod"):
         yield "permissions.open"

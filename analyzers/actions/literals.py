@@ -8,7 +8,7 @@ from typing import Final
 
 from llmtrace.analyzers.actions.arguments import Leaf, unescape
 
-MAX_LITERALS: Final = 2048
+MAX_LITERALS: Final = 16_384
 
 TOKEN: Final = re.compile(
     r"""

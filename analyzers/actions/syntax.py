@@ -1,25 +1,19 @@
 """Reads a shell script with tree-sitter's Bash grammar, which finds commands in broken text too."""
 
-import re
-import threading
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import tree_sitter_bash
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Node
 
 from llmtrace.analyzers.actions import expand
 from llmtrace.analyzers.actions.budget import Budget
 from llmtrace.analyzers.actions.expand import SPLIT
+from llmtrace.analyzers.actions.parsing import parse
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Redirect, Script, Simple, Word
 from llmtrace.analyzers.actions.tokens import without_bodies
 
-FOREIGN: Final = re.compile(r"[^\x01-\x7f]")
-PIECE: Final = 512
-"""Bytes that the parser is handed at once."""
-
 MAX_DEPTH: Final = 48
-MAX_WORD: Final = 64 * 1024
+MAX_WORD: Final = 1024 * 1024
 MAX_VALUE: Final = 1024
 """Longest value that is remembered of a variable."""
 
@@ -30,41 +24,6 @@ LITERAL: Final = frozenset({"word", "number", "string_content", "extglob_pattern
 QUOTED: Final = frozenset({"string", "raw_string", "ansi_c_string", "translated_string"})
 REDIRECTS: Final = frozenset({"file_redirect", "heredoc_redirect", "herestring_redirect"})
 SCRIPTS: Final = frozenset({"command_substitution", "process_substitution"})
-
-_local = threading.local()
-
-
-def parse(text: str, budget: Budget) -> tuple[Node, bool]:
-    """Return the root of the syntax tree, and whether there was time to read all of the text.
-
-    The grammar's scanner looks letters up in a table of 256 and dies of others, so it is shown
-    ``x`` for each that is not ASCII: to a shell they are letters like any. Offsets of nodes are
-    then those of code points. It also asks for its column again and again, which takes time by
-    the square of a line's length; so it is handed the text in pieces while there is time, which
-    lets other threads run, too.
-    """
-    source = FOREIGN.sub("x", text).encode("ascii")
-    if len(source) <= PIECE:
-        return _parser().parse(source).root_node, True
-    end = budget.clock() + budget.seconds
-    hurried = False
-
-    def piece(offset: int, _: object) -> bytes:
-        nonlocal hurried
-        hurried = hurried or budget.clock() > end
-        return b"" if hurried else source[offset : offset + PIECE]
-
-    root = _parser().parse(piece).root_node
-    budget.seconds = max(0.0, end - budget.clock())
-    return root, not hurried
-
-
-def _parser() -> Parser:
-    """Return the parser of this thread, made when it is first used."""
-    parser: Parser | None = getattr(_local, "parser", None)
-    if parser is None:
-        parser = _local.parser = Parser(Language(tree_sitter_bash.language()))
-    return parser
 
 
 def read_script(text: str, budget: Budget | None = None) -> Script:
@@ -102,6 +61,7 @@ class Reader:
             "command": self._alone,
             "unset_command": self._alone,
             "declaration_command": self._alone,
+            "list": self._list,
             "pipeline": self._pipeline,
             "redirected_statement": self._redirected,
             "function_definition": self._function,
@@ -132,7 +92,24 @@ class Reader:
             self.depth -= 1
 
     def _children(self, node: Node) -> list[Simple]:
-        return [simple for child in node.named_children for simple in self.run(child)]
+        simples: list[Simple] = []
+        before = ""
+        for child in node.named_children:
+            text = self._text(child) if child.type == "command" else ""
+            if not text or text != before:  # said again at once, it does no more than before
+                simples += self.run(child)
+            before = text if "$" not in text and "`" not in text else ""
+        return simples
+
+    def _list(self, node: Node) -> list[Simple]:
+        """Read ``a && b || c``, which the grammar nests to the left, however long it is."""
+        rest: list[list[Node]] = []
+        while node.type == "list" and node.named_children:
+            first, *others = node.named_children
+            rest.append(others)
+            node = first
+        nodes = [node, *(one for others in reversed(rest) for one in others)]
+        return [simple for one in nodes for simple in self.run(one)]
 
     def _alone(self, node: Node) -> list[Simple]:
         simple = self._simple(node)

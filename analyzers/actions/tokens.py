@@ -8,8 +8,8 @@ from typing import Final
 from llmtrace.analyzers.actions.expand import braces
 from llmtrace.analyzers.actions.script import Pipeline, Redirect, Script, Simple, Word
 
-MAX_TOKENS: Final = 30_000
-MAX_CHARS: Final = 128 * 1024
+MAX_TOKENS: Final = 60_000
+MAX_CHARS: Final = 1024 * 1024
 
 POSIX: Final = re.compile(
     r"""(?P<space>[^\S\n]+)|(?P<end>\n|`|&&|\|\||;|\(|\)|(?<![\w$])\{(?=\s)|(?<!\S)\}|&(?!>))|(?P<pipe>\|&?)

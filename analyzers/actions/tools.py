@@ -11,12 +11,13 @@ from typing import Final, TypedDict
 import orjson
 
 from llmtrace.analyzers.actions.arguments import Leaf, looks_like_json, read_leaves
+from llmtrace.analyzers.actions.budget import Budget
 from llmtrace.analyzers.actions.literals import tool_calls
 from llmtrace.analyzers.actions.tables import table
 from llmtrace.analyzers.actions.values import Access, Deed, DeedKind, ToolUse
 
 MAX_DEEDS: Final = 512
-MAX_CODE: Final = 128 * 1024
+MAX_CODE: Final = 1024 * 1024
 """Longest program text in which calls of tools are looked for."""
 
 MAX_CHARS: Final = 1024 * 1024
@@ -125,18 +126,24 @@ def clean(use: ToolUse) -> ToolUse:
     return ToolUse(use.name[:256], SURROGATE.sub("\ufffd", use.arguments[:MAX_CHARS]))
 
 
-def deeds(use: ToolUse) -> list[Deed]:
-    """Return what a cleaned use does, in the order of its arguments, at most ``MAX_DEEDS``."""
-    return list(islice(_deeds(use), MAX_DEEDS))
+def deeds(use: ToolUse, budget: Budget | None = None) -> list[Deed]:
+    """Return what a cleaned use does, in the order of its arguments, at most ``MAX_DEEDS``.
+
+    ``budget`` is told where that was not all.
+    """
+    budget = budget or Budget()
+    found = list(islice(_deeds(use, budget), MAX_DEEDS + 1))
+    budget.cut = budget.cut or len(found) > MAX_DEEDS
+    return found[:MAX_DEEDS]
 
 
-def _deeds(use: ToolUse) -> Iterator[Deed]:
+def _deeds(use: ToolUse, budget: Budget) -> Iterator[Deed]:
     tool, text = tool_of(use.name), use.arguments
     free = Leaf((), text, 0, len(text), True)
     if not looks_like_json(text):
         yield from _of_value(tool, tool.free, [free], tool.access)
         return
-    leaves = list(read_leaves(text))
+    leaves = list(read_leaves(text, budget))
     yield from _of_leaves(tool, leaves)
     if tool.free != "text" and not _is_json(text):
         yield from _of_value(tool, tool.free, [free], tool.access)

@@ -66,7 +66,7 @@ class Call:
     @property
     def line(self) -> str:
         """The words after the program, with a space before and after each."""
-        return f" {' '.join(word.text for word in self.args)} "[:4096]
+        return f" {' '.join(word.text for word in self.args)} "
 
     def operands(self) -> list[Word]:
         """Return the words that are no options."""
@@ -246,7 +246,7 @@ def _remote(texts: Sequence[str]) -> Iterator[Nested]:
 def _decoded(text: str) -> Iterator[Nested]:
     """The script that ``-EncodedCommand`` was given: base64 of UTF-16."""
     try:
-        script = base64.b64decode(text[: 64 * 1024] + "=" * (-len(text) % 4))
+        script = base64.b64decode(text[: 1024 * 1024] + "=" * (-len(text) % 4))
     except ValueError:
         return
     yield Nested(script.decode("utf-16-le", "replace"), "windows")

@@ -1,5 +1,6 @@
 """Judging requests and answers with a detector and a policy as simple as can be."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -305,3 +306,21 @@ def test_a_tool_in_another_dialect_is_no_changed_tool() -> None:
     assert judge.request(other, view(tools=(plain,)), {}).blocked is None
     assert judge.request(CALLER, view(tools=(wrapped,)), {}).blocked is None
     assert judge.request(other, view(tools=(wrapped,)), {}).blocked is not None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "incomplete"),
+    [(Verdict.BLOCK, True), (Verdict.FLAG, False)],
+    ids=["commands-are-blocked", "commands-are-told"],
+)
+def test_a_command_that_was_not_read_whole_is_unfinished_where_it_matters(
+    verdict: Verdict, incomplete: bool
+) -> None:
+    padding = "".join(f"echo {n};true {n};" for n in range(3_000))
+    command = json.dumps({"command": f"{padding}rm -rf /;{padding}"})
+    call = ToolCall(
+        channel=Channel(0, ChannelKind.TOOL_CALL), call_id="", name="Bash", arguments=command
+    )
+    judged = detection(dangerous_command=verdict).tool_call(CALLER, call)
+    assert [(one.detector, one.reason) for one in judged.skipped] == [("actions", "too_many")]
+    assert judged.incomplete is incomplete

@@ -2,12 +2,12 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolUse
-from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit
+from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit, Inspection
 from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.ensemble import ATTACKS
 from llmtrace.cli.scanpieces import inspect_whole
@@ -113,21 +113,21 @@ class Scanner:
         inspect = inspect_whole if redact else inspection
         made = [inspect(self._analyzer, one.text, _context(one)) for one in document.pieces]
         seen = [(piece, one.hits) for piece, one in zip(document.pieces, made, strict=True)]
-        done = [pair for call in document.calls for pair in self._deeds(call)]
-        skipped = sorted({f"{s.detector} ({s.reason})" for one in made for s in one.skipped})
+        called = [pair for call in document.calls for pair in self._deeds(call)]
+        done = [(piece, one.hits) for piece, one in called]
         redacted, unmasked = None, ""
         if redact:
-            redacted, unmasked = _redacted(document, seen, skipped)
+            redacted, unmasked = _redacted(document, seen, _told(made))
         return Result(
             document=document,
             findings=[self._finding(piece, hit) for piece, hits in (*seen, *done) for hit in hits],
-            skipped=skipped,
+            skipped=_told([*made, *(one for _, one in called)]),
             attack=max((one.attack for one in made), default=0.0),
             redacted=redacted,
             unmasked=unmasked,
         )
 
-    def _deeds(self, call: Called) -> Iterator[tuple[Piece, Sequence[Hit]]]:
+    def _deeds(self, call: Called) -> Iterator[tuple[Piece, Inspection]]:
         """Yield what a tool call does, where that is looked into."""
         if self._actions is None:
             return
@@ -139,7 +139,7 @@ class Scanner:
             path=call.path,
         )
         use = ToolUse(name=call.name, arguments=call.arguments)
-        yield piece, self._actions.analyze_tool(use)
+        yield piece, self._actions.inspect_tool(use)
 
     def _finding(self, piece: Piece, hit: Hit) -> Finding:
         context = _context(piece)
@@ -156,6 +156,10 @@ class Scanner:
             verdict=decision.verdict,
             rule=decision.rule,
         )
+
+
+def _told(made: Iterable[Inspection]) -> list[str]:
+    return sorted({f"{skip.detector} ({skip.reason})" for one in made for skip in one.skipped})
 
 
 def _context(piece: Piece) -> Context:

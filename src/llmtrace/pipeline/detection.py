@@ -208,18 +208,17 @@ class Detection:
         where = f"{location_of(call.channel)}.arguments"
         place = self.place(caller, context_of(call.channel))
         words = inspection(self.analyzer, call.arguments, context_of(call.channel))
-        hits = [
-            *unmasked(call.arguments, words.hits),
-            *self.actions.analyze_tool(ToolUse(name=call.name, arguments=call.arguments)),
-        ]
+        deeds = self.actions.inspect_tool(ToolUse(name=call.name, arguments=call.arguments))
+        hits = [*unmasked(call.arguments, words.hits), *deeds.hits]
+        both = Inspection((), (*words.skipped, *deeds.skipped))
         found: list[Finding] = []
         decided: dict[str, bool] = {}
         for hit in hits:
             decision = self.policy.decide(hit, place)
             found.append(finding(hit, where, decision))
             decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
-        incomplete = is_incomplete(words, decided, partial(self.acts_on, place))
-        return ToolJudgement(findings=tuple(found), skipped=words.skipped, incomplete=incomplete)
+        incomplete = is_incomplete(both, decided, partial(self.acts_on, place))
+        return ToolJudgement(findings=tuple(found), skipped=both.skipped, incomplete=incomplete)
 
     def decide_in_answer(self, caller: Caller, channel: Channel, hit: Hit) -> Decision:
         """Decide about what stands in a channel.

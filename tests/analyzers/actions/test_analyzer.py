@@ -161,9 +161,61 @@ def test_no_text_raises(name: str, arguments: str) -> None:
     ANALYZER.analyze_tool(ToolUse(name, arguments + "\ud800"))
 
 
-def test_what_is_not_read_for_its_length_is_told() -> None:
-    arguments = json.dumps({"content": "x" * (1 << 20), "command": "rm -rf /"})
+def skips(name: str, arguments: str) -> list[tuple[str, str]]:
+    made = ANALYZER.inspect_tool(ToolUse(name, arguments))
+    return [(one.detector, one.reason) for one in made.skipped]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        json.dumps({"content": "x" * (1 << 20), "command": "rm -rf /"}),
+        json.dumps({"content": ["x"] * 20_000, "command": "rm -rf /"}),
+        json.dumps({"command": [f"ls {n}; x" for n in range(600)]}),
+    ],
+    ids=["long", "many-values", "many-commands"],
+)
+def test_what_is_not_read_for_its_length_is_told(arguments: str) -> None:
     assert "actions.limit.size" in detectors("Bash", arguments)
+    assert skips("Bash", arguments) == [("actions", "too_many")]
+
+
+def test_a_command_that_is_not_read_whole_is_told() -> None:
+    padding = "".join(f"echo {n};true {n};" for n in range(6_000))
+    arguments = json.dumps({"command": f"{padding}rm -rf /;{padding}"})
+    assert skips("Bash", arguments) == [("actions", "too_many")]
+    assert skips("Bash", json.dumps({"command": "ls && rm -rf /"})) == []
+
+
+PADDING = {
+    "repeated": "true;" * 20_000,
+    "chained": "true && " * 5_000,
+    "comment": "# " + "a" * 300_000 + "\n",
+    "word": "x" * 200_000 + "; ",
+    "blank": " " * 300_000,
+    "different": "".join(f"echo {n};" for n in range(6_000)),
+    "text": "cat > f <<'E'\n" + "a line; yes\n" * 20_000 + "E\n",
+    "quoted": 'echo "' + "lorem ipsum " * 20_000 + '"; ',
+}
+
+
+@pytest.mark.parametrize("padding", PADDING.values(), ids=PADDING)
+def test_padding_hides_no_command(padding: str) -> None:
+    assert "actions.delete.root" in detectors("Bash", json.dumps({"command": f"{padding}rm -rf /"}))
+    nested = json.dumps({"command": f"bash <<'EOT'\n{padding}rm -rf /\nEOT\n"})
+    told = ANALYZER.inspect_tool(ToolUse("Bash", nested))
+    assert told.skipped or "actions.delete.root" in {hit.detector for hit in told.hits}
+
+
+def test_many_targets_hide_none() -> None:
+    command = f"rm -rf {' '.join(f'a{n}' for n in range(400))} /"
+    assert "actions.delete.root" in detectors("Bash", json.dumps({"command": command}))
+
+
+def test_the_end_of_a_text_that_is_fed_is_no_command() -> None:
+    padding = "".join(f"echo {n};true {n};" for n in range(6_000))
+    command = padding + "cat > notes.md <<'E'\n" + "rm -rf /\n" * 4_000 + "E\n"
+    assert "actions.delete.root" not in detectors("Bash", json.dumps({"command": command}))
 
 
 @pytest.mark.parametrize(

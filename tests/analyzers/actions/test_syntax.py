@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.analyzers.actions.budget import Budget
+from llmtrace.analyzers.actions.parsing import parse
 from llmtrace.analyzers.actions.script import HOLE, Script
-from llmtrace.analyzers.actions.syntax import MAX_PIPES, parse, read_script
+from llmtrace.analyzers.actions.syntax import MAX_PIPES, read_script
 
 
 def lines(script: Script) -> list[str]:
