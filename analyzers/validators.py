@@ -16,6 +16,7 @@ from typing import Final
 import orjson
 from stdnum import iban, luhn
 
+from llmtrace.analyzers.addresses import carries_text
 from llmtrace.analyzers.phones import is_phone
 from llmtrace.analyzers.randomness import is_credential, is_password, is_real, looks_random
 
@@ -217,6 +218,7 @@ VALIDATORS: Final[Mapping[str, Validator]] = {
     "real": is_real,
     "credential": is_credential,
     "basic": is_basic,
+    "carries_text": carries_text,
     **{name: _stdnum(module) for name, module in _OTHERS.items()},
     **{module.replace("is_.", "is."): _stdnum(module) for module in _NATIONAL},
 }

@@ -17,14 +17,23 @@ MAX_BLOCK: Final = 65_536
 AFTER_BLOCK: Final = 80
 """How far after its end, in the same line, a block may go on; behind a bracket it cannot."""
 
+_WORD: Final = 24
+"""Most runs are no longer, and found soonest from their end."""
+
 CLASSES: Final[Mapping[str, re.Pattern[str]]] = {
     "token": re.compile(r"[\w.+@/:=%~#&?$!*^-]*"),
     "number": re.compile(r"[\d ()+./-]*"),
     "caps": re.compile(r"[A-Z\d -]*"),
     "word": re.compile(r"[\w-]*"),
     "line": re.compile(r"[^\n]*"),
+    "address": re.compile(r"[^\s\"<>\u3000-\u303f\uff00-\uff65]*"),
 }
 _ONE: Final = {name: re.compile(found.pattern[:-1]) for name, found in CLASSES.items()}
+_LAST: Final = {
+    name: re.compile(rf"(?<!{found.pattern[:-1]}){found.pattern}+\Z")
+    for name, found in CLASSES.items()
+}
+"""The run of a class at the end of a text. Linear: it is tried where a run begins alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +73,13 @@ def _open(text: str, hold: Hold) -> int:
     is_of = _ONE[hold.name].match
     floor = max(len(text) - hold.max_length, 0)
     at = len(text)
-    while at > floor and is_of(text, at - 1):
+    near = max(at - _WORD, floor)
+    while at > near and is_of(text, at - 1):
         at -= 1
-    return at
+    if at > near or near == floor:
+        return at
+    found = _LAST[hold.name].search(text[floor:])
+    return floor + found.start() if found else at
 
 
 def _open_block(text: str, hold: Hold) -> int:

@@ -22,6 +22,7 @@ VALID = {
     "jwt": ["eyJhbGciOiJIUzI1NiJ9.e30.x"],
     "pem": ["-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG\\n-----END PRIVATE KEY-----"],
     "mrz": ["L898902C36UTO7408122F1204159ZE184226B<<<<<10"],
+    "carries_text": ["https://a.example/c2VjcmV0IHZhbHVlIGhlcmU/x.png"],
     "basic": ["YWxhZGRpbjpvcGVuc2VzYW1l"],
     "birth_date": ["1985-07-30", "30.07.1985", "7/30/85", "29/02/2000"],
     "entropy": ["kJ8s9dKq2mNx7Lp0"],

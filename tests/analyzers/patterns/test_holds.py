@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from llmtrace.analyzers.patterns.holds import CLASSES, Hold, fits, holds_of, undecided
 
+ADDRESS = Hold("address", 60)
 TOKEN, NUMBER = Hold("token", 20), Hold("number", 12)
 PEM = Hold("block", 60, "-----BEGIN", "-----END")
 
@@ -20,6 +21,14 @@ PEM = Hold("block", 60, "-----BEGIN", "-----END")
 )
 def test_the_last_word_is_open(text: str, tail: str) -> None:
     assert text[undecided(text, [TOKEN]) :] == tail
+
+
+def test_an_address_is_open_until_a_space_or_quote() -> None:
+    assert undecided('<img src="https://a.example/x;y,(z)', [ADDRESS]) == len('<img src="')
+    assert undecided('<img src="https://a.example/x">', [ADDRESS]) == len(
+        '<img src="https://a.example/x">'
+    )
+    assert undecided("\u898b\u3066\u3002https://a", [ADDRESS]) == 3
 
 
 def test_the_earliest_of_all_classes_counts() -> None:
