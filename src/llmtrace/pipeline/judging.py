@@ -1,13 +1,11 @@
 """Judges an answer while it passes: what is to be changed in it, and what is to stop it."""
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Final
+from functools import cache, partial
 
-from llmtrace.analyzers.actions import ToolUse, read_actions
+from llmtrace.analyzers.actions import ToolUse, read_actions, sends
 from llmtrace.analyzers.base import Hit
 from llmtrace.analyzers.combined import inspection
 from llmtrace.domain.answers import Channel, ToolCall
@@ -21,7 +19,13 @@ from llmtrace.pipeline.detection import (
 )
 from llmtrace.pipeline.rewriting import cut, each_text
 from llmtrace.pipeline.streaming import Ruling, ToolRuling
-from llmtrace.pipeline.streaming.judging import LEFT_OF_URL
+from llmtrace.pipeline.streaming.addresses import (
+    IN_ARGUMENT,
+    IN_FILE,
+    IN_TEXT,
+    Where,
+    addresses,
+)
 from llmtrace.pipeline.streaming.stops import MESSAGES, UNEDITABLE
 from llmtrace.pipeline.unfinished import is_incomplete
 from llmtrace.pipeline.voices import context_of, is_signed, location_of
@@ -30,14 +34,6 @@ from llmtrace.policy.notices import block_message
 from llmtrace.policy.placeholders import PLACEHOLDER, unmasked
 from llmtrace.policy.placeholders import undecided as placeholder_undecided
 from llmtrace.providers.editing import EditFailed
-
-CARRIES_OUT: Final = re.compile(
-    r"\b(?:curl|wget|n?cat|nc|socat|telnet|ftp|s?ftp|ssh|scp|rsync|httpie?|xh|fetch|"
-    r"Invoke-(?:WebRequest|RestMethod)|iwr|irm|git\s+(?:push|remote))\b|https?://|/dev/tcp/",
-    re.IGNORECASE,
-)
-"""In a command: programs and addresses that could carry a value out."""
-_IN_ADDRESS: Final = re.compile(r"https?://[^\s\"'<>)]*\Z", re.IGNORECASE)
 
 
 class _Stays(Exception):
@@ -53,8 +49,8 @@ class AnswerJudge:
 
     What is hidden in an answer is hidden for good: it was the provider's to tell, and must not come
     back when the model says it again. Placeholders of values that this tenant's requests had come
-    back as the values, except where they would be carried out by it: into an address, or into a
-    command that sends.
+    back as the values, except where they would be carried out by it: into an address, into a
+    command that sends, or into a tool that does.
     """
 
     def __init__(self, detection: Detection, caller: Caller) -> None:
@@ -90,7 +86,7 @@ class AnswerJudge:
         if is_incomplete(made, decided, partial(self._acts_on, channel)):
             raise DetectionTimeout
         if not is_signed(caller.dialect, channel):
-            rulings += self._restorations(text)
+            rulings += self._restorations(text, IN_TEXT)
         return sorted(rulings, key=lambda ruling: (ruling.start, -ruling.end))
 
     def _acts_on(self, channel: Channel, hit: Hit) -> bool:
@@ -113,7 +109,8 @@ class AnswerJudge:
             hidden = each_text(arguments, partial(self._hidden, channel))
             if any(one.verdict is Verdict.REDACT for one in judged.findings):
                 hidden = self._cut(replace(call, arguments=hidden))
-            changed = each_text(hidden, partial(self._put_back, _keeps(name, hidden)))
+            where = cache(partial(_addresses_in, ToolUse(name=name, arguments=hidden)))
+            changed = each_text(hidden, partial(self._put_back, where))
         except EditFailed:
             return ToolRuling(refused=MESSAGES[UNEDITABLE])
         except _Stays as stays:
@@ -170,31 +167,39 @@ class AnswerJudge:
             raise DetectionTimeout
         return apply(text, changes) if changes else text
 
-    def _put_back(self, keeps: frozenset[ActionType], text: str) -> str:
-        sends = ActionType.COMMAND_EXECUTION in keeps and CARRIES_OUT.search(text)
-        if ActionType.WEB_ACCESS in keeps or sends:
+    def _put_back(self, where: Callable[[], Where | None], text: str) -> str:
+        found = where() if PLACEHOLDER.search(text) else None
+        if found is None:
             return text
         values = [
             (ruling.start, ruling.end, ruling.replacement)
-            for ruling in self._restorations(text)
+            for ruling in self._restorations(text, found)
             if ruling.replacement is not None
         ]
         return apply(text, values) if values else text
 
-    def _restorations(self, text: str) -> Iterator[Ruling]:
+    def _restorations(self, text: str, where: Where) -> Iterator[Ruling]:
+        spans = addresses(text, where)
+        start = stop = -1
         for match in PLACEHOLDER.finditer(text):
-            if _IN_ADDRESS.search(text, max(0, match.start() - LEFT_OF_URL), match.start()):
+            at = match.start()
+            while stop < at and start < len(text):
+                start, stop = next(spans, (len(text), len(text)))
+            if start < at <= stop:
                 continue
             value = self._detection.masks.unmask(self._caller.tenant, match.group())
             if value is not None:
                 self.restored[value] = match.group()
-                yield Ruling(start=match.start(), end=match.end(), replacement=value)
+                yield Ruling(start=at, end=match.end(), replacement=value)
 
 
-def _keeps(name: str, arguments: str) -> frozenset[ActionType]:
-    """Return what a tool call does, as far as it decides what may be put back into it."""
-    actions = read_actions(ToolUse(name=name, arguments=arguments))
-    return frozenset(action.action_type for action in actions)
+def _addresses_in(use: ToolUse) -> Where | None:
+    """Return what is an address in a tool call's texts; None where no value is put back at all."""
+    if sends(use):
+        return None
+    does = {action.action_type for action in read_actions(use)}
+    only_files = ActionType.FILE_ACCESS in does and ActionType.COMMAND_EXECUTION not in does
+    return IN_FILE if only_files else IN_ARGUMENT
 
 
 def _block(found: Finding) -> Ruling:

@@ -8,8 +8,6 @@ from llmtrace.domain.answers import Channel
 
 LEFT: Final = 96
 """Code points to the left of what is undecided that a judge is shown."""
-LEFT_OF_URL: Final = 2048
-"""The same where they are within a URL: it says where a value would be carried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

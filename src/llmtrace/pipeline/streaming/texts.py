@@ -1,6 +1,5 @@
 """One channel of text: what of it is decided, and what its frames are to say instead."""
 
-import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +7,10 @@ from typing import Final
 
 from llmtrace.domain.answers import Channel
 from llmtrace.domain.parts import Path
+from llmtrace.pipeline.streaming.addresses import LEFT_OF_URL, open_address
 from llmtrace.pipeline.streaming.entries import Change, Entry, Piece
-from llmtrace.pipeline.streaming.judging import LEFT, LEFT_OF_URL, ChannelJudge, Ruling
+from llmtrace.pipeline.streaming.judging import LEFT, ChannelJudge, Ruling
 
-_SPACE: Final = re.compile(r"\s")
 _EAGER: Final = 4096
 """A window that is longer is judged again only when it has grown by a sixteenth."""
 
@@ -189,14 +188,14 @@ class TextChannel:
     def _trim(self) -> None:
         """Forget what was decided, but for what a judge is shown of it.
 
-        That is ``LEFT`` code points or, within a URL, all of it up to ``LEFT_OF_URL``.
+        That is ``LEFT`` code points and, where an address is open, all of it up to ``LEFT_OF_URL``
+        with as many before it.
         """
-        window = self._window
-        spare = self._decided - self._base - LEFT
-        if spare <= 0:
+        decided = self._decided - self._base
+        if decided <= LEFT:
             return
-        scheme = window.rfind("://", 0, spare + len("https://"))
-        if scheme >= 0 and not _SPACE.search(window, scheme, spare):
-            spare = min(spare, max(scheme - len("https"), spare - LEFT_OF_URL, 0))
-        self._window = window[spare:]
-        self._base += spare
+        begun = open_address(self._window, decided)
+        spare = (decided if begun is None else max(begun, decided - LEFT_OF_URL)) - LEFT
+        if spare > 0:
+            self._window = self._window[spare:]
+            self._base += spare

