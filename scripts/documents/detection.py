@@ -60,6 +60,7 @@ def render() -> str:
             *_rules(rules),
             *_counted(more["counted"]),
             *_actions(),
+            *_sending(),
             "",
         ]
     )
@@ -158,3 +159,26 @@ def _actions() -> Iterator[str]:
             severity = row.get("severity") or str(kinds()[row["kind"]].severity)
             rows.append((f"`actions.{row['id']}`", f"`{row['kind']}`", severity, row["about"]))
     yield from _table(("detector", "kind", "severity", "what it sees"), rows)
+
+
+SENDING = """\
+## Where a hidden value does not come back
+
+A value that was hidden in a request comes back wherever the answer has its placeholder, except
+where it would be carried out again. There the placeholder stays, and is no error:
+
+- in an address of whatever scheme, those of databases apart, and in one without (`//`, `www.`); in
+  what is shown, also in the destination of a link or image, in `src`, `href` and the like, and in
+  `url(…)`. What is written to a file is kept back from web addresses alone;
+- in all of a tool call that fetches a page, runs a command or program that sends, or is a tool
+  that sends by its name. A list of words is read as the command that it is.
+
+Programs and tools stand in `analyzers/actions/sending.yaml` and `commands.yaml`. In the names of
+tools, case and separators do not count, and a word or some words in a row are enough:
+"""
+
+
+def _sending() -> Iterator[str]:
+    yield SENDING
+    tools = yaml.safe_load((ACTIONS / "sending.yaml").read_text(encoding="utf-8"))["tools"]
+    yield ", ".join(f"`{name}`" for name in sorted(tools)) + "."
