@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
@@ -16,6 +17,7 @@ from llmtrace.analyzers.automata import BadPattern, matcher
 from llmtrace.analyzers.base import Direction
 from llmtrace.analyzers.kinds import kinds
 from llmtrace.analyzers.normalize import fold_pattern
+from llmtrace.analyzers.patterns.examples import broken_example
 from llmtrace.analyzers.patterns.holds import BLOCK, CLASSES, MAX_BLOCK
 from llmtrace.analyzers.patterns.rules import Examples, Rule
 from llmtrace.analyzers.validators import VALIDATORS
@@ -24,6 +26,9 @@ from llmtrace.domain.parts import Role
 
 MAX_BYTES: Final = 4 << 20
 MAX_RULES: Final = 5_000
+EXAMPLES_SECONDS: Final = 30.0
+MAX_EXAMPLE: Final = 65_536
+"""Characters of all examples of one rule."""
 SHIPPED: Final = ("rules", "pii", "secrets")
 MAX_PATTERN: Final = 32_768
 """Characters of one pattern once its fragments are in place."""
@@ -56,14 +61,15 @@ def load_packs(
     """Read the rules of packs, in their order.
 
     With ``compile_each`` each pattern is compiled by itself, so that an error names its rule;
-    that takes most of the time. By default the package's own packs are taken on trust, as its
-    tests compile them.
+    that takes most of the time, and its examples are run, within ``EXAMPLES_SECONDS`` of processor
+    time for all packs. By default the package's own packs are taken on trust, as its tests do both.
 
     Raises:
         BadPack: A file cannot be read, or a rule in it cannot be used.
     """
     own = frozenset(map(str, shipped_packs()))
     rules: dict[str, Rule] = {}
+    ends = time.thread_time() + EXAMPLES_SECONDS
     for path in paths:
         compiled = str(path) not in own if compile_each is None else compile_each
         for rule in read_pack(_read(path), str(path), compile_each=compiled):
@@ -73,9 +79,22 @@ def load_packs(
                     "give one of the two another id or family"
                 )
             rules[rule.name] = rule
+            if compiled:
+                _run_examples(rule, ends)
     if len(rules) > MAX_RULES:
         raise BadPack(f"{len(rules)} rules in all packs; at most {MAX_RULES} can be used")
     return tuple(rules.values())
+
+
+def _run_examples(rule: Rule, ends: float) -> None:
+    where = f"{rule.source}: rule {rule.id!r}"
+    if time.thread_time() > ends:
+        raise BadPack(
+            f"{where}: the examples of all rules take more than {EXAMPLES_SECONDS:g} s to run; "
+            "give fewer or shorter ones"
+        )
+    if broken := broken_example(rule):
+        raise BadPack(f"{where}: {broken}; correct the pattern or the example")
 
 
 def _read(path: Path | Traversable) -> str:
@@ -305,4 +324,7 @@ class _Row:
         for key, texts in rows.items():
             if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
                 raise self._bad(f"examples.{key} is no list of texts", "write quoted texts")
+        size = sum(len(text) for texts in rows.values() for text in texts)
+        if size > MAX_EXAMPLE:
+            raise self._bad(f"examples have {size} characters", f"give at most {MAX_EXAMPLE}")
         return Examples(match=tuple(rows["match"]), no_match=tuple(rows.get("no_match", ())))

@@ -44,7 +44,7 @@ scripts/docs; do not edit. -->
 
 A rule is switched off by its name in `security_analysis.disabled_rules`. Own packs have the same
 form as those in `analyzers/rules/` and are named in `security_analysis.packs`; each rule brings
-texts that it must and must not match.
+texts that it must and must not match, which are run when the pack is loaded.
 """
 
 

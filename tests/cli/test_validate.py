@@ -89,6 +89,17 @@ def test_the_table_is_in_the_json(run: Run) -> None:
     assert len(table["version"]) == 16
 
 
+def test_a_pack_whose_example_does_not_hold_is_exit_code_2(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "family: mine\nversion: 1\nrules:\n  - {id: a, kind: pii.email, confidence: 0.9, "
+        "pattern: zebra, examples: {match: [zebra, dog]}}\n"
+    )
+    done = run("validate", LLMTRACE_SECURITY_ANALYSIS_PACKS=f"[{path}]")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"{path}: rule 'a': examples.match[1] is not matched" in done.stderr
+
+
 def test_a_policy_about_an_unknown_kind_is_exit_code_2(run: Run) -> None:
     done = run("validate", LLMTRACE_POLICY_RULES="[{kinds: [secret.tokne], verdict: block}]")
     assert (done.exit_code, done.stdout) == (2, "")

@@ -198,6 +198,7 @@ async def test_what_is_not_what_was_read_is_refused() -> None:
     stop = await judge.request(call(), CONTENT, {})
     assert stop is not None
     assert stop.code == "llmtrace_blocked_uneditable"
+    assert all(told in stop.message for told in ("secret.token", "r1", "findings show t1"))
 
 
 async def test_two_texts_in_one_place_cannot_both_be_changed() -> None:

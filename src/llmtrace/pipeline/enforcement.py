@@ -25,6 +25,7 @@ from llmtrace.pipeline.detection import (
     worst,
 )
 from llmtrace.pipeline.judging import AnswerJudge
+from llmtrace.pipeline.reencoding import as_written
 from llmtrace.pipeline.resigning import is_fixed
 from llmtrace.pipeline.streaming import GateBounds, Style
 from llmtrace.pipeline.threads import JUDGED_HERE, is_cancelled
@@ -43,6 +44,7 @@ SIGNED: Final = (
     "bearer key, a policy that allows it, or keys in resigning.aws."
 )
 UNEDITABLE: Final = "LLMTrace would have changed this request, and could not without harm."
+"""Of what, and how to learn more, is told after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Enforcement:
             message = block_message(one.kind, one.rule, what="request", trace_id=call.id)
             return Stop(self._block_status, "llmtrace_blocked", message)
         if judgement.entangled:
-            return Stop(self._block_status, "llmtrace_blocked_uneditable", UNEDITABLE)
+            return self._uneditable(call, judgement)
         if not judgement.edits:
             return None
         if is_fixed(call):
@@ -147,10 +149,17 @@ class Enforcement:
             return Stop(self._block_status, "llmtrace_blocked_signed", SIGNED + why)
         changed = _changed(content, judgement.edits, judgement.texts, within)
         if changed is None:
-            return Stop(self._block_status, "llmtrace_blocked_uneditable", UNEDITABLE)
+            return self._uneditable(call, judgement)
         call.forward = changed
         self._counters.count("edited_requests")
         return None
+
+    def _uneditable(self, call: Call, judgement: Judgement) -> Stop:
+        verdicts = (Verdict.REDACT, Verdict.QUARANTINE)
+        one = next((found for found in judgement.findings if found.verdict in verdicts), None)
+        more = one and block_message(one.kind, one.rule, what="request", trace_id=call.id)
+        message = f"{UNEDITABLE} {more}" if more else UNEDITABLE
+        return Stop(self._block_status, "llmtrace_blocked_uneditable", message)
 
     def gate(self, call: Call) -> Gate | None:
         """Return what lets a call's answer through, None where answers pass as they come."""
@@ -259,16 +268,18 @@ def _changed(
     """Return a document with these texts in it, None if one of them cannot be put there.
 
     ``texts`` are those that were read at these places: where something else stands (the name of
-    a member, what was decoded), that is changed, or nothing.
+    a member, the base64 of the text), that is changed, or nothing.
     """
     if () in edits and texts[()].encode("utf-8", "surrogatepass") == content:  # it is no JSON
         return edits[()].encode("utf-8", "surrogatepass")
+    placed = {(*within, *path): text for path, text in edits.items()}
+    read = {(*within, *path): texts[path] for path in edits}
     try:
-        return edit(
-            content,
-            {(*within, *path): text for path, text in edits.items()},
-            expected={(*within, *path): texts[path] for path in edits},
-        )
+        try:
+            return edit(content, placed, expected=read)
+        except EditFailed:
+            placed, read = as_written(content, placed, read)
+            return edit(content, placed, expected=read)
     except EditFailed as error:
         logger.warning("a request could not be changed: %s", error)
         return None

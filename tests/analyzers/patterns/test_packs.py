@@ -157,6 +157,21 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_packs([tmp_path / "big.yaml"])
 
 
+def test_examples_of_others_are_run_while_there_is_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.yaml").write_text(f"{HEAD}  - {{{GOOD}}}\n")
+    load_packs([tmp_path / "a.yaml"])
+    monkeypatch.setattr("llmtrace.analyzers.patterns.packs.EXAMPLES_SECONDS", -1.0)
+    with pytest.raises(BadPack, match=r"rule 'a.b': the examples of all rules take more than"):
+        load_packs([tmp_path / "a.yaml"])
+    wrong = GOOD.replace("match: [abc]", "match: [dog]")
+    (tmp_path / "a.yaml").write_text(f"{HEAD}  - {{{wrong}}}\n")
+    monkeypatch.undo()
+    with pytest.raises(BadPack, match=r"a.yaml: rule 'a.b': examples.match\[0\] is not matched; "):
+        load_packs([tmp_path / "a.yaml"])
+
+
 def test_packs_of_others_are_compiled(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text(f"{HEAD}  - {{{GOOD.replace('abc,', '(,', 1)}}}\n")
