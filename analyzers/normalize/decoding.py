@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from llmtrace.analyzers.automata import Matcher, matcher
+from llmtrace.analyzers.normalize.escapes import COLOUR, uncoloured, within_word
 from llmtrace.analyzers.normalize.folding import fold
 from llmtrace.analyzers.normalize.view import Piece, Seen, View, joined, replaced
 
@@ -21,8 +22,11 @@ MAX_DECODED: Final = 65_536
 """Code points of decoded text in all views of one text."""
 MAX_RUNS: Final = 2_000
 """Encoded runs that are tried in one text."""
+MAX_COLOURS: Final = 50_000
+"""Runs of a terminal's colours that are taken out of one text."""
 SHORTEST: Final = 8
 """Decoded text below this length says nothing."""
+COLOURS: Final = "colours"
 _READABLE: Final = re.compile(rb"[\x20-\x7e\t\n\r]{16,}")
 _TEXTUAL: Final = bytes(range(0x20, 0x7F)) + b"\t\n\r"
 
@@ -80,7 +84,7 @@ def _readable(data: bytes) -> str:
 
 
 def _escapes(run: str) -> str:
-    return re.sub(r"\\(?:u\{?|x)([0-9A-Fa-f]{2,6})\}?", lambda m: _char(int(m[1], 16)), run)
+    return _ESCAPE.sub(lambda m: _char(int(m[1] or m[2] or m[3], 16)), run)
 
 
 def _char(point: int) -> str:
@@ -91,6 +95,9 @@ _ASCII_IN_BASE64: Final = (
     r"(?:[A-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]){5,}"
 )
 """Four letters whose three bytes have no high bit: one in eight of any four, all of ASCII text."""
+_ESCAPE: Final = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2}))")
+_ESCAPED: Final = r"(?:\\+(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}))+"
+"""A backslash before the first is an escape of it, and goes with it when it is cut out."""
 _ASCII_IN_HEX: Final = r"(?:(?:0[xX]|\\x)?(?:[2-7][0-9A-Fa-f]|0[9AaDd])[ :,]?){12,}"
 
 ENCODINGS: Final[tuple[Encoding, ...]] = (
@@ -104,7 +111,8 @@ ENCODINGS: Final[tuple[Encoding, ...]] = (
     Encoding("hex", _ASCII_IN_HEX, _hexadecimal, alone=True),
     Encoding("escapes", r"(?:%[0-9A-Fa-f]{2})+", unquote),
     Encoding("escapes", r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});", html.unescape),
-    Encoding("escapes", r"(?:\\u\{?[0-9A-Fa-f]{4,6}\}?|\\x[0-9A-Fa-f]{2})+", _escapes),
+    Encoding("escapes", _ESCAPED, _escapes),
+    Encoding(COLOURS, COLOUR, str),
 )
 _RUNS: Final[dict[str, Matcher]] = {}
 
@@ -115,6 +123,8 @@ def decoded(below: Seen, cues: Iterable[int], left: Allowance) -> Iterator[View]
     for index in sorted(cues):
         encoding = ENCODINGS[index]
         runs = list(_read(below.text, encoding, left))
+        if encoding.name == COLOURS:
+            yield from _closed_up(below, runs)
         if encoding.alone and runs:
             yield View.of(encoding.name, below, joined(runs), decoded=True)
         elif runs:
@@ -125,6 +135,9 @@ def decoded(below: Seen, cues: Iterable[int], left: Allowance) -> Iterator[View]
 
 
 def _read(text: str, encoding: Encoding, left: Allowance) -> Iterator[Piece]:
+    if encoding.name == COLOURS:
+        yield from _coloured(text, left)
+        return
     for start, end in _runs(text, encoding.run):
         if left.runs <= 0 or left.chars <= 0:
             left.spent = True
@@ -138,6 +151,22 @@ def _read(text: str, encoding: Encoding, left: Allowance) -> Iterator[Piece]:
         said = said[: left.chars]
         left.chars -= len(said)
         yield Piece(said, start, end)
+
+
+def _coloured(text: str, left: Allowance) -> Iterator[Piece]:
+    """Yield the colours of a text. Logs have many: they have a bound of their own."""
+    for count, (start, end) in enumerate(_runs(text, COLOUR)):
+        if count >= MAX_COLOURS:
+            left.spent = True
+            return
+        yield Piece(uncoloured(text, start, end), start, end)
+
+
+def _closed_up(below: Seen, runs: list[Piece]) -> Iterator[View]:
+    """Yield what words say that have colours within them; a value is none of them."""
+    within = [run._replace(text="") for run in runs if within_word(below.text, run.start, run.end)]
+    if within:
+        yield View.of(COLOURS, below, replaced(below.text, within), decoded=False)
 
 
 def _runs(text: str, pattern: str) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ shows through.
 import codecs
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -52,9 +52,20 @@ TURNED_LETTERS: Final = 4
 @cache
 def words() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Return the telling words, those that stand beside them, and common ones."""
+    lists = _lists()
+    return lists["telling"], lists["beside"], lists["common"]
+
+
+@cache
+def opening_words() -> tuple[str, ...]:
+    """Return the words that orders begin with."""
+    return _lists()["opening"]
+
+
+@cache
+def _lists() -> Mapping[str, tuple[str, ...]]:
     text = (files("llmtrace.analyzers.normalize") / "words.yaml").read_text(encoding="utf-8")
-    lists = yaml.safe_load(text)
-    return tuple(lists["telling"]), tuple(lists["beside"]), tuple(lists["common"])
+    return {name: tuple(words) for name, words in yaml.safe_load(text).items()}
 
 
 def cue_patterns() -> dict[str, str]:

@@ -72,9 +72,13 @@ class View:
         return self.below.span(low, high)
 
     def changed(self, start: int, end: int) -> bool:
-        """Whether ``start:end`` reads otherwise than it does below."""
-        touched = self.pieces[self._piece(start) : self._piece(end - 1) + 1]
-        return not all(piece.same for piece in touched)
+        """Whether ``start:end``, or what it stands right beside, reads otherwise than below.
+
+        What stands beside it says where a word ends; a match may be one for that alone.
+        """
+        first = self._piece(start - 1) if start else 0
+        last = self._piece(end) if end < len(self.text) else len(self.pieces) - 1
+        return not all(piece.same for piece in self.pieces[first : last + 1])
 
     def _piece(self, index: int) -> int:
         """Return the number of the piece with a character; empty pieces have none."""
@@ -98,8 +102,9 @@ class Aligned:
         return self.below.span(start, end)
 
     def changed(self, start: int, end: int) -> bool:
-        """Whether ``start:end`` reads otherwise than it does below."""
-        return self.backwards or self.text[start:end] != self.below.text[start:end]
+        """Whether ``start:end`` reads otherwise than below; if decoded, with what is beside it."""
+        low, high = max(0, start - self.decoded), end + self.decoded
+        return self.backwards or self.text[low:high] != self.below.text[low:high]
 
 
 def replaced(text: str, runs: Iterable[Piece]) -> Iterator[Piece]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from llmtrace.analyzers.automata import Together, together
 from llmtrace.analyzers.normalize.decoding import ENCODINGS, MAX_DEPTH, Allowance, decoded
+from llmtrace.analyzers.normalize.escapes import unescaped
 from llmtrace.analyzers.normalize.folding import Folded
 from llmtrace.analyzers.normalize.hidden import Concealment, concealed
 from llmtrace.analyzers.normalize.repairs import cue_patterns, repaired, upside_down
@@ -53,10 +54,13 @@ def views(
         data = folded.text.encode("utf-8", "replace")
     encodings = _encodings(data)
     names = _repairs(data) if repairs is None else repairs
-    if not encodings and not names and folded.original.isascii():
+    escaped = unescaped(folded, data)
+    if not encodings and not names and escaped is None and folded.original.isascii():
         return _NONE
     made: list[View | Aligned] = []
     left = left or Allowance()
+    if escaped is not None:
+        made.append(escaped)
     if encodings or names:
         _encoded(folded, encodings, names, left, made)
     hidden: tuple[Concealment, ...] = ()
@@ -90,6 +94,8 @@ def _encoded(
             if depth:
                 data = below.text.encode("utf-8", "replace")
                 encodings, names = _encodings(data), _repairs(data)
+                if escaped := unescaped(below, data):
+                    made.append(escaped)
             decodings = list(decoded(below, encodings, left))
             made += decodings
             deeper += decodings

@@ -5,16 +5,19 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from llmtrace.analyzers.automata import matcher
+from llmtrace.analyzers.patterns.edges import ESCAPE
 from llmtrace.analyzers.patterns.rules import LEFT
 
 BEFORE: Final = 4 * LEFT
 """Bytes that ``LEFT`` code points may take."""
+_ESCAPE: Final = re.compile(ESCAPE)
 
 
 class Words:
     """Some words, looked for as whole words without regard to case. Safe to share."""
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(self, words: Iterable[str], *, behind: bool = False) -> None:
+        """Take the words. ``near`` tells of those right behind an escape if ``behind`` says so."""
         ranked = sorted(words, key=len, reverse=True)  # ppsn before pps, which is no word in it
         self._any = matcher(f"(?i)(?:{_any_of(ranked)})")
         # RE2 knows the boundaries of ASCII words alone
@@ -23,8 +26,10 @@ class Words:
         starts = [rf"(?:\b|_)(?:{_any_of(inner)})"] if inner else []
         starts += [_any_of(other)] if other else []
         self.pattern = f"(?i)(?:{'|'.join(starts)})(?:[^a-z0-9]|$)"
-        """What matches wherever one may stand, and little else."""
-        self._likely = matcher(self.pattern)
+        """What matches wherever one may stand but behind an escape, and little else."""
+        self.behind = rf"(?i){ESCAPE}(?:{_any_of(ranked)})(?:[^a-z0-9]|$)"
+        """What matches where one stands right behind an escape."""
+        self._likely = matcher(f"{self.pattern}|{self.behind}" if behind else self.pattern)
 
     def before(self, text: str, at: int) -> bool:
         """Whether one stands within ``LEFT`` code points before ``at``."""
@@ -35,7 +40,9 @@ class Words:
             first, last = match.span()
             start = low + (first if plain else len(data[:first].decode()))
             end = low + (last if plain else len(data[:last].decode()))
-            if not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum():
+            if text[end : end + 1].isalnum():
+                continue
+            if not text[start - 1 : start].isalnum() or _ESCAPE.match(text, max(0, start - 2)):
                 return True
         return False
 

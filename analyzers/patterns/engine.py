@@ -42,7 +42,7 @@ CONCEALED: Final[Mapping[str, tuple[Severity, float]]] = {
 """How bad each way of hiding text is, and how sure that it was meant to hide something."""
 HIDDEN: Final = tuple(f"hidden.{way}" for way in CONCEALED)
 """What is found without a rule, by name."""
-ENGINE: Final = "3"
+ENGINE: Final = "4"
 """Changes when the same rules could find something else."""
 
 
@@ -243,7 +243,8 @@ class _Search:
     ) -> None:
         count = 0
         for found in founds:
-            if further and not further.changed(found.start, found.end):
+            begin = found.start if found.begin < 0 else found.begin
+            if further and not further.changed(begin, found.end):
                 continue
             span = view.span(found.start, found.end)
             if not self._start <= span[0] < self._stop:

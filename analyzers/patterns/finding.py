@@ -11,6 +11,7 @@ import regex
 from llmtrace.analyzers.automata import Match, Matcher, matcher, weaken
 from llmtrace.analyzers.normalize import MAX_DECODED, MAX_RUNS, fold
 from llmtrace.analyzers.patterns.beside import Words
+from llmtrace.analyzers.patterns.edges import confirmed_behind, loose, opened
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
@@ -82,13 +83,17 @@ class Scanned:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a rule matched, in code points of the view: all of the match, and its value."""
+    """Where a rule matched, in code points of the view: all of the match, and its value.
+
+    ``begin`` is where the pattern began, where that is before what confirmed it.
+    """
 
     start: int
     end: int
     value_start: int
     value_end: int
     in_context: bool = False
+    begin: int = -1
 
 
 class _Cursor:
@@ -209,10 +214,16 @@ class _Hunt:
 
 
 class Finder:
-    """One rule, ready to search. Compiled when it is first needed; safe to share."""
+    """One rule, ready to search. Compiled when it is first needed; safe to share.
 
-    def __init__(self, rule: Rule) -> None:
+    One for what stands ``behind`` an escape finds the rest too, and takes longer.
+    """
+
+    def __init__(self, rule: Rule, *, behind: bool = False) -> None:
         self.rule = rule
+        self._behind = behind and rule.value
+        opens = rule.value and (behind or loose(rule.pattern, rule.confirm) != rule.pattern)
+        self.pattern = opened(rule.pattern, rule.confirm) if opens else rule.pattern
 
     def search(
         self,
@@ -242,12 +253,12 @@ class Finder:
 
     @cached_property
     def _re2(self) -> Matcher:
-        return matcher(self.rule.pattern)
+        return matcher(self.pattern)
 
     @cached_property
     def _weak(self) -> Matcher | None:
-        weaker = weaken(self.rule.pattern)
-        return None if self.rule.value or weaker == self.rule.pattern else matcher(weaker)
+        weaker = weaken(self.pattern)
+        return None if self.rule.value or weaker == self.pattern else matcher(weaker)
 
     def next(self, data: bytes, at: int, limit: int) -> Match | None:
         """Return the first match from byte ``at`` to byte ``limit``.
@@ -274,7 +285,8 @@ class Finder:
 
     @cached_property
     def _confirm(self) -> "regex.Pattern[str]":
-        return regex.compile(self.rule.confirm)
+        confirm = self.rule.confirm
+        return regex.compile(confirmed_behind(confirm) if self.rule.value else confirm)
 
     @cached_property
     def _confirm_names(self) -> bool:
@@ -284,7 +296,8 @@ class Finder:
     def words(self) -> Words:
         """The context words of the rule."""
         folded = self.rule.view == "canonical"
-        return Words(fold(word).text if folded else word for word in self.rule.context)
+        words = (fold(word).text if folded else word for word in self.rule.context)
+        return Words(words, behind=self._behind)
 
     @cached_property
     def longest(self) -> int:
@@ -328,7 +341,7 @@ class Finder:
             confirmed = self._confirmed(text, found, done, clock)
             if confirmed is None:
                 return None
-            found = confirmed
+            found = replace(confirmed, begin=min(found.start, confirmed.start))
         if found.value_start == found.value_end:
             return None
         if rule.context_required and not self._has_word(text, found):

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from typing import Final
 
-from llmtrace.analyzers.automata import Together, is_open, together, weaken
+from llmtrace.analyzers.automata import Matcher, Together, is_open, matcher, together, weaken
 from llmtrace.analyzers.base import Context, Direction
 from llmtrace.analyzers.normalize.repairs import cue_patterns
+from llmtrace.analyzers.patterns.edges import behind, loose
 from llmtrace.analyzers.patterns.finding import REACH, Finder, Region, Scanned
 from llmtrace.analyzers.patterns.holds import Hold, holds_of
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
@@ -29,7 +30,14 @@ WORDS_BESIDE: Final = "words beside a value"
 """Cues go with these: their automaton stays small, and a pass more costs 2 µs per KB."""
 EVERYWHERE: Final = frozenset(product(Role, Direction))
 NOTHING: Final[Mapping[str, str]] = {}
+VALUE_BEHIND: Final = r"\\[nrtbf](?:[A-Za-z]{0,12}[ :=#_.-]{0,3}[0-9+(]|[A-Za-z0-9_+/=.-]{20})"
+"""An escape behind which there may be a value: digits, or a word and digits, or a long token."""
 _WORD: Final = re.compile("[a-z]{3}")
+
+
+@cache
+def _value_behind() -> Matcher:
+    return matcher(VALUE_BEHIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ class Group:
     @cached_property
     def _sets(self) -> Sequence[_Set]:
         rules = [finder.rule for finder in self._finders]
-        patterns = [weaken(rule.anchor or rule.pattern) for rule in rules]
+        patterns = [weaken(_anchor(rule)) for rule in rules]
         for number in self._words:
             rules.append(rules[number])
             patterns.append(self._finders[number].words.pattern)
@@ -106,6 +114,24 @@ class Group:
         return {number: len(self._finders) + at for at, number in enumerate(beside)}
 
     @cached_property
+    def _behind(self) -> _Set | None:
+        """What stands right behind an escape: values and the words beside them."""
+        patterns: dict[int, str] = {}
+        for number, rule in enumerate(finder.rule for finder in self._finders):
+            if rule.value and (pattern := behind(rule.anchor or rule.pattern, rule.confirm)):
+                patterns[number] = pattern
+        patterns |= {at: self._finders[number].words.behind for number, at in self._words.items()}
+        if not patterns:
+            return None
+        made = together([weaken(pattern) for pattern in patterns.values()])
+        return _Set([[number] for number in patterns], made, EVERYWHERE, whole=False)
+
+    @cached_property
+    def _openers(self) -> list[Finder]:
+        """The rules for texts with values behind escapes."""
+        return [Finder(finder.rule, behind=True) for finder in self._finders]
+
+    @cached_property
     def _cue_names(self) -> Mapping[int, str]:
         """The numbers of the cues, behind those of the rules and of the words beside these."""
         return dict(enumerate(self._cues, len(self._finders) + len(self._words)))
@@ -121,10 +147,14 @@ class Group:
         if not sets:
             return
         found: dict[int, list[Region]] = {}
+        finders = self._finders
         names = self._cue_names
         for region, piece in _pieces(data):
             seen = [n for one in sets if not one.whole for n in one.match(piece)]
-            for number in seen:
+            if b"\\" in piece and self._behind and _value_behind().search(piece):
+                seen += self._behind.match(piece)
+                finders = self._openers
+            for number in dict.fromkeys(seen):
                 if number < len(self._finders):
                     if self._words.get(number, number) in seen:
                         found.setdefault(number, []).append(region)
@@ -134,7 +164,7 @@ class Group:
             if one.whole:
                 found.update((number, []) for number in one.match(data))
         for number in sorted(found):
-            finder, rule = self._finders[number], self._finders[number].rule
+            finder, rule = finders[number], finders[number].rule
             if context.role in rule.roles and context.direction in rule.directions:
                 yield finder, ((0, len(data)),) if _is_long(rule) else found[number]
 
@@ -142,6 +172,11 @@ class Group:
 def _names(pattern: str) -> bool:
     """Whether a pattern has words in it, and not the shape of a value alone."""
     return _WORD.search(pattern) is not None
+
+
+def _anchor(rule: Rule) -> str:
+    anchor = rule.anchor or rule.pattern
+    return loose(anchor, rule.confirm) if rule.value else anchor
 
 
 def _places(rule: Rule) -> frozenset[tuple[Role, Direction]]:

@@ -36,7 +36,9 @@ scripts/docs; do not edit. -->
   `override.mention` (medium) remains of them.
 - **All views of a text** are searched: as it reads once invisible characters, accents, look-alike
   letters and full-width forms are folded, and what is spelled in leet, spaced, reversed, upside
-  down, or encoded (base64, hex, ROT13, URL and HTML escapes, Unicode tags, variation selectors).
+  down, or encoded (base64, hex, ROT13, URL and HTML escapes, those of JSON and source code,
+  Unicode tags, variation selectors), without a terminal's colours. Behind `\\n` and its like a
+  value begins as it does behind a space, in streams too.
   A rule that hit in such a view has its name behind a `~`: `override.ignore_previous~base64`.
 - **The model** reads Latin, Cyrillic and Han letters. What is written in others is for the rules,
   and the trace says so (`detector_script`); [models/llmtrace-small.md](models/llmtrace-small.md).

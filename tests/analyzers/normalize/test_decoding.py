@@ -38,6 +38,8 @@ def seen(text: str) -> dict[str, str]:
         pytest.param("".join(f"&#{ord(c)};" for c in SAID), "escapes", id="html-decimal"),
         pytest.param("".join(f"&#x{ord(c):x};" for c in SAID), "escapes", id="html-hexadecimal"),
         pytest.param("".join(f"\\u{ord(c):04x}" for c in SAID), "escapes", id="json"),
+        pytest.param("".join(f"\\u{{{ord(c):x}}}" for c in SAID), "escapes", id="braces"),
+        pytest.param(f"\\u0022{SAID}", "escapes", id="json-before-hexadecimal-letters"),
         pytest.param(quote(quote(SAID)), "escapes", id="url-twice"),
         pytest.param(b64(f"\u0406{SAID[1:]}"), "base64", id="base64-of-look-alikes"),
     ],
@@ -97,3 +99,13 @@ def test_any_text_can_be_viewed(text: str, write: object) -> None:
     for view in views(fold(whole)).views:
         start, end = view.span(0, len(view.text))
         assert 0 <= start < end <= len(whole)
+
+
+def test_an_escape_without_braces_has_four_digits() -> None:
+    assert seen(r"say \u0022AB")["escapes"] == 'say "AB'
+
+
+def test_a_backslash_before_an_escape_goes_with_it() -> None:
+    view = views(fold(r"a \\u0041b")).views[0]
+    assert view.text == "a Ab"
+    assert view.span(2, 4) == (2, 10)

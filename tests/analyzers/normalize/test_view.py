@@ -24,6 +24,15 @@ def test_a_replaced_run_stands_for_all_of_its_writing() -> None:
     assert view.span(7, 10) == (11, 14)
     assert view.changed(3, 5)
     assert not view.changed(7, 10)
+    assert view.changed(6, 10)  # what stands beside it is another
+
+
+def test_what_stands_beside_an_empty_run_is_changed() -> None:
+    view = View.of("colours", BELOW, replaced("abcd", [Piece("", 2, 3)]), decoded=True)
+    assert view.text == "abd"
+    assert view.changed(2, 3)
+    assert view.changed(0, 2)
+    assert not view.changed(0, 1)
 
 
 def test_what_is_far_from_any_run_is_left_out() -> None:

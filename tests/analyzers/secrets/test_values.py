@@ -1,5 +1,7 @@
 """What is masked is the secret and nothing around it, whatever it stands in."""
 
+import json
+
 import pytest
 
 from llmtrace.analyzers.base import Context
@@ -89,3 +91,93 @@ def test_a_connection_string_does_not_reach_into_the_next_line() -> None:
 def test_the_value_of_one_line_is_masked_without_the_next() -> None:
     text = f"A_TOKEN={RANDOM[:32]}\nB_TOKEN={RANDOM[32:64]}\n"
     assert [value for _, value in secrets(text)] == [RANDOM[:32], RANDOM[32:64]]
+
+
+BEHIND = {
+    "newline": r"x\n{}\ny",
+    "tab": r"x\t{}\ty",
+    "twice-escaped": r"x\\n{}\\ny",
+    "percent": "x%20{}%20y",
+    "percent-equals": "k%3D{}%26",
+    "json-quote": r"x\u0022{}\u0022",
+    "hex-quote": r"x\x22{}\x22",
+    "html-space": "x&nbsp;{}&nbsp;y",
+    "colour": "\x1b[31m{}\x1b[0m",
+    "bold-colour": "ok\x1b[1;32m{}\x1b[0m ok",
+}
+VALUES = [
+    pytest.param("AKIA" + "ZQ3DR7LKT5MN2VXB", id="cloud-key"),
+    pytest.param("ghp" + "_" + RANDOM[:36], id="token"),
+    pytest.param("hf" + "_" + "qWeRtYuIoPaSdFgHjKlZxCvBnMqWeRtYuI", id="letters-alone"),
+    pytest.param("npm" + "_" + RANDOM[:36], id="begins-as-an-escape"),
+    pytest.param("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0." + RANDOM[:43], id="jwt"),
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("form", BEHIND.values(), ids=BEHIND)
+def test_a_secret_behind_an_escape_is_cut_out_and_no_more(form: str, value: str) -> None:
+    found = [text for _, text in secrets(form.format(value))]
+    assert found == [value]
+
+
+@pytest.mark.parametrize("form", BEHIND.values(), ids=BEHIND)
+def test_the_password_of_an_address_behind_an_escape(form: str) -> None:
+    found = secrets(form.format("postgres://app:hunter2Zx9q@db.example.org:5432/app"))
+    assert found == [("secret.connection_string", "hunter2Zx9q")]
+
+
+@pytest.mark.parametrize("value", VALUES[:4])
+def test_a_key_stands_beside_underscores(value: str) -> None:
+    assert [text for _, text in secrets(f"old_{value}_x")] in ([value], [f"{value}_x"])
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_letters_before_a_key_are_no_escape(value: str) -> None:
+    assert secrets(f"n{value}") == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("456-78-9012", id="ssn"),
+        pytest.param("5425 2334 3010 9903", id="card"),
+        pytest.param("5425233430109903", id="card-compact"),
+        pytest.param("DE89370400440532013000", id="iban"),
+        pytest.param("+44 20 7946 0958", id="phone"),
+    ],
+)
+@pytest.mark.parametrize("form", BEHIND.values(), ids=BEHIND)
+def test_a_personal_datum_behind_an_escape_is_cut_out_and_no_more(form: str, value: str) -> None:
+    text = form.format(value)
+    found = [h for h in ANALYZER.analyze(text, Context()) if h.severity is not Severity.INFO]
+    assert [text[hit.start : hit.end] for hit in found] == [value]
+
+
+@pytest.mark.parametrize("name", ["anna", "nina"])
+@pytest.mark.parametrize("form", BEHIND.values(), ids=BEHIND)
+def test_an_address_of_mail_behind_an_escape(form: str, name: str) -> None:
+    text = form.format(f"{name}@firma.de")
+    hits = [hit for hit in ANALYZER.analyze(text, Context()) if hit.kind == "pii.email"]
+    cut = "".join(text[: hit.start] + text[hit.end :] for hit in hits)
+    assert len(hits) == 1
+    assert "firma" not in cut
+    assert ("\\" in form) <= (text[hits[0].start : hits[0].end] == f"{name}@firma.de")
+
+
+def test_words_behind_an_escape_say_what_a_number_is() -> None:
+    text = r"x\nNHS 943 476 5919\ny"
+    found = ANALYZER.analyze(text, Context())
+    assert [text[hit.start : hit.end] for hit in found] == ["943 476 5919"]
+
+
+def test_a_json_text_stays_one_when_what_it_hides_is_cut_out() -> None:
+    key = "AKIA" + "ZQ3DR7LKT5MN2VXB"
+    for before in ("a\n", "a\t", "a\\", '"', "caf\u00e9 ", "\x1b[31m", "\\u0022", "n"[:0]):
+        for ascii_only in (True, False):
+            text = json.dumps({"out": f"{before}{key}\nb"}, ensure_ascii=ascii_only)
+            hits = [h for h in ANALYZER.analyze(text, Context()) if h.value]
+            assert hits
+            hit = hits[0]
+            cut = json.loads(f"{text[: hit.start]}[KEY]{text[hit.end :]}")
+            assert key not in cut["out"]
