@@ -55,6 +55,8 @@ def _printed(simple: Simple, fed: bytes | None) -> bytes | None:
         fed = simple.fed.encode("utf-8", "replace")
     if name in PRINTERS and fed is None:
         return PRINTERS[name](words).encode("utf-8", "replace")[:MAX_OUTPUT]
+    if fed is not None and name in ("cat", "tee") and (name == "tee" or set(words) <= {"-"}):
+        return fed
     if fed is None or name not in DECODERS:
         return None
     decoder = _decoder(name, words)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from llmtrace.analyzers.actions.expand import joined
@@ -22,6 +23,10 @@ FILTERS: Final = frozenset(
     {"-name", "-iname", "-path", "-regex", "-newer", "-mtime", "-mmin", "-size", "-empty", "-user"}
     | {"-atime", "-wholename", "-ipath", "-perm", "-group"}
 )
+
+
+ALL: Final = frozenset({"*", "**", "/*", "./*", "*/*", "/**", ".*"})
+"""What a filter asks for that lets everything through."""
 
 
 def of_call(call: Call, fed: Sequence[str] = ()) -> Iterator[str]:
@@ -94,7 +99,7 @@ def _found(call: Call) -> Iterator[str]:
         return
     rules = {aim(root, call.simple.cwd) for root in roots} & {"delete.root", "delete.parent"}
     if rules:
-        filtered = any(word in FILTERS for word in words)
+        filtered = any(a in FILTERS and b not in ALL for a, b in pairwise([*words, ""]))
         yield "delete.filtered" if filtered else sorted(rules)[-1]
 
 

@@ -1,14 +1,14 @@
 """What moves through a pipeline or substitution: downloads into shells, secrets to other hosts."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
 from llmtrace.analyzers.actions import decode, files, rules
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Script, Simple, Word
-from llmtrace.analyzers.actions.unwrap import Call, calls, known, programs
+from llmtrace.analyzers.actions.unwrap import Call, calls, known, program_name, programs
 from llmtrace.analyzers.actions.urls import is_drop, is_installer, is_work_host, split, to_address
 
 SENDS_STDIN: Final = re.compile(
@@ -24,6 +24,22 @@ GLUED: Final = re.compile(
     r"^(?:-[dFT]|--(?:data\S*|form|upload-file|post-file|body-file|json)=)(.+)$"
 )
 WHOLE_FILE: Final = re.compile(r"^(?:-T|--upload-file|--post-file|--body-file|-(?i:infile))")
+OWNERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "OPENAI_API_KEY": ("openai.com", "azure.com"),
+    "ANTHROPIC_API_KEY": ("anthropic.com",),
+    "AWS_SECRET_ACCESS_KEY": ("amazonaws.com",),
+    "AWS_SESSION_TOKEN": ("amazonaws.com",),
+    "GITHUB_TOKEN": ("github.com", "githubusercontent.com"),
+    "GH_TOKEN": ("github.com", "githubusercontent.com"),
+    "GEMINI_API_KEY": ("googleapis.com",),
+    "GOOGLE_API_KEY": ("googleapis.com",),
+    "HF_TOKEN": ("huggingface.co",),
+    "NPM_TOKEN": ("npmjs.org", "npmjs.com"),
+    "SLACK_BOT_TOKEN": ("slack.com",),
+    "STRIPE_SECRET_KEY": ("stripe.com",),
+}
+"""Variables that hold the key of one provider, and its domains."""
+KEY: Final = re.compile(r"\$\{?(" + "|".join(OWNERS) + r")\b")
 MAX_WRITTEN: Final = 32
 SAVED: Final = frozenset(
     {"-o", "-O", "--output", "--output-document", "-outfile", "-OutFile", "-d"}
@@ -50,6 +66,8 @@ def sinks(call: Call) -> bool:
     """Whether a call runs what comes in by its standard input."""
     words = [word.text for word in call.args]
     operands = [text for text in words if not text.startswith("-") or text == "-"]
+    if _of_xargs(call):
+        return True
     if known("shells", call.name):
         return "-c" not in words and (
             not operands or operands[0] in ("-", "/dev/stdin") or "-s" in words
@@ -66,6 +84,33 @@ def sinks(call: Call) -> bool:
     if call.name in ("powershell", "pwsh"):
         return "-" in words or not operands
     return call.name == "cmd" and not operands
+
+
+def _of_xargs(call: Call) -> bool:
+    """Whether ``xargs`` hands what it reads to a shell as its script: ``xargs -I{} sh -c {}``."""
+    words = [word.text for word in call.args]
+    if "xargs" not in call.via or not known("shells", call.name) or "-c" not in words:
+        return False
+    script = words[words.index("-c") + 1 :][:1]
+    return not script or script[0] in _places(call.simple)
+
+
+def _places(simple: Simple) -> set[str]:
+    words = [word.text for word in simple.words]
+    glued = {word[2:] for word in words if word[:2] == "-I" and len(word) > 2}
+    return {"{}"} | glued | {b for a, b in pairwise(words) if a == "-I"}
+
+
+def _reads_and_runs(named: Sequence[Call]) -> bool:
+    """Whether a loop runs the lines that it reads: ``while read l; do eval "$l"; done``."""
+    names = {word.text for call in named if call.name == "read" for word in call.operands()}
+    held = {form for name in names for form in (f"${name}", f"${{{name}}}")}
+    return any(
+        word.raw.strip("\"'") in held
+        for call in named
+        if known("evals", call.name) or known("shells", call.name) or HOLE in call.name
+        for word in (*call.args, *call.simple.words[:1])
+    )
 
 
 def _inner(words: Sequence[Word], holds: Callable[[Call], bool]) -> list[Call]:
@@ -106,7 +151,7 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[str]:
     source = _Source()
     for stage in pipeline.stages:
         named = [call for simple in stage for call in calls(simple)]
-        if any(map(sinks, named)):
+        if any(map(sinks, named)) or _reads_and_runs(named):
             yield from _run(source)
         if source.secret and any(map(takes_in, named)):
             yield "upload.secret"
@@ -186,6 +231,8 @@ def of_upload(call: Call) -> Iterator[str]:
     """Go through the rules for files that a call sends."""
     if not known("senders", call.name) or _local(call):
         return
+    if any(map(_gives_away, call.args)):
+        yield "upload.variable"
     sent = list(_sent(call))
     if not sent:
         return
@@ -196,6 +243,16 @@ def of_upload(call: Call) -> Iterator[str]:
         yield "upload.drop"
     elif urls and not all(map(is_work_host, urls)):
         yield "upload.file"
+
+
+def _gives_away(word: Word) -> bool:
+    """Whether an address has the key of a provider in it, and is not that provider's."""
+    found = KEY.search(word.raw)
+    url = split(word.text) if found and "://" in word.text else None
+    if found is None or url is None:
+        return False
+    owners = OWNERS[found[1]]
+    return not any(url.host == owner or url.host.endswith(f".{owner}") for owner in owners)
 
 
 def _sent(call: Call) -> Iterator[Word]:
@@ -264,7 +321,8 @@ def _saved(call: Call) -> set[str]:
 
 
 def _runs(call: Call, names: set[str]) -> bool:
-    first = call.simple.words[0].text if call.simple.words and not call.via else call.name
+    words = [word for word in call.simple.words if program_name(word) == call.name]
+    first = words[0].text if words else call.name
     if _bare(first) in names and ("/" in first or first.endswith((".exe", ".bat", ".ps1"))):
         return True
     runner = known("shells", call.name) or call.name in programs().interpreters

@@ -40,6 +40,11 @@ HOMES: Final = re.compile(
 )
 
 
+CLIMBS: Final = re.compile(r"(?:\.\./){3,}(?=(?:etc|root|proc|dev|boot)/)")
+"""What goes up so far that it may well end at the root."""
+GRAVE: Final = frozenset({Severity.CRITICAL, Severity.HIGH})
+
+
 class Row(TypedDict, total=False):
     """A row of ``paths.yaml``."""
 
@@ -182,11 +187,13 @@ def sensitive(path: str, access: Access, cwd: str = "") -> Iterator[tuple[str, S
 
     A path with wildcards is what it could match; only the first rule of equal severity is told.
     """
+    told = resolve(path, cwd)
     found = [
-        (row.id, severity)
-        for row in _rows(resolve(path, cwd))
-        if (severity := row.severity(access)) is not None
+        (row.id, severity) for row in _rows(told) if (severity := row.severity(access)) is not None
     ]
+    if climbed := CLIMBS.match(told):
+        rows = _rows(told[climbed.end() - 1 :])
+        found += [(row.id, s) for row in rows if (s := row.severity(access)) in GRAVE]
     order = list(Severity)
     yield from sorted(found, key=lambda pair: order.index(pair[1]))[:1]
 

@@ -13,6 +13,7 @@ from llmtrace.analyzers.actions.tables import table
 MAX_WRAPPERS: Final = 12
 MAX_REMEMBERED: Final = 512
 ASSIGNMENT: Final = re.compile(r"^\w+=")
+TAR_RUNS: Final = "--checkpoint-action=exec="
 SCRIPT_FLAG: Final = re.compile(r"^[-+][A-Za-z]*c[A-Za-z]*$")
 POWERSHELL_SCRIPT: Final = re.compile(r"(?i)^[-/](?:c|co\w*|command)$")
 POWERSHELL_ENCODED: Final = re.compile(r"(?i)^[-/](?:e|ec|en\w*|encodedcommand)$")
@@ -175,6 +176,10 @@ def _nested(name: str, args: tuple[Word, ...], simple: Simple) -> Iterator[Neste
     texts = [word.text for word in args]
     if name in tables.sets["shells"]:
         yield from _shell(texts, simple)
+    elif name == "tmux":
+        yield from (Nested(text, "shell") for text in texts if " " in text)
+    elif name in ("tar", "gtar", "bsdtar"):
+        yield from (Nested(text[len(TAR_RUNS) :], "shell") for text in texts if TAR_RUNS in text)
     elif name in tables.sets["evals"]:
         first = next((i for i, text in enumerate(texts) if not text.startswith("-")), len(texts))
         words = texts[first:]

@@ -70,6 +70,7 @@ def test_a_command_is_found_wherever_a_client_puts_it(name: str, arguments: str)
         ("fetch_resource", '{"uri": "file:///etc/shadow"}', "file.shadow"),
         ("read_many_files", '{"paths": ["a.py", "../.env"]}', "file.dotenv"),
         ("Write", '{"file_path": "/etc/cron.d/x", "content": ""}', "file.autostart"),
+        ("Edit", '{"file_path": "../../../../etc/shadow", "new_string": ""}', "file.shadow"),
         ("Edit", '{"file_path": "/home/x/.bashrc", "new_string": ""}', "file.shell_profile"),
         ("apply_patch", "*** Begin Patch\n*** Add File: /etc/hosts\n+x\n", "file.system"),
         ("str_replace_editor", '{"command": "create", "path": "/etc/hosts"}', "file.system"),
