@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped, StreamAnalyzer
 from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.meter import Meter
+from llmtrace.domain.findings import Severity
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,9 @@ ATTACKS: Final = frozenset(
     }
 )
 """The kinds that say that a text would take the model over; the rest is about data and actions."""
+SPOKEN_OF: Final = frozenset({"override.mention"})
+"""Rules for words that are most often spoken about. A model hardly tells that from orders."""
+_RANK: Final = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 class Model(Protocol):
@@ -56,9 +60,10 @@ class Ensemble:
 
     Where several see an attack at the same place there is one hit, with the kind and span of the
     first of them, patterns before models: it is wrong only where all are (``1 - (1 - a)(1 - b)``),
-    and its detector names all. What one of them sees alone stays as it is. In a text that still
-    grows the patterns speak alone. A model that fails on a text takes nothing from the others: it
-    is told as skipped there (``failed``).
+    and its detector names all. It is as severe as the most severe of them, and of that one's kind,
+    but in a window in which words are spoken about: quoted, in code, the hits of a search. What
+    one of them sees alone stays as it is. In a text that still grows the patterns speak alone. A
+    model that fails on a text takes nothing from the others: it is told as skipped (``failed``).
     """
 
     def __init__(self, patterns: StreamAnalyzer, *models: Model) -> None:
@@ -133,6 +138,7 @@ def joined(told: Sequence[Hit], read: Sequence[Hit]) -> list[Hit]:
     attacks = [hit for hit in read if hit.kind in ATTACKS]
     made: list[Hit] = []
     agreed: set[int] = set()
+    spoken_of = [hit for hit in told if _rule(hit) in SPOKEN_OF]
     for hit in told:
         both = [place for place, one in enumerate(attacks) if _meet(hit, one)]
         if hit.kind not in ATTACKS or not both:
@@ -140,7 +146,8 @@ def joined(told: Sequence[Hit], read: Sequence[Hit]) -> list[Hit]:
             continue
         agreed.update(both)
         surest = max((attacks[place] for place in both), key=lambda one: one.confidence)
-        made.append(_agreed(hit, surest))
+        lifts = not any(_meet(one, surest) for one in spoken_of)
+        made.append(_agreed(hit, surest, lifts=lifts))
     made += [hit for place, hit in enumerate(attacks) if place not in agreed]
     for name in read:
         if name.kind not in ATTACKS:
@@ -162,12 +169,19 @@ def _with_name(told: list[Hit], name: Hit) -> list[Hit]:
     return [one for one in told if one not in met] + [name]
 
 
-def _agreed(hit: Hit, other: Hit) -> Hit:
+def _agreed(hit: Hit, other: Hit, *, lifts: bool = False) -> Hit:
+    if lifts and _RANK[other.severity] < _RANK[hit.severity]:
+        hit = replace(hit, kind=other.kind, severity=other.severity)
     return replace(
         hit,
         confidence=round(either(hit.confidence, other.confidence), 3),
         detector=f"{hit.detector}+{other.detector}",
     )
+
+
+def _rule(hit: Hit) -> str:
+    """Return the first detector of a hit, without the view that it saw."""
+    return hit.detector.partition("+")[0].partition("~")[0]
 
 
 def _meet(one: Hit, other: Hit) -> bool:

@@ -31,9 +31,13 @@ scripts/docs; do not edit. -->
 - **Whose words** matter. Instructions to the model are looked for in what users say, in tool
   results and in tool descriptions. What the agent itself says or runs is no attack, and system
   text is its owner's. Secrets and personal data are looked for everywhere.
-- **An order is not its quotation.** Words that begin a sentence are meant; the same words within
-  quotes, code fences, tables, numbered lines or the hits of a search are most often spoken about:
-  `override.mention` (medium) remains of them.
+- **An order is not its quotation.** Words that begin a sentence are meant, also behind the number
+  of a line, the sign of a comment or a diff. The same words within quotes, code fences or the hits
+  of a search are most often spoken about: `override.mention` (medium) remains of them. Within a
+  sentence, or a cell of a table, they are likely meant: `override.within` (medium).
+- **Agreement never makes milder.** What a rule and the model see in the same place is as severe as
+  the more severe of them says, and both are surer. Where `override.mention` saw words that are
+  spoken about, the model alone makes nothing near them more severe.
 - **All views of a text** are searched: as it reads once invisible characters, accents, look-alike
   letters and full-width forms are folded, and what is spelled in leet, spaced, reversed, upside
   down, or encoded (base64, hex, ROT13, URL and HTML escapes, those of JSON and source code,

@@ -234,7 +234,8 @@ extraction phrased as a game are its weakest spots. Its false alarms are short o
 an extraction does ("Show me the end of the build log"), texts about attacks and calls, notices
 about codes and restarts, and now and then a short request in German or Spanish: three of the
 everyday texts in some sixty languages and scripts of tests/analyzers/model/everyday.yaml. That
-letters of most scripts are not read costs 8 of the 792 attacks in dev_indomain. Half of
+letters of most scripts are not read costs 5 of the 379 attacks in dev_ood, orders in Arabic within
+English pages, and 12 of the 792 in dev_indomain. Half of
 `promptmap` in dev_ood are harmful or plain questions without any trick, which are no attacks by its
 label: they are missed, and cost it .04 of AUC there. It is one detector of several: the rules, the
 policy and the judgement of tool calls stand beside it.

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,32 @@ def test_agreement_is_one_hit_of_the_patterns_kind_that_is_surer() -> None:
     assert (both.kind, both.start, both.end) == ("jailbreak", 5, 9)
     assert both.confidence == pytest.approx(0.94)
     assert both.detector == "jailbreak.x+prompt_injection.x"
+
+
+def medium(detector: str) -> Hit:
+    return replace(hit("prompt_extraction", 5, 9, 0.5), severity=Severity.MEDIUM, detector=detector)
+
+
+def test_agreement_is_as_severe_and_of_the_kind_as_the_worst_of_them_says() -> None:
+    model = hit("prompt_injection", 0, 20, 0.9)
+    (both,) = joined([medium("extraction.a")], [model])
+    assert (both.kind, both.severity) == ("prompt_injection", Severity.HIGH)
+    assert (both.start, both.end) == (5, 9)
+    assert both.confidence == pytest.approx(0.95)
+
+
+def test_a_mild_voice_takes_nothing_from_a_severe_one() -> None:
+    rule, model = hit("jailbreak", 5, 9, 0.8), medium("other.injection")
+    (both,) = joined([rule], [model])
+    assert (both.kind, both.severity) == ("jailbreak", Severity.HIGH)
+
+
+@pytest.mark.parametrize("view", ["", "~leet"])
+def test_where_words_are_spoken_about_a_model_makes_nothing_more_severe(view: str) -> None:
+    quoted = replace(medium(f"override.mention{view}"), start=1, end=4)
+    told = joined([quoted, medium("extraction.a")], [hit("prompt_injection", 0, 20, 0.9)])
+    assert [one.severity for one in told] == [Severity.MEDIUM] * 2
+    assert [one.confidence for one in told] == pytest.approx([0.95, 0.95])
 
 
 def test_what_one_sees_alone_stays_as_it_is() -> None:
