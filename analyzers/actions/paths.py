@@ -193,7 +193,11 @@ def sensitive(path: str, access: Access, cwd: str = "") -> Iterator[tuple[str, S
     ]
     if climbed := CLIMBS.match(told):
         rows = _rows(told[climbed.end() - 1 :])
-        found += [(row.id, s) for row in rows if (s := row.severity(access)) in GRAVE]
+        found += [
+            (row.id, severity)
+            for row in rows
+            if (severity := row.severity(access)) is not None and severity in GRAVE
+        ]
     order = list(Severity)
     yield from sorted(found, key=lambda pair: order.index(pair[1]))[:1]
 
