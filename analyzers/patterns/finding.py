@@ -10,8 +10,8 @@ import regex
 
 from llmtrace.analyzers.automata import Match, Matcher, matcher, weaken
 from llmtrace.analyzers.normalize import MAX_DECODED, MAX_RUNS, fold
+from llmtrace.analyzers.patterns import edges
 from llmtrace.analyzers.patterns.beside import Words
-from llmtrace.analyzers.patterns.edges import confirmed_behind, loose, opened
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
@@ -222,8 +222,9 @@ class Finder:
     def __init__(self, rule: Rule, *, behind: bool = False) -> None:
         self.rule = rule
         self._behind = behind and rule.value
-        opens = rule.value and (behind or loose(rule.pattern, rule.confirm) != rule.pattern)
-        self.pattern = opened(rule.pattern, rule.confirm) if opens else rule.pattern
+        apart = edges.behind(rule.anchor or rule.pattern, rule.confirm)
+        opens = rule.value and (behind or not apart)
+        self.pattern = edges.opened(rule.pattern, rule.confirm) if opens else rule.pattern
 
     def search(
         self,
@@ -286,7 +287,7 @@ class Finder:
     @cached_property
     def _confirm(self) -> "regex.Pattern[str]":
         confirm = self.rule.confirm
-        return regex.compile(confirmed_behind(confirm) if self.rule.value else confirm)
+        return regex.compile(edges.confirmed_behind(confirm) if self.rule.value else confirm)
 
     @cached_property
     def _confirm_names(self) -> bool:

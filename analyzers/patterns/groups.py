@@ -132,6 +132,11 @@ class Group:
         return [Finder(finder.rule, behind=True) for finder in self._finders]
 
     @cached_property
+    def _beside(self) -> Mapping[int, int]:
+        """The rules by the numbers of the words beside them."""
+        return {at: number for number, at in self._words.items()}
+
+    @cached_property
     def _cue_names(self) -> Mapping[int, str]:
         """The numbers of the cues, behind those of the rules and of the words beside these."""
         return dict(enumerate(self._cues, len(self._finders) + len(self._words)))
@@ -147,13 +152,14 @@ class Group:
         if not sets:
             return
         found: dict[int, list[Region]] = {}
-        finders = self._finders
+        escaped: set[int] = set()
         names = self._cue_names
         for region, piece in _pieces(data):
             seen = [n for one in sets if not one.whole for n in one.match(piece)]
             if b"\\" in piece and self._behind and _value_behind().search(piece):
-                seen += self._behind.match(piece)
-                finders = self._openers
+                beyond = self._behind.match(piece)
+                seen += beyond
+                escaped |= {self._beside.get(number, number) for number in beyond}
             for number in dict.fromkeys(seen):
                 if number < len(self._finders):
                     if self._words.get(number, number) in seen:
@@ -164,7 +170,8 @@ class Group:
             if one.whole:
                 found.update((number, []) for number in one.match(data))
         for number in sorted(found):
-            finder, rule = finders[number], finders[number].rule
+            finder = self._openers[number] if number in escaped else self._finders[number]
+            rule = finder.rule
             if context.role in rule.roles and context.direction in rule.directions:
                 yield finder, ((0, len(data)),) if _is_long(rule) else found[number]
 
