@@ -28,6 +28,7 @@ ODD = st.text(st.sampled_from("ab 1") | st.characters(codec=None), max_size=30)
         pytest.param("a\U000e0041b\ufe0f", "ab", id="tags-and-selectors"),
         pytest.param("\u0399GN\u039fR\u0395", "IGNORE", id="greek-capitals"),
         pytest.param("\u026a\u0262\u0274\u1d0f\u0280\u1d07", "ignore", id="small-capitals"),
+        pytest.param("ignore\u2800all", "ignore all", id="braille-blank"),
     ],
 )
 def test_the_canonical_view(text: str, seen: str) -> None:
