@@ -27,7 +27,11 @@ MAX_COLOURS: Final = 50_000
 SHORTEST: Final = 8
 """Decoded text below this length says nothing."""
 COLOURS: Final = "colours"
-_READABLE: Final = re.compile(rb"[\x20-\x7e\t\n\r]{16,}")
+_WIDE: Final = rb"[\xe3-\xed\xef][\x80-\xbf]{2}|[\xd0\xd1][\x80-\xbf]"
+"""UTF-8 of what stands in a book in East Asia, and of a Cyrillic letter."""
+_READABLE: Final = re.compile(
+    rb"[\x20-\x7e\t\n\r]{16,}|(?:" + _WIDE + rb")(?:[\x20-\x7e\t\n\r]*+(?:" + _WIDE + rb")){4,}"
+)
 _TEXTUAL: Final = bytes(range(0x20, 0x7F)) + b"\t\n\r"
 
 
@@ -78,7 +82,7 @@ def _readable(data: bytes) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        return "\n".join(part.decode() for part in _READABLE.findall(data))
+        return "\n".join(part.decode(errors="replace") for part in _READABLE.findall(data))
     readable = sum(char.isprintable() or char.isspace() for char in text)
     return text if readable * 5 >= len(text) * 4 else ""
 
@@ -98,17 +102,22 @@ _ASCII_IN_BASE64: Final = (
 _ESCAPE: Final = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2}))")
 _ESCAPED: Final = r"(?:\\+(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}))+"
 """A backslash before the first is an escape of it, and goes with it when it is cut out."""
+_CYRILLIC_IN_BASE64: Final = r"0[I-LY-b][DHLPTXbfjnrvz37/_][QR][g-v][Ndt9][CG][A-Za-z0-9+/_-]"
+"""Eight letters whose six bytes are letters of two: one in a hundred million."""
+_WIDE_IN_HEX: Final = (
+    r"(?:(?:[Ee][3-9A-Da-dFf](?:[89ABab][0-9A-Fa-f]){2}){4}|(?:[Dd][01][89ABab][0-9A-Fa-f]){5})"
+    r"(?:[0-9A-Fa-f]{2})*"
+)
 _ASCII_IN_HEX: Final = r"(?:(?:0[xX]|\\x)?(?:[2-7][0-9A-Fa-f]|0[9AaDd])[ :,]?){12,}"
+_BASE64: Final = (
+    r"(?:[A-Za-z0-9+/_-]{4})*?(?:%s)[A-Za-z0-9+/_-]*(?:\r?\n[A-Za-z0-9+/_-]{4,})*={0,2}"
+)
 
 ENCODINGS: Final[tuple[Encoding, ...]] = (
-    Encoding(
-        "base64",
-        rf"(?:[A-Za-z0-9+/_-]{{4}})*?{_ASCII_IN_BASE64}[A-Za-z0-9+/_-]*"
-        r"(?:\r?\n[A-Za-z0-9+/_-]{4,})*={0,2}",
-        _base64,
-        alone=True,
-    ),
+    Encoding("base64", _BASE64 % _ASCII_IN_BASE64, _base64, alone=True),
     Encoding("hex", _ASCII_IN_HEX, _hexadecimal, alone=True),
+    Encoding("base64", _BASE64 % _CYRILLIC_IN_BASE64, _base64, alone=True),
+    Encoding("hex", _WIDE_IN_HEX, _hexadecimal, alone=True),
     Encoding("escapes", r"(?:%[0-9A-Fa-f]{2})+", unquote),
     Encoding("escapes", r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});", html.unescape),
     Encoding("escapes", _ESCAPED, _escapes),
