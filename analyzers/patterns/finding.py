@@ -223,8 +223,8 @@ class Finder:
         self.rule = rule
         self._behind = behind and rule.value
         apart = edges.behind(rule.anchor or rule.pattern, rule.confirm)
-        opens = rule.value and (behind or not apart)
-        self.pattern = edges.opened(rule.pattern, rule.confirm) if opens else rule.pattern
+        self._opens = rule.value and (behind or not apart)
+        self.pattern = edges.opened(rule.pattern, rule.confirm) if self._opens else rule.pattern
 
     def search(
         self,
@@ -287,7 +287,7 @@ class Finder:
     @cached_property
     def _confirm(self) -> "regex.Pattern[str]":
         confirm = self.rule.confirm
-        return regex.compile(edges.confirmed_behind(confirm) if self.rule.value else confirm)
+        return regex.compile(edges.confirmed_behind(confirm) if self._opens else confirm)
 
     @cached_property
     def _confirm_names(self) -> bool:
