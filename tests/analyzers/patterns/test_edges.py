@@ -11,8 +11,7 @@ def found(pattern: str, text: str) -> str | None:
     match = re2.search(pattern, text)
     if match is None:
         return None
-    value: str = match["value"] if "(?P<value>" in pattern else match[0]
-    return value
+    return str(match["value"] if "(?P<value>" in pattern else match[0])
 
 
 @pytest.mark.parametrize(
