@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 BLOCK: Final = "block"
+ADDRESS: Final = "address"
+_MARKS: Final = re.compile(r"[:/\\&%]")
+_SCHEME: Final = re.compile(r"(?:h|ht|htt|https?)\Z", re.IGNORECASE)
+"""Without any of the marks, what could be an address is at most the beginning of its scheme."""
 CLOSING: Final = ")"
 MAX_BLOCK: Final = 65_536
 """Longest block in code points: past that, a block without an end is held no more."""
@@ -26,7 +30,7 @@ CLASSES: Final[Mapping[str, re.Pattern[str]]] = {
     "caps": re.compile(r"[A-Z\d -]*"),
     "word": re.compile(r"[\w-]*"),
     "line": re.compile(r"[^\n]*"),
-    "address": re.compile(r"[^\s\"<>\u3000-\u303f\uff00-\uff65]*"),
+    ADDRESS: re.compile(r"[^\s\"<>\u3000-\u303f\uff00-\uff65]*"),
 }
 _ONE: Final = {name: re.compile(found.pattern[:-1]) for name, found in CLASSES.items()}
 _LAST: Final = {
@@ -70,6 +74,15 @@ def fits(text: str, name: str, max_length: int) -> bool:
 def _open(text: str, hold: Hold) -> int:
     if hold.name == BLOCK:
         return _open_block(text, hold)
+    at = _run(text, hold)
+    if hold.name != ADDRESS or _MARKS.search(text, at):
+        return at
+    begun = _SCHEME.search(text, max(at, len(text) - len("https")))
+    return begun.start() if begun else len(text)
+
+
+def _run(text: str, hold: Hold) -> int:
+    """Return where the run of a class at the end of a text begins."""
     is_of = _ONE[hold.name].match
     floor = max(len(text) - hold.max_length, 0)
     at = len(text)

@@ -31,6 +31,21 @@ def test_an_address_is_open_until_a_space_or_quote() -> None:
     assert undecided("\u898b\u3066\u3002https://a", [ADDRESS]) == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "tail"),
+    [
+        pytest.param("Well,", "", id="a-word"),
+        pytest.param("url(", "", id="nothing-yet"),
+        pytest.param("url(HTT", "HTT", id="a-scheme-begins"),
+        pytest.param("url(https", "https", id="a-scheme"),
+        pytest.param("url(/", "url(/", id="a-mark"),
+        pytest.param("x,&#104;", "x,&#104;", id="escaped"),
+    ],
+)
+def test_what_has_no_mark_of_an_address_is_open_by_its_scheme_alone(text: str, tail: str) -> None:
+    assert text[undecided(text, [ADDRESS]) :] == tail
+
+
 def test_the_earliest_of_all_classes_counts() -> None:
     text = "call +1 (555) 12a"
     assert text[undecided(text, [NUMBER]) :] == ""
