@@ -55,7 +55,7 @@ class ThrowawayCa:
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
         name = _name(common_name)
         self._cert = self._make_root(name)
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, tuple[str, ...]], ssl.SSLContext] = {}
 
     def _make_root(self, name: x509.Name) -> x509.Certificate:
         public = self._key.public_key()
@@ -123,11 +123,12 @@ class ThrowawayCa:
         return context
 
     def _for_sni(self, server_name: str, alpn: Sequence[str]) -> ssl.SSLContext:
-        if server_name not in self._contexts:
+        key = (server_name, tuple(alpn))
+        if key not in self._contexts:
             if len(self._contexts) >= _MAX_CONTEXTS:
                 self._contexts.clear()
-            self._contexts[server_name] = self._context((server_name,), alpn)
-        return self._contexts[server_name]
+            self._contexts[key] = self._context((server_name,), alpn)
+        return self._contexts[key]
 
     def _context(self, names: Sequence[str], alpn: Sequence[str]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
