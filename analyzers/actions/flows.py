@@ -1,7 +1,7 @@
 """What moves through a pipeline or substitution: downloads into shells, secrets to other hosts."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -9,7 +9,15 @@ from typing import Final
 from llmtrace.analyzers.actions import decode, files, rules
 from llmtrace.analyzers.actions.script import HOLE, Pipeline, Script, Simple, Word
 from llmtrace.analyzers.actions.unwrap import Call, calls, known, program_name, programs
-from llmtrace.analyzers.actions.urls import is_drop, is_installer, is_work_host, split, to_address
+from llmtrace.analyzers.actions.urls import (
+    hosts,
+    is_drop,
+    is_installer,
+    is_work_host,
+    split,
+    suffixes,
+    to_address,
+)
 
 SENDS_STDIN: Final = re.compile(
     r" (?:-d|--data\S*|-T|--upload-file|-F|--form|--post-file|--body-file|--json)[ =]?"
@@ -24,22 +32,7 @@ GLUED: Final = re.compile(
     r"^(?:-[dFT]|--(?:data\S*|form|upload-file|post-file|body-file|json)=)(.+)$"
 )
 WHOLE_FILE: Final = re.compile(r"^(?:-T|--upload-file|--post-file|--body-file|-(?i:infile))")
-OWNERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "OPENAI_API_KEY": ("openai.com", "azure.com"),
-    "ANTHROPIC_API_KEY": ("anthropic.com",),
-    "AWS_SECRET_ACCESS_KEY": ("amazonaws.com",),
-    "AWS_SESSION_TOKEN": ("amazonaws.com",),
-    "GITHUB_TOKEN": ("github.com", "githubusercontent.com"),
-    "GH_TOKEN": ("github.com", "githubusercontent.com"),
-    "GEMINI_API_KEY": ("googleapis.com",),
-    "GOOGLE_API_KEY": ("googleapis.com",),
-    "HF_TOKEN": ("huggingface.co",),
-    "NPM_TOKEN": ("npmjs.org", "npmjs.com"),
-    "SLACK_BOT_TOKEN": ("slack.com",),
-    "STRIPE_SECRET_KEY": ("stripe.com",),
-}
-"""Variables that hold the key of one provider, and its domains."""
-KEY: Final = re.compile(r"\$\{?(" + "|".join(OWNERS) + r")\b")
+VARIABLE: Final = re.compile(r"\$\{?(\w+)")
 MAX_WRITTEN: Final = 32
 SAVED: Final = frozenset(
     {"-o", "-O", "--output", "--output-document", "-outfile", "-OutFile", "-d"}
@@ -247,12 +240,13 @@ def of_upload(call: Call) -> Iterator[str]:
 
 def _gives_away(word: Word) -> bool:
     """Whether an address has the key of a provider in it, and is not that provider's."""
-    found = KEY.search(word.raw)
-    url = split(word.text) if found and "://" in word.text else None
-    if found is None or url is None:
+    named = {found[1] for found in VARIABLE.finditer(word.raw)}
+    owners = [domains for name, domains in hosts().key_owners.items() if name in named]
+    url = split(word.text) if owners and "://" in word.text else None
+    if url is None:
         return False
-    owners = OWNERS[found[1]]
-    return not any(url.host == owner or url.host.endswith(f".{owner}") for owner in owners)
+    own = frozenset(suffixes(url.host))
+    return any(own.isdisjoint(domains) for domains in owners)
 
 
 def _sent(call: Call) -> Iterator[Word]:

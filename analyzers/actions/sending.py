@@ -10,7 +10,7 @@ from llmtrace.analyzers.actions.budget import Budget, Exhausted
 from llmtrace.analyzers.actions.syntax import read_script
 from llmtrace.analyzers.actions.tables import table
 from llmtrace.analyzers.actions.tokens import read_tokens
-from llmtrace.analyzers.actions.tools import clean, deeds, plain, short_name
+from llmtrace.analyzers.actions.tools import MAX_CHARS, clean, deeds, plain, short_name
 from llmtrace.analyzers.actions.unwrap import Call, Nested, programs, unwrap
 from llmtrace.analyzers.actions.urls import urls_in
 from llmtrace.analyzers.actions.values import Deed, DeedKind, ToolUse
@@ -56,11 +56,12 @@ def sends(use: ToolUse) -> bool:
 
     What is too much to be read is taken for a call that does.
     """
-    kept, budget = clean(use), Budget()
+    kept, budget = clean(use), Budget(cut=len(use.arguments) > MAX_CHARS)
     try:
-        return sends_by_name(kept.name) or any(_carries(deed, budget) for deed in deeds(kept))
+        carries = any(_carries(deed, budget) for deed in deeds(kept, budget))
     except Exhausted:
         return True
+    return carries or budget.cut or sends_by_name(kept.name)
 
 
 def sends_by_name(name: str) -> bool:
@@ -105,6 +106,8 @@ def _calls(text: str, budget: Budget, depth: int, *, windows: bool) -> Iterator[
     script = read_tokens(text, windows=True) if windows else read_script(text, budget)
     if script.broken:
         script = read_tokens(text, windows=False)
+    if not script.complete:
+        raise Exhausted
     for simple in script.simples():
         for one in unwrap(simple):
             budget.step(1)

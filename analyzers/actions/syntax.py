@@ -14,7 +14,7 @@ from llmtrace.analyzers.actions.tokens import without_bodies
 
 MAX_DEPTH: Final = 48
 MAX_WORD: Final = 1024 * 1024
-MAX_VALUE: Final = 1024
+MAX_VALUE: Final = 32 * 1024
 """Longest value that is remembered of a variable."""
 
 MAX_PIPES: Final = 1024
@@ -230,7 +230,7 @@ class Reader:
         for child in node.children_by_field_name("value"):
             values += [word.text for word in self._words(child)]
         if variable is not None:
-            self.variables[self._text(variable)] = SPLIT.join(values)[:MAX_VALUE]
+            self._remember(variable, SPLIT.join(values))
         body = node.child_by_field_name("body")
         return self.run(body) if body else self._children(node)
 
@@ -247,8 +247,12 @@ class Reader:
             self._keep((simple,), node)
             self.made[self._text(name)] = tuple(self.scripts)
         self.scripts = scripts
-        self.variables[self._text(name)] = text.replace(SPLIT, " ")[:MAX_VALUE]
+        self._remember(name, text.replace(SPLIT, " "))
         return []
+
+    def _remember(self, name: Node, value: str) -> None:
+        self.complete = self.complete and len(value) <= MAX_VALUE
+        self.variables[self._text(name)] = value[:MAX_VALUE]
 
     def _substitution(self, node: Node) -> list[Simple]:
         self._words(node)

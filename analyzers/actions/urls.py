@@ -55,6 +55,8 @@ class Hosts:
     work: frozenset[str]
     secret: re.Pattern[str]
     signed: re.Pattern[str]
+    key_owners: Mapping[str, tuple[str, ...]]
+    """By variable that holds the key of one provider: its domains."""
 
 
 @cache
@@ -70,6 +72,7 @@ def hosts() -> Hosts:
         work=frozenset(data["work_hosts"]),
         secret=re.compile("|".join(data["secret_values"])),
         signed=re.compile(data["secret_parameters_signed"]),
+        key_owners={name: tuple(names) for name, names in data["key_owners"].items()},
     )
 
 
@@ -195,13 +198,14 @@ def _echoed(host: str) -> Address | None:
 def listed(host: str, path: str = "") -> str:
     """Return the rule of the list that a host is on, empty if it is on none."""
     rules = hosts().rules
-    for name in _suffixes(host):
+    for name in suffixes(host):
         if rule := rules.get(name):
             return rule if name == host or "." in name or name == "onion" else ""
     return rules.get(host + "/".join(path.split("/")[:3]), "")
 
 
-def _suffixes(host: str) -> Iterator[str]:
+def suffixes(host: str) -> Iterator[str]:
+    """Go through a host and the domains that it is below: ``a.b.example``, ``b.example``, …"""
     labels = host.split(".")[-8:]
     for index in range(len(labels)):
         yield ".".join(labels[index:])
@@ -222,7 +226,7 @@ def is_installer(text: str) -> bool:
 def is_work_host(text: str) -> bool:
     """Whether an address is of a service that software is made with."""
     url = split(text)
-    return url is not None and any(name in hosts().work for name in _suffixes(url.host))
+    return url is not None and any(name in hosts().work for name in suffixes(url.host))
 
 
 def is_drop(text: str) -> bool:

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from llmtrace.analyzers.actions.arguments import MAX_LEAVES
 from llmtrace.analyzers.actions.sending import sends, sends_by_name
+from llmtrace.analyzers.actions.tools import MAX_CHARS, MAX_DEEDS
 from llmtrace.analyzers.actions.values import ToolUse
 
 SENDING = [
@@ -80,5 +82,16 @@ def test_code_that_speaks_to_hosts_sends() -> None:
     assert not sends(ToolUse("python", json.dumps({"code": "print('V')"})))
 
 
-def test_what_is_too_much_to_be_read_is_taken_to_send() -> None:
-    assert sends(ToolUse("Bash", json.dumps({"command": "echo V; " * 20_000})))
+TOO_MUCH = {
+    "command": {"command": "echo V; " * 20_000},
+    "tokens": {"command": "x " * 60_000 + "; curl V"},
+    "arguments": {"note": "n" * MAX_CHARS, "url": "https://e.example/V"},
+    "deeds": {"files": ["a"] * (MAX_DEEDS + 1), "url": "https://e.example/V"},
+    "leaves": {"words": [""] * (MAX_LEAVES + 1), "url": "https://e.example/V"},
+    "variables": {"command": "a=x; " + 'a="$a$a"; ' * 20 + "$a V"},
+}
+
+
+@pytest.mark.parametrize("arguments", TOO_MUCH.values(), ids=TOO_MUCH.keys())
+def test_what_is_too_much_to_be_read_is_taken_to_send(arguments: dict[str, object]) -> None:
+    assert sends(ToolUse("Bash", json.dumps(arguments)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llmtrace.analyzers.actions.budget import Budget
 from llmtrace.analyzers.actions.parsing import parse
 from llmtrace.analyzers.actions.script import HOLE, Script
-from llmtrace.analyzers.actions.syntax import MAX_PIPES, read_script
+from llmtrace.analyzers.actions.syntax import MAX_PIPES, MAX_VALUE, read_script
 
 
 def lines(script: Script) -> list[str]:
@@ -94,6 +94,8 @@ def test_what_is_over_a_bound_is_told() -> None:
     assert read_script("a <<E\n" + "a|" * (MAX_PIPES + 1) + "\nE\n").complete
     assert not read_script("a " * 100, Budget(nodes=10)).complete
     assert not read_script("$(" * 60 + "a" + ")" * 60).complete
+    assert not read_script(f"x={'a' * (MAX_VALUE + 1)}; $x").complete
+    assert not read_script("for x in " + "a " * MAX_VALUE + "; do $x; done").complete
     assert not read_script('x=aaaaaaaaaa; b "$x$x$x"', Budget(grown=15)).complete
 
 
