@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ CLOCK_SKEW: Final = timedelta(days=1)
 MOST_CONTEXTS: Final = 512
 MOST_SESSIONS: Final = 64
 """Providers whose last session is kept, each with some 40 KB of its connection."""
+SESSION_LIFETIME: Final = 600.0
+"""Seconds after which a provider's certificate is looked at again."""
 _CURVE: Final = ec.SECP256R1
 _TLS_1_2: Final = net_tls.Version.TLS1_2
 _UNBOUNDED: Final = net_tls.Version.UNBOUNDED
@@ -205,28 +208,34 @@ class Sessions:
     """Sessions that a new connection to a provider may go on with: a signature less to check.
 
     Only of connections that were established, so that the certificate was verified for the same
-    name under the same roots; a provider that takes none back is verified anew. Tickets come
-    after the handshake, so the session is asked for when the next connection begins.
+    name under the same roots; a provider that takes none back is verified anew, and so is any
+    after ``SESSION_LIFETIME``, however many connections went on with the one that was verified.
+    Tickets come after the handshake, so the session is asked for when the next connection begins.
     """
 
-    def __init__(self) -> None:
-        self._last: OrderedDict[Peer, SSL.Connection] = OrderedDict()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last: OrderedDict[Peer, tuple[SSL.Connection, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._last)
 
     def established(self, peer: Peer, conn: SSL.Connection) -> None:
         """Remember a connection whose handshake has ended well."""
-        self._last[peer] = conn
+        resumed = SSL._lib.SSL_session_reused(conn._ssl)  # type: ignore[attr-defined]  # as below
+        self._last[peer] = conn, conn.get_app_data() if resumed else self._clock()
         self._last.move_to_end(peer)
         if len(self._last) > MOST_SESSIONS:
             self._last.popitem(last=False)
 
     def resume(self, peer: Peer, conn: SSL.Connection) -> None:
         """Have a new connection go on with the session of the last one, if there was any."""
-        last = self._last.get(peer)
-        if last is not None and (session := last.get_session()) is not None:
+        last, verified = self._last.get(peer, (None, 0.0))
+        if last is None or self._clock() - verified >= SESSION_LIFETIME:
+            return
+        if (session := last.get_session()) is not None:
             conn.set_session(session)
+            conn.set_app_data(verified)
 
 
 def _peer(server: connection.Server) -> Peer:

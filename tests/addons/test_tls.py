@@ -16,6 +16,7 @@ from OpenSSL import SSL
 from llmtrace.addons.tls import (
     CA_FILE,
     MOST_CONTEXTS,
+    SESSION_LIFETIME,
     GatewayTls,
     Issuer,
     LeafContexts,
@@ -252,6 +253,25 @@ async def test_a_new_connection_goes_on_with_the_session_of_the_last(
         writer.close()
     await provider.stop()
     assert reused == [False, True, False]
+
+
+async def test_a_certificate_is_looked_at_again_after_a_while(
+    gateway: Any, provider_ca: ThrowawayCa
+) -> None:
+    reused: list[bool] = []
+    provider = Upstream(noting(reused))
+    await provider.start(provider_ca.server_context(alpn=["http/1.1"]))
+    gw = await gateway(to=provider)
+    now = [1000.0]
+    gw.master.addons.get("tlsconfig")._sessions = Sessions(clock=lambda: now[0])
+    for later in (0, 1, SESSION_LIFETIME - 2, 1, SESSION_LIFETIME - 1):
+        now[0] += later
+        reader, writer = await gw.tls("http/1.1")
+        writer.write(CALL)
+        assert (await read_answer(reader)).startswith(b"HTTP/1.1 200")
+        writer.close()
+    await provider.stop()
+    assert reused == [False, True, True, False, True]
 
 
 async def test_a_handshake_that_failed_leaves_no_session(
