@@ -7,10 +7,10 @@ goes wrong inside becomes the configured verdict, and is counted.
 
 import functools
 import logging
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from llmtrace.logs import origin
 from llmtrace.pipeline.threads import is_cancelled
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,5 @@ def guarded_stream(
 
 
 def report(name: str, error: BaseException) -> None:
-    """Log where an error came from. Its message may quote a prompt, so only its type is told."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames[-4:]))
-    logger.error("%s failed inside: %s at %s", name, type(error).__name__, where)
+    """Log where an error came from, without its message."""
+    logger.error("%s failed inside: %s", name, origin(error))

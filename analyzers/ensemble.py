@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Protocol
@@ -11,6 +10,7 @@ from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped, StreamAna
 from llmtrace.analyzers.combined import inspection
 from llmtrace.analyzers.meter import Meter
 from llmtrace.domain.findings import Severity
+from llmtrace.logs import origin
 
 logger = logging.getLogger(__name__)
 
@@ -116,16 +116,9 @@ def _read(model: Model, text: str, context: Context) -> Inspection:
         return model.inspect(text, context)
     except Exception as error:  # noqa: BLE001  # whatever it is, the rules and the others go on
         if model.meter.fail(error):
-            _tell(model.name, error)
+            told = origin(error)
+            logger.error("model %s could not read a text: %s; the rules go on", model.name, told)
         return Inspection((), (Skipped(model.name, "failed"),))
-
-
-def _tell(name: str, error: Exception) -> None:
-    """Log where a fault came from. Its message may quote the text: only its type is told."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames[-4:]))
-    kind = type(error).__name__
-    logger.error("model %s could not read a text: %s at %s; the rules go on", name, kind, where)
 
 
 def either(a: float, b: float) -> float:

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 
 import pytest
 
@@ -52,3 +53,13 @@ def test_an_exceptions_message_is_not_told(capsys: pytest.CaptureFixture[str]) -
     text = capsys.readouterr().err
     assert "ValueError" in text
     assert "a prompt" not in text
+
+
+def test_where_an_error_came_from_is_told_innermost_first() -> None:
+    def inner() -> None:
+        raise KeyError("a prompt")
+
+    with pytest.raises(KeyError) as caught:
+        inner()
+    told = re.sub(r"\d+", "0", logs.origin(caught.value))
+    assert told == ("KeyError at inner:0 < test_where_an_error_came_from_is_told_innermost_first:0")

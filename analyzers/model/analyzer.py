@@ -16,9 +16,9 @@ from llmtrace.analyzers.model.entities import by_word, entities
 from llmtrace.analyzers.model.manifest import Manifest
 from llmtrace.analyzers.model.network import Network, Reading
 from llmtrace.analyzers.model.reading import Reader, Window
-from llmtrace.analyzers.model.scripts import Through, Whole, written_in
+from llmtrace.analyzers.model.scripts import Through, written_in
 from llmtrace.analyzers.normalize import fold, views
-from llmtrace.analyzers.normalize.view import Seen
+from llmtrace.analyzers.normalize.view import Original, Seen
 from llmtrace.domain.parts import Role
 
 type Point = Literal["high_recall", "balanced", "high_precision"]
@@ -154,7 +154,7 @@ class ModelAnalyzer:
 
     def _inspect(self, text: str) -> Inspection:
         ends = time.monotonic() + self._seconds
-        whole = Whole(text[:MOST_CHARS])
+        whole = Original(text[:MOST_CHARS])
         kept = written_in(self._manifest.scripts, whole)
         folded = fold(kept.text)
         seen = Through(folded, kept)

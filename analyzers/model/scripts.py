@@ -31,17 +31,6 @@ class Through:
         return self.below.span(*self.seen.span(start, end))
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A text as it came."""
-
-    text: str
-
-    def span(self, start: int, end: int) -> tuple[int, int]:
-        """Return the same place."""
-        return start, end
-
-
 def written_in(scripts: Sequence[str], seen: Seen) -> Seen:
     """Return what is written in some scripts (``Latin``): ``seen`` itself where that is all.
 

@@ -25,6 +25,17 @@ class Seen(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A text as it came: its own view."""
+
+    text: str
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Return the same place."""
+        return start, end
+
+
 class Piece(NamedTuple):
     """A stretch of a view: its text, and what it stands for in the text below.
 

@@ -11,17 +11,7 @@ from llmtrace.analyzers.normalize.escapes import unescaped
 from llmtrace.analyzers.normalize.folding import Folded
 from llmtrace.analyzers.normalize.hidden import Concealment, concealed
 from llmtrace.analyzers.normalize.repairs import cue_patterns, repaired, upside_down
-from llmtrace.analyzers.normalize.view import Aligned, Piece, Seen, View, joined
-
-
-@dataclass(frozen=True, slots=True)
-class _Original:
-    """A text as it came."""
-
-    text: str
-
-    def span(self, start: int, end: int) -> tuple[int, int]:
-        return start, end
+from llmtrace.analyzers.normalize.view import Aligned, Original, Piece, Seen, View, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +55,7 @@ def views(
         _encoded(folded, encodings, names, left, made)
     hidden: tuple[Concealment, ...] = ()
     if not folded.original.isascii():
-        original = _Original(folded.original)
+        original = Original(folded.original)
         hidden = tuple(concealed(folded.original))
         made += _hidden(original, hidden)
         made += upside_down(original)

@@ -6,7 +6,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
@@ -21,6 +20,7 @@ from llmtrace.analyzers.normalize import (
     fold,
     views,
 )
+from llmtrace.analyzers.normalize.view import Original
 from llmtrace.analyzers.patterns.finding import HURRIED, Bounds, Found, Scanned, Unfinished
 from llmtrace.analyzers.patterns.groups import Group, Groups
 from llmtrace.analyzers.patterns.holds import fits, undecided
@@ -143,16 +143,6 @@ class PatternAnalyzer:
         return Inspection(resolve(search.hits, search.known), skipped)
 
 
-@dataclass(frozen=True, slots=True)
-class _Itself:
-    """A text as its own view."""
-
-    text: str
-
-    def span(self, start: int, end: int) -> tuple[int, int]:
-        return start, end
-
-
 class _Search:
     """What is gathered while one text is searched, window by window."""
 
@@ -180,7 +170,7 @@ class _Search:
         self._view(groups.canonical, folded, scanned, folded.at(start), cues)
         same = folded.text is text
         original = scanned if same else Scanned.of(text)
-        self._view(groups.original, _Itself(text), original, start)
+        self._view(groups.original, Original(text), original, start)
         left = Allowance(chars=self._bounds.decoded, runs=self._bounds.runs)
         made = views(folded, scanned.data, cues, left=left)
         self._hidden(made.hidden)

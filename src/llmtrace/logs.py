@@ -7,6 +7,7 @@ The standard library's, with a formatter of ours: a logging package would cost e
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Final
 
@@ -57,6 +58,16 @@ def configure(*, level: str, form: str, process: str) -> None:
     root.setLevel(level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def origin(error: BaseException) -> str:
+    """Say what an error is and where it came from: ``KeyError at inner:12 < outer:40``.
+
+    Its message is left out: it may quote a prompt.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames[-4:]))
+    return f"{type(error).__name__} at {where}"
 
 
 def one_line(text: str) -> str:

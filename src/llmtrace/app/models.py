@@ -2,7 +2,6 @@
 
 import logging
 import math
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from llmtrace.app.detection import BadDetection
 from llmtrace.config import Config
 from llmtrace.config.ml import NONE, HubModelConfig, is_hub_id
 from llmtrace.environment.home import home
+from llmtrace.logs import origin
 
 logger = logging.getLogger(__name__)
 
@@ -190,10 +190,9 @@ def _only_bad_models(one: Wanted) -> Iterator[None]:
     except model.BadModel:
         raise
     except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
         raise model.BadModel(
-            f"{one.folder or one.name}: cannot be loaded ({type(error).__name__} at {frame.name}:"
-            f"{frame.lineno}); get the model's files again, or export it again"
+            f"{one.folder or one.name}: cannot be loaded ({origin(error)}); "
+            "get the model's files again, or export it again"
         ) from error
 
 

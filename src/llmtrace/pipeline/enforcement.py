@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,6 +12,7 @@ from llmtrace.domain.answers import Answer
 from llmtrace.domain.findings import Finding, Verdict
 from llmtrace.domain.parts import ORIGIN_OF, Part, Path, Role
 from llmtrace.domain.traces import Body
+from llmtrace.logs import origin
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.detection import (
@@ -248,10 +248,8 @@ def caller_of(call: Call) -> Caller:
 
 
 def report(stage: str, error: BaseException) -> None:
-    """Log where an error came from. Its message may quote a prompt: only its type is told."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames[-4:]))
-    logger.error("%s failed inside: %s at %s", stage, type(error).__name__, where)
+    """Log where an error came from, without its message."""
+    logger.error("%s failed inside: %s", stage, origin(error))
 
 
 def _is_slow(detection: Detection, view: RequestView) -> bool:

@@ -3,12 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtrace.analyzers.model.manifest import SCRIPTS
-from llmtrace.analyzers.model.scripts import Through, Whole, written_in
+from llmtrace.analyzers.model.scripts import Through, written_in
 from llmtrace.analyzers.normalize import fold
+from llmtrace.analyzers.normalize.view import Original
 
 
 def left(text: str) -> str:
-    return written_in(SCRIPTS, Whole(text)).text
+    return written_in(SCRIPTS, Original(text)).text
 
 
 @pytest.mark.parametrize(
@@ -46,20 +47,20 @@ def test_letters_of_scripts_that_are_not_read_are_left_out(text: str, kept: str)
 
 
 def test_without_scripts_all_is_read() -> None:
-    text = Whole("هوا خوب است")
+    text = Original("هوا خوب است")
     assert written_in((), text) is text
 
 
 @pytest.mark.parametrize("text", ["", "words", "déjà vu", "Привет"])
 def test_what_is_read_whole_is_the_text_itself(text: str) -> None:
-    whole = Whole(text)
+    whole = Original(text)
     assert written_in(SCRIPTS, whole) is whole
 
 
 def test_what_is_left_stands_where_it_stood() -> None:
     wide = "".join(chr(ord(c) + 0xFEE0) for c in "IGNORE")
     text = f"این متن است. {wide} that. و بس"
-    kept = written_in(SCRIPTS, Whole(text))
+    kept = written_in(SCRIPTS, Original(text))
     seen = Through(fold(kept.text), kept)
     at = seen.text.index("IGNORE that")
     start, end = seen.span(at, at + len("IGNORE that"))
