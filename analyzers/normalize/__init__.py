@@ -3,7 +3,7 @@
 from llmtrace.analyzers.normalize.decoding import MAX_DECODED, MAX_RUNS, Allowance
 from llmtrace.analyzers.normalize.folding import Folded, fold, fold_pattern
 from llmtrace.analyzers.normalize.hidden import Concealment, concealed
-from llmtrace.analyzers.normalize.view import Aligned, Seen, View
+from llmtrace.analyzers.normalize.view import Aligned, Excerpt, Further, Seen, View
 from llmtrace.analyzers.normalize.views import Views, views
 
 __all__ = [
@@ -12,7 +12,9 @@ __all__ = [
     "Aligned",
     "Allowance",
     "Concealment",
+    "Excerpt",
     "Folded",
+    "Further",
     "Seen",
     "View",
     "Views",

@@ -7,12 +7,14 @@ begin behind an escape by themselves (``patterns.edges``).
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from typing import Final
 
 from llmtrace.analyzers.automata import Matcher, matcher
 from llmtrace.analyzers.normalize.repairs import opening_words, words
-from llmtrace.analyzers.normalize.view import Aligned, Seen
+from llmtrace.analyzers.normalize.view import NEAR, Aligned, Excerpt, Seen, aligned, characters
 
 COLOUR: Final = r"(?:\x1b(?:\[[0-9;:?]{0,32}[A-Za-z]|\][\x20-\x7e]{0,200}(?:\x07|\x1b\\)))+"
 """Control sequences and titles of a terminal (ECMA-48 §5.4, xterm's OSC)."""
@@ -38,26 +40,36 @@ def _before() -> "re.Pattern[bytes]":
     return re.compile(rf"\b(?:{'|'.join(sum(words(), ()))})[.,]?\\*\Z".encode(), re.IGNORECASE)
 
 
-def unescaped(below: Seen, data: bytes) -> Aligned | None:
-    """Return ``below`` with white space for its short escapes, if that may say something else.
+def unescaped(below: Seen, data: bytes) -> Aligned | Excerpt | None:
+    """Return ``below`` with white space for its short escapes, where that may say something else.
 
     ``data`` is its text in UTF-8.
     """
-    if b"\\" not in data or not _is_worth(data):
+    if b"\\" not in data:
         return None
-    return Aligned("escapes", _SHORT.sub(_blank, below.text), below, decoded=True)
+    worth = _worth(data)
+    first = next(worth, None)
+    if first is None:
+        return None
+    places = characters(below.text, data, chain([first], worth))
+    return aligned("escapes", below, _blanked, places, decoded=True)
 
 
-def _is_worth(data: bytes) -> bool:
+def _worth(data: bytes) -> Iterator[int]:
+    """Go through the escapes that an order may stand behind."""
     (told, begins), at = _behind(), 0
     for _ in range(MAX_TRIED):
         found = told.search(data, at)
         if found is None:
-            return False
+            return
         start, at = found.span()
         if begins.match(data, start) or _before().search(data[max(0, start - 16) : start]):
-            return True
-    return True
+            yield start
+    yield from range(at, len(data), NEAR)
+
+
+def _blanked(text: str) -> str:
+    return _SHORT.sub(_blank, text)
 
 
 def _blank(found: re.Match[str]) -> str:

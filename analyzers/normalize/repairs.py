@@ -16,7 +16,16 @@ from typing import Final
 import yaml
 
 from llmtrace.analyzers.automata import Matcher, matcher
-from llmtrace.analyzers.normalize.view import Aligned, Piece, Seen, View, replaced
+from llmtrace.analyzers.normalize.view import (
+    Aligned,
+    Further,
+    Piece,
+    Seen,
+    View,
+    aligned,
+    characters,
+    replaced,
+)
 
 SPACED: Final = r"\b[A-Za-z0-9](?:[ ._*|~/-]{1,3}[A-Za-z0-9]){5,}\b"
 """Single letters with separators between them, at least six."""
@@ -88,14 +97,14 @@ def _any(words: Iterable[str]) -> str:
     return "|".join(words)
 
 
-def repaired(below: Seen, cues: Collection[str]) -> Iterator[View | Aligned]:
+def repaired(below: Seen, cues: Collection[str]) -> Iterator[Further]:
     """Yield the repaired views of ``below`` that the cues ask for."""
     if "spaced" in cues and (runs := list(_spaced(below.text))):
         yield View.of("spaced", below, replaced(below.text, runs), decoded=False)
     if "leet" in cues:
-        yield Aligned("leet", unleet(below.text), below)
+        yield aligned("leet", below, unleet, _cued("leet", below.text))
     if "marked" in cues:
-        yield Aligned("marked", below.text.translate(_MARKS), below)
+        yield aligned("marked", below, _unmarked, _cued("marked", below.text))
     if "reversed" in cues:
         yield Aligned("reversed", below.text[::-1], below, backwards=True)
     if "rot13" in cues:
@@ -110,6 +119,16 @@ def upside_down(original: Seen) -> Iterator[Aligned]:
     ):
         turned = text[::-1].translate(_UPSIDE_DOWN)
         yield Aligned("upside_down", turned, original, backwards=True)
+
+
+def _cued(name: str, text: str) -> Iterator[int]:
+    """Go through the places of a cue in a text."""
+    data = text.encode("utf-8", "replace")
+    return characters(text, data, (found.span()[0] for found in _compiled(name).finditer(data)))
+
+
+def _unmarked(text: str) -> str:
+    return text.translate(_MARKS)
 
 
 def unleet(text: str) -> str:

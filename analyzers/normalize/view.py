@@ -1,7 +1,7 @@
 """A further view of a text: other letters for the same characters, with the way back."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
@@ -116,6 +116,80 @@ class Aligned:
         """Whether ``start:end`` reads otherwise than below; if decoded, with what is beside it."""
         low, high = max(0, start - self.decoded), end + self.decoded
         return self.backwards or self.text[low:high] != self.below.text[low:high]
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Stretches of a view with one character for each below, in the same order; the rest is left
+    out, for it reads as it did below.
+    """
+
+    name: str
+    text: str
+    below: Seen
+    decoded: bool
+    windows: tuple[tuple[int, int], ...]
+    _starts: tuple[int, ...] = field(repr=False, compare=False)
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Return the span of the original text that ``start:end`` stands for."""
+        return self.below.span(self._place(start), self._place(end - 1) + 1)
+
+    def changed(self, start: int, end: int) -> bool:
+        """Whether ``start:end`` reads otherwise than below; if decoded, with what is beside it."""
+        low, high = max(0, start - self.decoded), min(end + self.decoded, len(self.text))
+        first, last = self._place(low), self._place(high - 1)
+        return self.text[low:high] != self.below.text[first : last + 1]
+
+    def _place(self, index: int) -> int:
+        """Return where a character stands below; one between two windows ends the first."""
+        number = bisect_right(self._starts, index) - 1
+        low, high = self.windows[number]
+        return min(low + index - self._starts[number], high - 1)
+
+
+type Further = View | Aligned | Excerpt
+"""A reading of a text that is not the one it came in."""
+
+
+def aligned(
+    name: str,
+    below: Seen,
+    read: Callable[[str], str],
+    places: Iterable[int],
+    *,
+    decoded: bool = False,
+) -> Aligned | Excerpt:
+    """Return what ``below`` reads as around some places, or all of it where that is most.
+
+    ``read`` gives as many characters as it gets. Of ``places``, which are ordered, no more are
+    asked for than it needs.
+    """
+    size, shown = len(below.text), 0
+    windows: list[tuple[int, int]] = []
+    for place in places:
+        low, high = max(0, place - NEAR), min(size, place + NEAR)
+        if windows and low <= windows[-1][1]:
+            low, end = windows.pop()
+            shown -= end - low
+        windows.append((low, high))
+        shown += high - low
+        if 2 * shown >= size:
+            return Aligned(name, read(below.text), below, decoded=decoded)
+    lengths = (high - low + len(APART) for low, high in windows[:-1])
+    starts = tuple(accumulate(lengths, initial=0))
+    text = APART.join(read(below.text[low:high]) for low, high in windows)
+    return Excerpt(name, text, below, decoded, tuple(windows), starts)
+
+
+def characters(text: str, data: bytes, places: Iterable[int]) -> Iterator[int]:
+    """Go through the characters of a text that stand at bytes of its UTF-8, ordered."""
+    at = chars = 0
+    for place in places:
+        plain = len(data) == len(text)
+        chars += place - at if plain else len(data[at:place].decode("utf-8", "ignore"))
+        at = place
+        yield chars
 
 
 def replaced(text: str, runs: Iterable[Piece]) -> Iterator[Piece]:

@@ -11,7 +11,7 @@ from llmtrace.analyzers.normalize.escapes import unescaped
 from llmtrace.analyzers.normalize.folding import Folded
 from llmtrace.analyzers.normalize.hidden import Concealment, concealed
 from llmtrace.analyzers.normalize.repairs import cue_patterns, repaired, upside_down
-from llmtrace.analyzers.normalize.view import Aligned, Original, Piece, Seen, View, joined
+from llmtrace.analyzers.normalize.view import Further, Original, Piece, Seen, View, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Views:
     ``complete`` is false where a bound left something out.
     """
 
-    views: tuple[View | Aligned, ...]
+    views: tuple[Further, ...]
     hidden: tuple[Concealment, ...] = ()
     complete: bool = True
 
@@ -47,7 +47,7 @@ def views(
     escaped = unescaped(folded, data)
     if not encodings and not names and escaped is None and folded.original.isascii():
         return _NONE
-    made: list[View | Aligned] = []
+    made: list[Further] = []
     left = left or Allowance()
     if escaped is not None:
         made.append(escaped)
@@ -74,7 +74,7 @@ def _encoded(
     encodings: Collection[int],
     names: Collection[str],
     left: Allowance,
-    made: list[View | Aligned],
+    made: list[Further],
 ) -> None:
     """Add the views of what is encoded, and of what is encoded in those."""
     level: list[Seen] = [canonical]

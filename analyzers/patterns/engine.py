@@ -14,7 +14,9 @@ from llmtrace.analyzers.normalize import (
     Aligned,
     Allowance,
     Concealment,
+    Excerpt,
     Folded,
+    Further,
     Seen,
     View,
     fold,
@@ -42,7 +44,7 @@ CONCEALED: Final[Mapping[str, tuple[Severity, float]]] = {
 """How bad each way of hiding text is, and how sure that it was meant to hide something."""
 HIDDEN: Final = tuple(f"hidden.{way}" for way in CONCEALED)
 """What is found without a rule, by name."""
-ENGINE: Final = "4"
+ENGINE: Final = "5"
 """Changes when the same rules could find something else."""
 
 
@@ -206,7 +208,7 @@ class _Search:
         start: int,
         cues: set[str] | None = None,
     ) -> None:
-        further = view if isinstance(view, View | Aligned) else None
+        further = view if isinstance(view, View | Aligned | Excerpt) else None
         for finder, regions in group.candidates(scanned, self._context, cues):
             if further and finder.rule.value and not further.decoded:
                 continue
@@ -229,7 +231,7 @@ class _Search:
         return Skipped(rule.name, reason, missed)
 
     def _take(
-        self, rule: Rule, founds: Iterable[Found], view: Seen, further: View | Aligned | None
+        self, rule: Rule, founds: Iterable[Found], view: Seen, further: Further | None
     ) -> None:
         count = 0
         for found in founds:
@@ -249,7 +251,7 @@ class _Search:
         rule: Rule,
         found: Found,
         view: Seen,
-        further: View | Aligned | None,
+        further: Further | None,
     ) -> None:
         low, high = view.span(found.value_start, found.value_end)
         known = view.text[found.value_start : found.value_end] in rule.tests_values

@@ -1,6 +1,18 @@
 from dataclasses import dataclass
+from itertools import count
 
-from llmtrace.analyzers.normalize.view import APART, NEAR, Aligned, Piece, View, joined, replaced
+from llmtrace.analyzers.normalize.view import (
+    APART,
+    NEAR,
+    Aligned,
+    Excerpt,
+    Piece,
+    View,
+    aligned,
+    characters,
+    joined,
+    replaced,
+)
 
 
 @dataclass(frozen=True)
@@ -70,3 +82,48 @@ def test_an_aligned_view_is_changed_where_it_differs() -> None:
     view = Aligned("leet", "all", Below("a11"))
     assert not view.changed(0, 1)
     assert view.changed(0, 2)
+
+
+def test_an_aligned_view_shows_what_is_near_to_some_places() -> None:
+    far = "x" * 4 * NEAR
+    below = Below(f"{far}a1{far}b1{far}")
+    first, second = below.text.index("a"), below.text.index("b")
+    view = aligned("leet", below, lambda text: text.replace("1", "l"), [first, second])
+    assert isinstance(view, Excerpt)
+    assert len(view.text) == 4 * NEAR + len(APART)
+    at, other = view.text.index("al"), view.text.index("bl")
+    assert view.span(at, at + 2) == (first, first + 2)
+    assert view.span(other, other + 2) == (second, second + 2)
+    assert view.changed(at, at + 2)
+    assert not view.changed(at, at + 1)
+    assert not view.changed(other + 2, other + 9)
+    assert view.span(0, len(view.text)) == (first - NEAR, second + NEAR)
+    between = view.text.index(APART)
+    assert view.span(between, between + 1) == (first + NEAR - 1, first + NEAR)
+
+
+def test_a_decoded_excerpt_is_changed_beside_what_differs_too() -> None:
+    below = Below(f"{'x' * 4 * NEAR}a1{'x' * 4 * NEAR}")
+    place = below.text.index("a")
+    view = aligned("e", below, lambda text: text.replace("1", "l"), [place], decoded=True)
+    assert isinstance(view, Excerpt)
+    at = view.text.index("l")
+    assert view.changed(at + 1, at + 3)
+    assert not view.changed(at + 2, at + 3)
+
+
+def test_places_that_are_everywhere_show_all_and_are_not_all_asked_for() -> None:
+    below = Below("a1" * NEAR * 10)
+    places = count(0, NEAR)
+    view = aligned("leet", below, lambda text: text.replace("1", "l"), places)
+    assert isinstance(view, Aligned)
+    assert len(view.text) == len(below.text)
+    assert next(places) < len(below.text)
+
+
+def test_places_are_told_in_characters() -> None:
+    text = "\u00e4\U0001f600b\ud800c"
+    data = text.encode("utf-8", "replace")
+    places = [data.index(b"b"), data.index(b"c"), len(data)]
+    assert list(characters(text, data, places)) == [2, 4, 5]
+    assert list(characters("abc", b"abc", [0, 2])) == [0, 2]
