@@ -2,7 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.resources import files
 from typing import Final
+
+import yaml
 
 from llmtrace.analyzers.automata import matcher
 from llmtrace.analyzers.patterns.edges import ESCAPE
@@ -11,6 +15,11 @@ from llmtrace.analyzers.patterns.rules import LEFT
 BEFORE: Final = 4 * LEFT
 """Bytes that ``LEFT`` code points may take."""
 _ESCAPE: Final = re.compile(ESCAPE)
+_LABEL: Final = re.compile(
+    r"(?:\"|(?<![A-Za-z0-9_]))([A-Za-z][A-Za-z0-9_.-]{0,40})(?:\\?\"\s{0,2}:|\s{0,2}=)\s{0,2}\Z"
+)
+"""The name of a bare number: of a member of JSON, which may stand in a string, or assigned to."""
+_NAME_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 class Words:
@@ -32,16 +41,22 @@ class Words:
         self._likely = matcher(f"{self.pattern}|{self.behind}" if behind else self.pattern)
 
     def before(self, text: str, at: int) -> bool:
-        """Whether one stands within ``LEFT`` code points before ``at``."""
+        """Whether one stands within ``LEFT`` code points before ``at``.
+
+        Behind the name of other numbers (``labels.yaml``), only one in that name counts.
+        """
         low = max(0, at - LEFT)
+        label = _LABEL.search(text, low, at)
+        if label and _NAME_WORD.findall(label[1])[-1].lower() in numbered():
+            low = label.start(1)
         data = text[low:at].encode("utf-8", "replace")
         plain = len(data) == at - low
         for match in self._any.finditer(data):
             first, last = match.span()
             start = low + (first if plain else len(data[:first].decode()))
             end = low + (last if plain else len(data[:last].decode()))
-            if text[end : end + 1].isalnum():
-                continue
+            if text[end : end + 1].isalnum() or _ESCAPE.match(text, max(0, start - 1)):
+                continue  # of \\nif, the word is if
             if not text[start - 1 : start].isalnum() or _ESCAPE.match(text, max(0, start - 2)):
                 return True
         return False
@@ -71,6 +86,13 @@ class Words:
             high = max(high, min(end, start + after))
         if low < high:
             yield low, high, first
+
+
+@cache
+def numbered() -> frozenset[str]:
+    """Return the last words of names whose numbers are no person's."""
+    text = (files("llmtrace.analyzers.patterns") / "labels.yaml").read_text(encoding="utf-8")
+    return frozenset(yaml.safe_load(text)["numbered"])
 
 
 def _any_of(words: Iterable[str]) -> str:

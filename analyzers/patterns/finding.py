@@ -172,10 +172,9 @@ class _Hunt:
             yield from self._stretch(begin, end, REACH)
             return
         data, (before, after) = self._scanned.data, finder.around_words
-        if len(data) > len(self._scanned.text):
-            before, after = 4 * before, 4 * after
-        for low, high, word in finder.words.near(data, begin, end, before, after):
-            yield from self._stretch(low, high, finder.longest, word)
+        size = 4 if len(data) > len(self._scanned.text) else 1
+        for low, high, word in finder.words.near(data, begin, end, size * before, size * after):
+            yield from self._stretch(low, high, size * finder.longest, word)
 
     def _stretch(self, begin: int, end: int, longest: int, word: int = 0) -> Iterator[Found]:
         """Yield what begins within, and ends behind the first word, if there is one."""
@@ -302,9 +301,9 @@ class Finder:
 
     @cached_property
     def longest(self) -> int:
-        """Bytes that a match may have, with what stands around its value."""
+        """Code points that a match may have, with what confirms it."""
         most = self.rule.max_length
-        return min(4 * most + sum(AROUND), REACH) if most else REACH
+        return min(most + sum(self._around), REACH) if most else REACH
 
     @cached_property
     def _around(self) -> tuple[int, int]:
@@ -312,7 +311,7 @@ class Finder:
 
     @cached_property
     def around_words(self) -> tuple[int, int]:
-        """How far before and behind the start of a context word a match can begin.
+        """Code points before and behind the start of a context word where a match can begin.
 
         What is confirmed touches the match and can have its value further on.
         """

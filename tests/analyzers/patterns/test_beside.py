@@ -33,6 +33,37 @@ def test_a_whole_word_within_reach_before_a_value_counts(text: str, known: bool)
     assert WORDS.before(text, max(text.find("1"), 0)) is known
 
 
+@pytest.mark.parametrize(
+    ("before", "known"),
+    [
+        ('{"card": "x", "id": ', False),
+        ('{"card": "x", \\"orderId\\": ', False),
+        ("card user_id=", False),
+        ("card ID = ", False),
+        ('{"card_id": ', True),
+        ('{"credit card id": 2, "card.id": ', True),
+        ("card number=", True),
+        ('{"card": {"number": ', True),
+        ('{"type": "card", "id": "', True),
+        ("card id: ", True),
+        ("the card with the id ", True),
+    ],
+)
+def test_behind_the_name_of_another_number_only_that_name_counts(before: str, known: bool) -> None:
+    assert WORDS.before(f"{before}415555267", len(before)) is known
+
+
+def test_the_letter_of_an_escape_begins_no_word() -> None:
+    words = Words(["nif", "tel"])
+    for text, known in {
+        r"\n\nif 1": False,
+        r"\tel 1": False,
+        r"\nnif 1": True,
+        "nif 1": True,
+    }.items():
+        assert words.before(text, len(text) - 1) is known
+
+
 @settings(max_examples=100)
 @given(
     st.lists(
