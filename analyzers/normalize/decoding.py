@@ -40,12 +40,23 @@ class Encoding:
     """A way of writing: how to see that text is written so, and how to read it.
 
     What stands alone (base64) is read by itself; the other (an escape) within its sentence.
+    ``cue`` matches where ``run`` does, with fewer states.
     """
 
     name: str
     run: str
     read: Callable[[str], str]
     alone: bool = False
+    cue: str = ""
+
+    @classmethod
+    def base64(cls, core: str) -> "Encoding":
+        """Take letters of which a run of base64 has some, at its start or a multiple of four on."""
+        run = (
+            rf"(?:[A-Za-z0-9+/_-]{{4}})*?(?:{core})[A-Za-z0-9+/_-]*"
+            r"(?:\r?\n[A-Za-z0-9+/_-]{4,})*={0,2}"
+        )
+        return cls("base64", run, _base64, alone=True, cue=core)
 
 
 @dataclass(slots=True)
@@ -104,23 +115,28 @@ _ESCAPED: Final = r"(?:\\+(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{
 """A backslash before the first is an escape of it, and goes with it when it is cut out."""
 _CYRILLIC_IN_BASE64: Final = r"0[I-LY-b][DHLPTXbfjnrvz37/_][QR][g-v][Ndt9][CG][A-Za-z0-9+/_-]"
 """Eight letters whose six bytes are letters of two: one in a hundred million."""
+_WIDE_IN_BASE64: Final = (
+    r"(?:[4-7][I-LY-bo-r4-7][CGKOSWaeimquy26_+-][A-Za-z0-9+/_-]){4,}"
+    r"|(?:[g-v][Oeu_+-][OSWaeimquy2][A-Za-z0-9+/_-]){4,}"
+    r"|(?:[g-v][I-LY-bo-r4-7][DHLPTXbfjnrvz37/_][j-t]){4,}"
+)
+"""Four letters for each letter of East Asia, whose three bytes begin at any of three places."""
 _WIDE_IN_HEX: Final = (
     r"(?:(?:[Ee][3-9A-Da-dFf](?:[89ABab][0-9A-Fa-f]){2}){4}|(?:[Dd][01][89ABab][0-9A-Fa-f]){5})"
     r"(?:[0-9A-Fa-f]{2})*"
 )
 _ASCII_IN_HEX: Final = r"(?:(?:0[xX]|\\x)?(?:[2-7][0-9A-Fa-f]|0[9AaDd])[ :,]?){12,}"
-_BASE64: Final = (
-    r"(?:[A-Za-z0-9+/_-]{4})*?(?:%s)[A-Za-z0-9+/_-]*(?:\r?\n[A-Za-z0-9+/_-]{4,})*={0,2}"
-)
 
 ENCODINGS: Final[tuple[Encoding, ...]] = (
-    Encoding("base64", _BASE64 % _ASCII_IN_BASE64, _base64, alone=True),
+    Encoding.base64(_ASCII_IN_BASE64),
     Encoding("hex", _ASCII_IN_HEX, _hexadecimal, alone=True),
-    Encoding("base64", _BASE64 % _CYRILLIC_IN_BASE64, _base64, alone=True),
+    Encoding.base64(_CYRILLIC_IN_BASE64),
+    Encoding.base64(_WIDE_IN_BASE64),
     Encoding("hex", _WIDE_IN_HEX, _hexadecimal, alone=True),
     Encoding("escapes", r"(?:%[0-9A-Fa-f]{2})+", unquote),
     Encoding("escapes", r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});", html.unescape),
     Encoding("escapes", _ESCAPED, _escapes),
+    Encoding("escapes", r"[\x0b\x1c-\x1f]+", lambda run: " " * len(run)),
     Encoding(COLOURS, COLOUR, str),
 )
 _RUNS: Final[dict[str, Matcher]] = {}

@@ -38,8 +38,8 @@ _QUOTES: Final = {
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033", '"'),
 }
 _SMALL_CAPITAL: Final = "LATIN LETTER SMALL CAPITAL"
-_BLANKS: Final = frozenset("\u2800\u1680\U0001d159")
-"""What has a name and a width, and no ink: braille's blank, ogham's space, a null notehead."""
+_BLANKS: Final = frozenset("\x85\u2800\u1680\U0001d159")
+"""What has a width and no ink: braille's blank, ogham's space, a null notehead; a next line."""
 _DASHES: Final = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]{1,512}")
 """A run of a length that is soon folded: other threads wait that long for the interpreter."""

@@ -30,9 +30,9 @@ from llmtrace.analyzers.normalize.view import (
 SPACED: Final = r"\b[A-Za-z0-9](?:[ ._*|~/-]{1,3}[A-Za-z0-9]){5,}\b"
 """Single letters with separators between them, at least six."""
 
-MARKS: Final = "[*_~]"
-"""What Markdown emphasizes words with, or joins them in names."""
-_MARKS: Final = str.maketrans("*_~", "   ")
+MARKS: Final = "[*_~+]"
+"""What Markdown emphasizes words with, or joins them in names and in forms that are sent."""
+_MARKS: Final = str.maketrans("*_~+", "    ")
 _LEET: Final = str.maketrans("013456789@$", "oieasgtbgas")
 _LEET_CLASSES: Final = {
     "a": "[a4@]",

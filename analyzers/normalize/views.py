@@ -107,7 +107,7 @@ def _repairs(data: bytes) -> Collection[str]:
 @cache
 def _runs() -> Together:
     """Return what tells of encodings; with the words of repairs it would have many states."""
-    return together([encoding.run for encoding in ENCODINGS])
+    return together([encoding.cue or encoding.run for encoding in ENCODINGS])
 
 
 @cache
