@@ -53,6 +53,12 @@ def test_instructions_and_developer_messages_are_the_systems() -> None:
         ({"type": "mcp_call", "name": "f", "output": "out"}, Role.TOOL_RESULT, ["out"]),
         ({"type": "mcp_call", "name": "f", "error": "bad"}, Role.TOOL_RESULT, ["bad"]),
         ({"type": "function_call_output", "output": "out"}, Role.TOOL_RESULT, ["out"]),
+        ({"type": "web_search_call", "action": {"query": "q"}}, Role.TOOL_CALL, ["q"]),
+        (
+            {"type": "web_search_call", "action": {"sources": [{"title": "t", "url": "u"}]}},
+            Role.TOOL_RESULT,
+            ["t", "u"],
+        ),
         (
             {"type": "function_call_output", "output": [{"type": "input_text", "text": "out"}]},
             Role.TOOL_RESULT,

@@ -133,6 +133,18 @@ _CALL: Final[Reader] = speaking(
         fingerprint=opaque,
     ),
 )
+_SEARCH: Final[Reader] = speaking(
+    TOOL_CALL,
+    members(
+        action=members(
+            query=text,
+            queries=each(text),
+            url=text,
+            pattern=text,
+            sources=speaking(TOOL_RESULT, anything),
+        )
+    ),
+)
 _RESULT: Final[Reader] = speaking(TOOL_RESULT, members(output=CONTENT))
 _REASONING: Final[Reader] = speaking(
     ASSISTANT, members(summary=CONTENT, content=CONTENT, encrypted_content=opaque)
@@ -161,7 +173,7 @@ _TOOL: Final[Reader] = tool(
 _CALLS: Final = words(
     """
     function_call custom_tool_call mcp_call mcp_approval_request shell_call local_shell_call
-    apply_patch_call computer_call web_search_call file_search_call code_interpreter_call
+    apply_patch_call computer_call file_search_call code_interpreter_call
     image_generation_call tool_search_call program
     """
 )
@@ -180,6 +192,7 @@ _ITEM: Final[Reader] = by_type(
         "mcp_list_tools": speaking(TOOL_DESCRIPTION, members(tools=each(_TOOL))),
         "tool_search_output": speaking(TOOL_DESCRIPTION, members(tools=each(_TOOL))),
         **dict.fromkeys(_CALLS, _CALL),
+        "web_search_call": _SEARCH,
         **dict.fromkeys(_RESULTS, _RESULT),
     },
     other=_message,
