@@ -160,8 +160,7 @@ async def test_a_denied_call_is_not_on_record_as_sent(
     desk.answer = lambda one: Denied(
         reason="exhausted", requested=RESERVED, node=one.nodes[0], spent=10**9
     )
-    pipeline = make(HARD)
-    refusal = await pipeline.inspect(begun(pipeline), body())
+    refusal = await make(HARD).inspect(begun(make(HARD)), body())
     assert refusal is not None
     assert (refusal.status, refusal.code) == (429, "cost_cap_exceeded")
     error = orjson.loads(refusal.body)["error"]
@@ -206,9 +205,12 @@ async def test_while_the_ledger_is_down_each_budget_says_what_becomes_of_calls(
     assert journal.ended[0].trace.attributes[UNBOOKED] == "true"
 
 
-async def test_what_was_never_asked_is_not_given_back(make: Make, desk: FakeDesk) -> None:
-    desk.answer = _resting
-    assert await make(HARD).inspect(begun(make(HARD)), body()) is not None
+@pytest.mark.parametrize("cut_off", [False, True])
+async def test_never_asked_costs_what_was_said(make: Make, desk: FakeDesk, cut_off: bool) -> None:
+    desk.answer, call = _resting, begun(make(HARD))
+    call.begun = cut_off
+    assert await make(HARD).inspect(call, body()) is not None
+    assert [0 < one.amounts["usd"] < RESERVED for _, one in desk.booked] == [True] * cut_off
     assert desk.settled == []
 
 
@@ -222,8 +224,7 @@ def _resting(_asked: Admission) -> Admitted:
 
 async def test_a_call_that_cannot_be_noted_does_not_go(make: Make, desk: FakeDesk) -> None:
     desk.answer, desk.takes_unbooked = _down, False
-    pipeline = make(SOFT)
-    assert await pipeline.inspect(begun(pipeline), body()) is not None
+    assert await make(SOFT).inspect(begun(make(SOFT)), body()) is not None
 
 
 async def test_a_call_that_cannot_be_recorded_is_given_back(
