@@ -22,8 +22,8 @@ MAX_DECODED: Final = 65_536
 """Code points of decoded text in all views of one text."""
 MAX_RUNS: Final = 2_000
 """Encoded runs that are tried in one text."""
-MAX_COLOURS: Final = 50_000
-"""Runs of a terminal's colours that are taken out of one text."""
+MAX_PLAIN: Final = 50_000
+"""Runs of a terminal's colours, or of odd separators, that are read in one text."""
 SHORTEST: Final = 8
 """Decoded text below this length says nothing."""
 COLOURS: Final = "colours"
@@ -40,7 +40,8 @@ class Encoding:
     """A way of writing: how to see that text is written so, and how to read it.
 
     What stands alone (base64) is read by itself; the other (an escape) within its sentence.
-    ``cue`` matches where ``run`` does, with fewer states.
+    ``cue`` matches where ``run`` does, with fewer states. What is ``plain`` hides nothing deeper,
+    and may stand on each line: it has a bound of its own, ``MAX_PLAIN``.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Encoding:
     read: Callable[[str], str]
     alone: bool = False
     cue: str = ""
+    plain: bool = False
 
     @classmethod
     def base64(cls, core: str) -> "Encoding":
@@ -136,8 +138,8 @@ ENCODINGS: Final[tuple[Encoding, ...]] = (
     Encoding("escapes", r"(?:%[0-9A-Fa-f]{2})+", unquote),
     Encoding("escapes", r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});", html.unescape),
     Encoding("escapes", _ESCAPED, _escapes),
-    Encoding("escapes", r"[\x0b\x1c-\x1f]+", lambda run: " " * len(run)),
-    Encoding(COLOURS, COLOUR, str),
+    Encoding("escapes", r"[\x0b\x1c-\x1f]+", lambda run: " " * len(run), plain=True),
+    Encoding(COLOURS, COLOUR, str, plain=True),
 )
 _RUNS: Final[dict[str, Matcher]] = {}
 
@@ -160,8 +162,8 @@ def decoded(below: Seen, cues: Iterable[int], left: Allowance) -> Iterator[View]
 
 
 def _read(text: str, encoding: Encoding, left: Allowance) -> Iterator[Piece]:
-    if encoding.name == COLOURS:
-        yield from _coloured(text, left)
+    if encoding.plain:
+        yield from _plain(text, encoding, left)
         return
     for start, end in _runs(text, encoding.run):
         if left.runs <= 0 or left.chars <= 0:
@@ -178,13 +180,14 @@ def _read(text: str, encoding: Encoding, left: Allowance) -> Iterator[Piece]:
         yield Piece(said, start, end)
 
 
-def _coloured(text: str, left: Allowance) -> Iterator[Piece]:
-    """Yield the colours of a text. Logs have many: they have a bound of their own."""
-    for count, (start, end) in enumerate(_runs(text, COLOUR)):
-        if count >= MAX_COLOURS:
+def _plain(text: str, encoding: Encoding, left: Allowance) -> Iterator[Piece]:
+    for count, (start, end) in enumerate(_runs(text, encoding.run)):
+        if count >= MAX_PLAIN:
             left.spent = True
             return
-        yield Piece(uncoloured(text, start, end), start, end)
+        coloured = encoding.name == COLOURS
+        said = uncoloured(text, start, end) if coloured else encoding.read(text[start:end])
+        yield Piece(said, start, end)
 
 
 def _closed_up(below: Seen, runs: list[Piece]) -> Iterator[View]:

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple, Protocol
 
 NEAR: Final = 512
 """Characters around what reads otherwise that may belong to the same match."""
+WHOLE: Final = 16_384
+"""Characters of a text that is shown whole where anything of it reads otherwise."""
 APART: Final = "\n\0\n"
 """Stands between stretches that are not neighbours; nothing that rules look for has it."""
 
@@ -160,7 +162,7 @@ def aligned(
     *,
     decoded: bool = False,
 ) -> Aligned | Excerpt:
-    """Return what ``below`` reads as around some places, or all of it where that is most.
+    """Return what ``below`` reads as: a long text around some places, if that is not most of it.
 
     ``read`` gives as many characters as it gets. Of ``places``, which are ordered, no more are
     asked for than it needs.
@@ -174,7 +176,7 @@ def aligned(
             shown -= end - low
         windows.append((low, high))
         shown += high - low
-        if 2 * shown >= size:
+        if 2 * shown >= size or size <= WHOLE:
             return Aligned(name, read(below.text), below, decoded=decoded)
     lengths = (high - low + len(APART) for low, high in windows[:-1])
     starts = tuple(accumulate(lengths, initial=0))
@@ -186,8 +188,10 @@ def characters(text: str, data: bytes, places: Iterable[int]) -> Iterator[int]:
     """Go through the characters of a text that stand at bytes of its UTF-8, ordered."""
     at = chars = 0
     for place in places:
+        while place < len(data) and data[place] & 0xC0 == 0x80:
+            place -= 1  # not within a character
         plain = len(data) == len(text)
-        chars += place - at if plain else len(data[at:place].decode("utf-8", "ignore"))
+        chars += place - at if plain else len(data[at:place].decode())
         at = place
         yield chars
 

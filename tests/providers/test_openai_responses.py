@@ -54,6 +54,7 @@ def test_instructions_and_developer_messages_are_the_systems() -> None:
         ({"type": "mcp_call", "name": "f", "error": "bad"}, Role.TOOL_RESULT, ["bad"]),
         ({"type": "function_call_output", "output": "out"}, Role.TOOL_RESULT, ["out"]),
         ({"type": "web_search_call", "action": {"query": "q"}}, Role.TOOL_CALL, ["q"]),
+        ({"type": "web_search_call", "results": [{"snippet": "s"}]}, Role.TOOL_RESULT, ["s"]),
         (
             {"type": "web_search_call", "action": {"sources": [{"title": "t", "url": "u"}]}},
             Role.TOOL_RESULT,

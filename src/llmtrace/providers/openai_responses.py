@@ -116,33 +116,31 @@ def _message(reading: Reading, value: Json, path: Path, voice: Voice) -> None:
     _MESSAGE(reading, value, path, VOICES.get(as_str(as_dict(value).get("role")), voice))
 
 
-_CALL: Final[Reader] = speaking(
-    TOOL_CALL,
-    members(
-        dict.fromkeys(
-            words("arguments input action actions operation queries code command commands"),
-            anything,
-        ),
-        results=speaking(TOOL_RESULT, each(members(attributes=anything))),
-        outputs=speaking(
-            TOOL_RESULT, each(by_type({"image": members(url=media_url(MediaKind.IMAGE))}))
-        ),
-        output=speaking(TOOL_RESULT, CONTENT),
-        error=speaking(TOOL_RESULT, members()),
-        result=media_base64(MediaKind.IMAGE),
-        fingerprint=opaque,
+_CALLED: Final[Mapping[str, Reader]] = {
+    **dict.fromkeys(
+        words("arguments input action actions operation queries code command commands"), anything
     ),
-)
+    "results": speaking(TOOL_RESULT, each(members(attributes=anything))),
+    "outputs": speaking(
+        TOOL_RESULT, each(by_type({"image": members(url=media_url(MediaKind.IMAGE))}))
+    ),
+    "output": speaking(TOOL_RESULT, CONTENT),
+    "error": speaking(TOOL_RESULT, members()),
+    "result": media_base64(MediaKind.IMAGE),
+    "fingerprint": opaque,
+}
+_CALL: Final[Reader] = speaking(TOOL_CALL, members(_CALLED))
 _SEARCH: Final[Reader] = speaking(
     TOOL_CALL,
     members(
+        _CALLED,
         action=members(
             query=text,
             queries=each(text),
             url=text,
             pattern=text,
             sources=speaking(TOOL_RESULT, anything),
-        )
+        ),
     ),
 )
 _RESULT: Final[Reader] = speaking(TOOL_RESULT, members(output=CONTENT))

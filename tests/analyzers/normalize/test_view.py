@@ -4,6 +4,7 @@ from itertools import count
 from llmtrace.analyzers.normalize.view import (
     APART,
     NEAR,
+    WHOLE,
     Aligned,
     Excerpt,
     Piece,
@@ -85,7 +86,7 @@ def test_an_aligned_view_is_changed_where_it_differs() -> None:
 
 
 def test_an_aligned_view_shows_what_is_near_to_some_places() -> None:
-    far = "x" * 4 * NEAR
+    far = "x" * WHOLE
     below = Below(f"{far}a1{far}b1{far}")
     first, second = below.text.index("a"), below.text.index("b")
     view = aligned("leet", below, lambda text: text.replace("1", "l"), [first, second])
@@ -103,7 +104,7 @@ def test_an_aligned_view_shows_what_is_near_to_some_places() -> None:
 
 
 def test_a_decoded_excerpt_is_changed_beside_what_differs_too() -> None:
-    below = Below(f"{'x' * 4 * NEAR}a1{'x' * 4 * NEAR}")
+    below = Below(f"{'x' * WHOLE}a1{'x' * WHOLE}")
     place = below.text.index("a")
     view = aligned("e", below, lambda text: text.replace("1", "l"), [place], decoded=True)
     assert isinstance(view, Excerpt)
@@ -113,7 +114,7 @@ def test_a_decoded_excerpt_is_changed_beside_what_differs_too() -> None:
 
 
 def test_places_that_are_everywhere_show_all_and_are_not_all_asked_for() -> None:
-    below = Below("a1" * NEAR * 10)
+    below = Below("a1" * WHOLE)
     places = count(0, NEAR)
     view = aligned("leet", below, lambda text: text.replace("1", "l"), places)
     assert isinstance(view, Aligned)
@@ -127,3 +128,14 @@ def test_places_are_told_in_characters() -> None:
     places = [data.index(b"b"), data.index(b"c"), len(data)]
     assert list(characters(text, data, places)) == [2, 4, 5]
     assert list(characters("abc", b"abc", [0, 2])) == [0, 2]
+
+
+def test_a_text_of_some_pages_is_shown_whole() -> None:
+    below = Below(f"a1{'x' * (WHOLE - 2)}")
+    assert isinstance(aligned("leet", below, str.upper, [0]), Aligned)
+    assert isinstance(aligned("leet", Below(f"{below.text}x"), str.upper, [0]), Excerpt)
+
+
+def test_a_place_within_a_character_is_that_characters() -> None:
+    text = "\u6587" * 4
+    assert list(characters(text, text.encode(), range(0, 12, 2))) == [0, 0, 1, 2, 2, 3]
