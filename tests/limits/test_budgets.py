@@ -12,7 +12,7 @@ from llmtrace.limits.budgets import Budget, Budgets, Payer, hold_of, key_part, n
 from llmtrace.limits.windows import Period
 
 AT = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
-PAYER = Payer(tenant="acme", agent="scout", key_id="a1b2c3")
+PAYER = Payer(tenant="acme", agent="scout", key_id="a1b2c3d4e5f6")
 DAILY = {"window": "daily", "hard_limit_usd": 20}
 
 
@@ -40,7 +40,7 @@ def test_each_agent_has_the_default_budget_for_itself() -> None:
 
 @pytest.mark.parametrize(
     ("scope", "name"),
-    [("agent", "scout"), ("tenant", "acme"), ("key", "a1b2c3"), ("model", "gpt-4o")],
+    [("agent", "scout"), ("tenant", "acme"), ("key", "a1b2c3d4e5f6"), ("model", "gpt-4o")],
 )
 def test_any_scope_may_have_the_default(scope: str, name: str) -> None:
     caps = {"default_scope": scope, "default_budget_caps": [DAILY]}
@@ -71,7 +71,7 @@ def test_budgets_of_all_scopes_hold_together() -> None:
     caps = {
         "default_budget_caps": [DAILY],
         "tenants": [{"tenant_id": "acme", "budget_caps": cap}],
-        "keys": [{"key_id": "a1b2c3", "budget_caps": cap}],
+        "keys": [{"key_id": "a1b2c3d4e5f6", "budget_caps": cap}],
         "models": [{"model": "gpt-*", "budget_caps": cap}],
     }
     assert [scope for scope, *_ in found(caps)] == ["agent", "key", "model", "tenant"]

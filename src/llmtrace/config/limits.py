@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from llmtrace.config.names import AgentGlob, AgentName, KeyId, RatedTenant, TenantName
 from llmtrace.config.section import Section
 
 MAX_NANO_USD: Final = 2**53
@@ -118,15 +119,15 @@ class OwnCaps(Section):
 class AgentCaps(OwnCaps):
     """Caps of an agent."""
 
-    agent_id: Name
-    """The agent, as traces name it."""
+    agent_id: AgentName
+    """The agent, as traces name it; no wildcards."""
 
 
 class TenantCaps(OwnCaps):
     """Caps of a tenant, over all its agents."""
 
-    tenant_id: Name
-    """The tenant, as traces name it."""
+    tenant_id: TenantName
+    """The tenant, as traces name it; no wildcards."""
 
     time_zone: Zone | None = None
     """IANA time zone of this tenant's periods. Default: ``cost_caps.time_zone``."""
@@ -141,7 +142,7 @@ class TenantCaps(OwnCaps):
 class KeyCaps(OwnCaps):
     """Caps of an LLMTrace key."""
 
-    key_id: Name
+    key_id: KeyId
     """The key's id, as ``llmtrace keys list`` shows it."""
 
 
@@ -309,10 +310,10 @@ class RateLimitingConfig(Section):
     tokens_per_minute: PerMinute | None = None
     """Tokens of a tenant a minute, sent and received; ``null`` sets no limit."""
 
-    tenant_overrides: dict[str, Rate] = {}
+    tenant_overrides: dict[RatedTenant, Rate] = {}
     """Tenant → its rates, in the place of the ones above."""
 
-    agents: dict[str, Rate] = {}
+    agents: dict[AgentGlob, Rate] = {}
     """Agent, with ``*`` for any part → its rates. Each agent that fits has them for itself; of
     several entries its own name counts first, then the first that fits."""
 
