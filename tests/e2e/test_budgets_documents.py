@@ -9,7 +9,11 @@ import httpx2
 import pytest
 import yaml
 
+from llmtrace.app.accounts import accounts
+from llmtrace.app.settings import Settings
 from llmtrace.config import load
+from llmtrace.environment.home import Home
+from llmtrace.limits.standings import budget_rows
 from llmtrace.providers.custom_prices import read_pricing_file
 from llmtrace.storage.sqlite_ledger import SqliteLedger
 from llmtrace.testing.budgets import URL, settled
@@ -52,14 +56,16 @@ def test_the_block_of_prices_is_a_pricing_file(tmp_path: Path) -> None:
     assert read_pricing_file(path).models.keys() == yaml.safe_load(block).keys()
 
 
-async def ask(worker: Worker, agent: str, output_tokens: int) -> httpx2.Response:
+async def ask(worker: Worker, agent: str, output_tokens: int, *, key: str = "") -> httpx2.Response:
+    """Call with a provider's key; ``key`` is LLMTrace's."""
     prompt = f"@script: input_tokens=0 output_tokens={output_tokens}"
     messages = [{"role": "user", "content": prompt}]
+    proxy = worker.proxy_url.replace("://", f"://x:{key}@") if key else worker.proxy_url
     async with httpx2.AsyncClient(
-        proxy=worker.proxy_url,
+        proxy=proxy,
         verify=worker.client_context(),
         trust_env=False,
-        headers={"user-agent": agent},
+        headers={"user-agent": agent, "authorization": "Bearer sk-of-the-provider"},
     ) as http:
         return await http.post(URL, json={"model": "gpt-4o", "messages": messages})
 
@@ -89,3 +95,28 @@ async def test_five_lines_hold_each_agent_to_twenty_dollars_a_day(
 
 def test_the_pages_show_it_twice() -> None:
     assert len(TWENTY) == 2
+
+
+async def test_the_team_shares_what_its_tenant_may_spend(
+    provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    [block] = [block for block in blocks("docs/budgets.md") if "tenants:" in block]
+    settings = Settings(config=load(environ={}), home=Home(tmp_path / "home"))
+    settings.home.path.mkdir(mode=0o700)
+    with accounts(settings) as opened:
+        opened.create_tenant("team")
+        keys = [opened.create_key(tenant="team", agent=name)[1] for name in ("nightly", "day")]
+    async with running_worker(tmp_path, provider, **yaml.safe_load(block)) as worker:
+        ledger = SqliteLedger.at(worker.home.path / "limits.sqlite")
+        for key in keys:
+            assert (await ask(worker, "curl/8", 20_000, key=key)).status_code == 200
+        await settled(ledger)
+        rows = budget_rows(ledger.current())
+        ledger.close()
+    limits = {(row.tenant, row.scope, row.name, row.window): (row.limit, row.spent) for row in rows}
+    one = 20_000 * 10_000
+    assert limits == {
+        ("team", "agent", "nightly", "daily"): (80 * 10**9, one),
+        ("team", "agent", "day", "daily"): (20 * 10**9, one),
+        ("team", "tenant", "team", "monthly"): (500 * 10**9, 2 * one),
+    }

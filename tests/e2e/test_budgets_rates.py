@@ -284,6 +284,6 @@ async def test_a_budget_warns_once_in_a_period_over_all_workers(
     said = [record.message for record in caplog.records if "budget of" in record.message]
     assert counted == {"soft_limit": 1, "near_limit": 1}
     assert len(said) == 2
-    assert said[0].startswith("daily budget of agent 'crowd': $0.005")
+    assert said[0].startswith("daily budget of agent 'crowd' of tenant 'default': $0.005")
     assert "of a soft limit of" in said[0]
     assert "of a limit of" in said[1]

@@ -65,10 +65,18 @@ def test_an_exhausted_budget_says_so_and_stops_clients() -> None:
         "retry_after_secs": 1800,
     }
     assert found.message == (
-        "LLMTrace refused this call: the daily budget of agent 'scout' is used up, $20.00 spent "
-        "of $20.00. Wait until 2026-11-22T00:00:00Z, or have it raised (cost_caps in LLMTrace's "
-        "configuration, agent 'scout')."
+        "LLMTrace refused this call: the daily budget of agent 'scout' of tenant 'acme' is used "
+        "up, $20.00 spent of $20.00. Wait until 2026-11-22T00:00:00Z, or have it raised (cost_caps "
+        "in LLMTrace's configuration, agent 'scout')."
     )
+
+
+def test_a_tenant_is_named_once() -> None:
+    caps = {"default_scope": "tenant", "default_budget_caps": [DAILY]}
+    (found,) = Budgets(Config.model_validate({"cost_caps": caps}).cost_caps).budgets(
+        Payer(tenant="acme", agent="scout"), provider="openai", model="gpt-4o", at=AT
+    )
+    assert "the daily budget of tenant 'acme' is used up" in refusal(found, "exhausted").message
 
 
 def test_a_contended_budget_asks_to_come_back_soon() -> None:
@@ -159,8 +167,13 @@ def test_a_warning_is_known_by_tenant_kind_and_period() -> None:
     assert soft.key != near.key
     assert len(soft.key) <= 300
     assert [each.key for each in warnings([of], [standing])] == [soft.key, near.key]
-    assert soft.message == ("daily budget of agent 'scout': $17.00 spent of a soft limit of $10.00")
-    assert near.message == "daily budget of agent 'scout': $17.00 spent of a limit of $20.00"
+    assert soft.message == (
+        "daily budget of agent 'scout' of tenant 'acme': $17.00 spent of a soft limit of $10.00"
+    )
+    assert (
+        near.message
+        == "daily budget of agent 'scout' of tenant 'acme': $17.00 spent of a limit of $20.00"
+    )
 
 
 def test_what_the_ledger_does_not_know_is_not_spent() -> None:

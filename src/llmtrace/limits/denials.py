@@ -127,7 +127,9 @@ def _owner(budget: Budget) -> str:
 
 
 def _title(budget: Budget) -> str:
-    return f"{budget.window} budget of {_owner(budget)}"
+    """Name a budget; an agent, a key or a model has one of its own in each tenant."""
+    of = "" if budget.scope == "tenant" else f" of tenant {budget.tenant[:64]!r}"
+    return f"{budget.window} budget of {_owner(budget)}{of}"
 
 
 def _message(denied: Denied, budget: Budget, fits: int | None) -> str:
