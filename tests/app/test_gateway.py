@@ -18,6 +18,7 @@ from llmtrace.app.settings import Settings
 from llmtrace.app.stores import open_storage
 from llmtrace.certs.authority import CertificateAuthority
 from llmtrace.config import Config, load
+from llmtrace.config.digest import digests
 from llmtrace.domain.traces import Outcome
 from llmtrace.environment.home import Home
 from llmtrace.storage.base import TraceQuery
@@ -195,11 +196,12 @@ def test_a_started_gateway_takes_free_ports_where_the_wanted_ones_are_taken(
 
 
 def test_health_says_where_it_listens_and_how_its_parts_are(
-    start: Callable[[], StartedGateway], tmp_path: Path
+    start: Callable[[], StartedGateway], config: Config, tmp_path: Path
 ) -> None:
     gateway = start()
     said = health(gateway)
     assert said["status"] == "ok"
+    assert said["configuration"] == digests(config)
     assert said["listen"] == {
         "forward": gateway.addresses.forward,
         "reverse": gateway.addresses.reverse,

@@ -9,6 +9,7 @@ from llmtrace.certs.stores import System
 from llmtrace.cli import doctor as module
 from llmtrace.cli.doctor import doctor
 from llmtrace.config import Config
+from llmtrace.config.digest import digests
 from llmtrace.environment.checks import Check, ok
 from llmtrace.environment.clients import examine
 from llmtrace.environment.gateway import RunServices
@@ -104,6 +105,20 @@ def test_a_gateway_that_does_not_start_is_a_failed_check(
     result = invoke(started)
     assert result.exit_code == 1
     assert "FAIL  canary: port is taken" in result.stdout
+
+
+def test_a_gateway_that_does_not_do_what_the_file_asks_is_a_warning(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"pid": 7, "configuration": digests(Config())}
+    monkeypatch.setattr(module, "health", lambda _: said)
+    file = tmp_path / "asked.yaml"
+    file.write_text("mode: enforce\n")
+    result = invoke(started, "--no-canary", "--config", str(file))
+    assert result.exit_code == 0
+    assert "WARN  configuration: the running gateway has another" in result.stdout
+    assert "fix: stop it (process 7)" in result.stdout
+    assert "WARN  configuration" not in invoke(started, "--no-canary").stdout
 
 
 def test_a_command_is_judged_by_what_it_runs_on() -> None:

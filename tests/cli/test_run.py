@@ -14,6 +14,7 @@ from llmtrace.cli import run as module
 from llmtrace.cli.common import program
 from llmtrace.cli.run import run
 from llmtrace.config import Config
+from llmtrace.config.digest import digests
 from llmtrace.domain.findings import Verdict
 from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.traces import Record, Trace
@@ -233,6 +234,49 @@ def test_a_gateway_with_another_ca_is_refused(
     assert result.exit_code == 1
     assert "another CA" in result.output
     assert not gateway.dump.exists()
+
+
+ENFORCED = {"pid": 7, "configuration": digests(Config(mode="enforce"))}
+OBSERVING = {"pid": 7, "configuration": digests(Config())}
+
+
+@pytest.mark.parametrize(
+    ("running", "text", "variables", "refused"),
+    [
+        pytest.param(OBSERVING, "mode: enforce\n", {}, True, id="enforcement-asked-for"),
+        pytest.param(ENFORCED, "mode: observe\n", {}, True, id="a-file-that-asks-for-less"),
+        pytest.param(OBSERVING, "", {"LLMTRACE_MODE": "enforce"}, True, id="by-variable"),
+        pytest.param(ENFORCED, "mode: enforce\nworkers: 1\n", {}, False, id="the-same"),
+        pytest.param(ENFORCED, "", {}, False, id="nothing-asked-for"),
+        pytest.param({}, "mode: enforce\n", {}, False, id="it-does-not-say"),
+    ],
+)
+@pytest.mark.parametrize("only_print", [False, True], ids=["run", "print"])
+def test_a_gateway_with_another_configuration_than_was_asked_for_is_refused(
+    running: dict[str, object],
+    text: str,
+    variables: dict[str, str],
+    refused: bool,
+    only_print: bool,
+    gateway: FakeGateway,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "asked.yaml"
+    file.write_text(text)
+    monkeypatch.setattr(module, "health", lambda _listen: running)
+    monkeypatch.setattr("llmtrace.cli.run.time.sleep", lambda _: None)
+    options = ("--config", str(file)) if text else ()
+    words = ("--print", "--no-java") if only_print else dumping(gateway)
+    result = invoke(gateway, *options, *words)
+    assert result.exit_code == (1 if refused else 0), result.output
+    if refused:
+        than = str(file) if text else "LLMTRACE_* variables"
+        assert than in result.stderr
+        assert "they differ in mode; stop it (process 7), or " in result.stderr
+        assert not gateway.dump.exists()
 
 
 def test_a_gateway_that_does_not_start_is_one_line(gateway: FakeGateway) -> None:

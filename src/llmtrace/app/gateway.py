@@ -31,6 +31,7 @@ from llmtrace.app.trial import try_models
 from llmtrace.certs.authority import CaUnusable, CertificateAuthority, Made
 from llmtrace.certs.issue import CaPolicy
 from llmtrace.config import Config, ConfigError, load
+from llmtrace.config.digest import digests
 from llmtrace.config.section import Address, parse_address
 from llmtrace.environment.gateway import degraded, health
 from llmtrace.environment.home import Home, home
@@ -141,6 +142,7 @@ class Gateway:
             "pid": os.getpid(),
             "ca_fingerprint": self._fingerprint,
             "auth": self._settings.config.auth.enabled,
+            "configuration": digests(self._settings.config),
             "recorder": asdict(recorder) if recorder else None,
             **health_of.summed(workers),
         }

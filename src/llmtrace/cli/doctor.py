@@ -20,9 +20,10 @@ from llmtrace.environment.block import environment_block
 from llmtrace.environment.canary import COMMANDS, call, check_canary
 from llmtrace.environment.checks import Check, Examine, Status, fail, ok, run_checks, warn, worst
 from llmtrace.environment.clients import Found, ask, behind, examine
-from llmtrace.environment.gateway import RunKey, RunServices, health, proxy_url
+from llmtrace.environment.gateway import Asked, RunKey, RunServices, health, proxy_url
 from llmtrace.environment.installation import Installation, installation
 from llmtrace.environment.machine import (
+    check_configuration,
     check_ports,
     check_storage,
     check_variables,
@@ -60,11 +61,13 @@ def doctor(
     itself, and is started for it if none runs. Exits with 1 if a check failed.
     """
     place = installation(read_config(config))
+    asked = Asked(config=place.config, path=config)
     services = services_of(context)
     found = tuple(_clients(command))
     areas: list[tuple[str, Examine]] = [
         ("versions", check_versions),
         ("gateway", lambda: check_ports(place)),
+        ("gateway", lambda: check_configuration(asked, health(place.config.api.listen))),
         ("ca", lambda: check_ca(place, datetime.now(UTC))),
         ("trust", lambda: check_trust(place, os.environ, this_system(), run_quietly)),
         ("variables", lambda: check_variables(place, os.environ)),

@@ -19,6 +19,7 @@ from llmtrace.environment.block import environment_block, no_proxy, upstream_pro
 from llmtrace.environment.child import CannotStart, run_child
 from llmtrace.environment.clients import ask, behind, examine
 from llmtrace.environment.gateway import (
+    Asked,
     GatewayHandle,
     RunKey,
     RunServices,
@@ -73,7 +74,8 @@ def run(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         services = services_of(context)
-        session = Session(place, console, services, java=not no_java)
+        asked = Asked(config=place.config, path=config)
+        session = Session(place, console, services, asked, java=not no_java)
         if only_print:
             session.print()
             return
@@ -108,11 +110,18 @@ class Session:
     """One run: its name, its files, its gateway."""
 
     def __init__(
-        self, place: Installation, console: Console, services: RunServices, *, java: bool
+        self,
+        place: Installation,
+        console: Console,
+        services: RunServices,
+        asked: Asked,
+        *,
+        java: bool,
     ) -> None:
         self._place = place
         self._console = console
         self._services = services
+        self._asked = asked
         self._id = new_run_id()
         authority, made = place.open_ca()
         self._fingerprint = authority.fingerprint
@@ -138,7 +147,10 @@ class Session:
     def print(self) -> None:
         """Print the variables. A key among them is good for a day."""
         config = self._place.config
-        key = self._key(health(config.api.listen))
+        running = health(config.api.listen)
+        if running is not None:
+            self._check(running)
+        key = self._key(running)
         click.echo(render(self._block(proxy_url(config.listen), key.token), "sh"), nl=False)
 
     def run(self, command: Sequence[str], *, quiet: bool) -> int:
@@ -190,17 +202,23 @@ class Session:
         upstream = upstream_proxy(os.environ, listen=str(reachable(config.listen)))
         if running is None:
             return self._services.start_gateway(config, upstream_proxy=upstream)
-        theirs = running.get("ca_fingerprint")
-        if theirs and theirs != self._fingerprint:
-            raise RuntimeError(
-                f"the gateway at {config.api.listen} has another CA than {self._place.home.ca}: "
-                "start it anew, or set LLMTRACE_HOME to its folder"
-            )
+        self._check(running)
         if upstream:
             self._say(
                 "HTTPS_PROXY is set here; the running gateway goes out by its own upstream_proxy"
             )
         return None
+
+    def _check(self, running: Mapping[str, object]) -> None:
+        """Raise RuntimeError if the gateway that runs is not the one that was asked for."""
+        where, theirs = self._place.config.api.listen, running.get("ca_fingerprint")
+        if theirs and theirs != self._fingerprint:
+            raise RuntimeError(
+                f"the gateway at {where} has another CA than {self._place.home.ca}: "
+                "start it anew, or set LLMTRACE_HOME to its folder"
+            )
+        if other := self._asked.is_other(running):
+            raise RuntimeError(f"the gateway at {where} {other}; {self._asked.way_out(running)}")
 
     def _report(self, services: RunServices, since: datetime, *, running: bool) -> RunReport:
         storage = services.open_storage(self._place.config)

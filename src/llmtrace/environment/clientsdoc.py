@@ -20,6 +20,8 @@ It starts a gateway if none runs, sets one block of variables (the proxy, and wh
 asks for to trust a CA), and says at the end what was seen. `llmtrace run --print -- COMMAND`
 shows the block; `eval "$(llmtrace env)"` sets it in a shell, beside a gateway that
 `llmtrace proxy` runs. `llmtrace doctor -- COMMAND` tries it out and says what stands in the way.
+A gateway that runs already is used as it is; where it has another configuration than `--config`
+or `LLMTRACE_*` variables ask for, the command is not run, and the keys that differ are named.
 
 For a client that ignores proxies there is base-URL mode: `llmtrace proxy` listens on
 127.0.0.1:8643 too (`reverse.listen`), where `/openai/v1`, `/anthropic`, … are the providers.

@@ -5,9 +5,11 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol
 
 from llmtrace.config import Config
+from llmtrace.config.digest import differing, digests
 from llmtrace.config.section import Address, parse_address
 from llmtrace.storage.base import Storage
 
@@ -80,6 +82,34 @@ def degraded(said: Mapping[str, object] | None) -> list[str]:
     """Return why a gateway that says this of its health looks for less than is configured."""
     reasons = (said or {}).get("degraded")
     return [str(one) for one in reasons] if isinstance(reasons, list) else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The configuration that a person asked for, and where they said so.
+
+    Attributes:
+        path: The file they named, if they did.
+    """
+
+    config: Config
+    path: Path | None = None
+
+    def is_other(self, said: Mapping[str, object]) -> str:
+        """Say in what a gateway that says this of itself does not do what was asked for.
+
+        Empty where it does, and where nothing was asked for: then any gateway will do.
+        """
+        keys = differing(self.config, said.get("configuration"))
+        if not keys or (self.path is None and not differing(self.config, digests(Config()))):
+            return ""
+        than = str(self.path) if self.path else "that of the LLMTRACE_* variables"
+        return f"has another configuration than {than}: they differ in {', '.join(keys)}"
+
+    def way_out(self, said: Mapping[str, object]) -> str:
+        """Say what can be done then."""
+        way = "leave --config (LLMTRACE_CONFIG) out" if self.path else "unset the variables"
+        return f"stop it (process {said.get('pid', 'unknown')}), or {way} to use it as it is"
 
 
 def reachable(text: str) -> Address:

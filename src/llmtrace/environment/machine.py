@@ -11,7 +11,7 @@ from typing import Final
 from llmtrace.config.section import parse_address
 from llmtrace.environment.block import upstream_proxy
 from llmtrace.environment.checks import Check, fail, ok, warn
-from llmtrace.environment.gateway import degraded, health, reachable
+from llmtrace.environment.gateway import Asked, degraded, health, reachable
 from llmtrace.environment.installation import Installation
 from llmtrace.environment.report import bypassed
 
@@ -63,6 +63,15 @@ def check_ports(place: Installation) -> Iterator[Check]:
                 *("gateway", key, f"{address}: {problem}, and no gateway answers"),
                 fix=f"end the program that has the port, or set {key}",
             )
+
+
+def check_configuration(asked: Asked, said: Mapping[str, object] | None) -> Iterator[Check]:
+    """Whether a gateway that says this of itself does what was asked for."""
+    if said is not None and (other := asked.is_other(said)):
+        yield warn(
+            *("gateway", "configuration", f"the running gateway {other}"),
+            fix=asked.way_out(said),
+        )
 
 
 def _taken(address: str) -> str | None:
