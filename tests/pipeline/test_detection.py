@@ -12,16 +12,10 @@ from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped
 from llmtrace.domain.answers import Answer, Channel, ChannelKind, ToolCall
 from llmtrace.domain.findings import Severity, Verdict
 from llmtrace.domain.parts import ORIGIN_OF, Media, MediaKind, Part, Role
-from llmtrace.pipeline.detection import (
-    MAX_FINDINGS,
-    Caller,
-    Detection,
-    DetectionTimeout,
-    is_sealed,
-    kept,
-)
+from llmtrace.pipeline.detection import Detection, DetectionTimeout
+from llmtrace.pipeline.judgements import MAX_FINDINGS, Caller, kept
 from llmtrace.policy.table import Decision, Place
-from llmtrace.providers.base import Json, RequestView, ToolDefinition
+from llmtrace.providers.base import RequestView, ToolDefinition
 
 CALLER = Caller(tenant="acme", agent="bot", provider="openai", dialect="openai.chat")
 TEXT = Channel(0, ChannelKind.TEXT)
@@ -152,24 +146,6 @@ def test_a_quarantined_part_is_the_same_on_every_turn() -> None:
     judge = detection(prompt_injection=Verdict.QUARANTINE)
     asked = view(part(Role.TOOL_RESULT, "fine. attack!"))
     assert judge.request(CALLER, asked, {}).edits == judge.request(CALLER, asked, {}).edits
-
-
-def test_what_a_provider_signed_is_left_as_it_is() -> None:
-    body: Json = {"messages": [{"content": [{"thinking": "SECRET", "signature": "c2ln"}]}]}
-    signed = Part(
-        role=Role.ASSISTANT,
-        origin=ORIGIN_OF[Role.ASSISTANT],
-        path=("messages", 0, "content", 0, "thinking"),
-        text="SECRET",
-    )
-    judged = detection(secret__token=Verdict.REDACT).request(CALLER, view(signed), body)
-    assert not judged.edits
-    assert judged.findings[0].verdict is Verdict.FLAG
-
-
-def test_a_path_that_leads_nowhere_is_not_signed() -> None:
-    assert not is_sealed({"a": [1]}, ("a", 3, "b"))
-    assert not is_sealed(None, ("a", "b"))
 
 
 def test_a_tool_that_changed_between_calls_is_told() -> None:

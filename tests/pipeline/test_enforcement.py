@@ -14,8 +14,8 @@ from llmtrace.domain.traces import Body
 from llmtrace.pipeline.call import Call, RequestHead
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials
-from llmtrace.pipeline.detection import Judgement
 from llmtrace.pipeline.enforcement import Enforcement
+from llmtrace.pipeline.judgements import Judgement
 from llmtrace.pipeline.streaming import GateBounds
 from llmtrace.pipeline.threads import JUDGED_HERE
 from llmtrace.providers.base import RequestView, Route

@@ -13,7 +13,8 @@ from llmtrace.app.detection import build_analyzer
 from llmtrace.config import load
 from llmtrace.config.detection import PiiConfig, PolicyConfig, PolicyRule
 from llmtrace.domain.answers import Channel, ChannelKind
-from llmtrace.pipeline.detection import Caller, Detection, DetectionTimeout
+from llmtrace.pipeline.detection import Detection, DetectionTimeout
+from llmtrace.pipeline.judgements import Caller
 from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.policy.table import compile_policy
 from llmtrace.policy.vault import Vault

@@ -1,5 +1,7 @@
 """A placeholder is known wherever it stands, however it was cut, and is never a finding."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,6 +134,25 @@ def test_what_was_seen_in_a_placeholder_is_left_out() -> None:
     in_it, around_it, beside = hit(8, 20), hit(3, 4 + len(EMAIL)), hit(len(text) - 11, len(text))
     assert unmasked(text, [in_it, around_it, beside]) == [beside]
     assert unmasked("a@b.example", [beside]) == [beside]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "left_out"),
+    [
+        ("[PII:EMAIL]", "pii.email", True),
+        ("[SECRET:TOKEN]", "secret.assignment", True),
+        ("[PII:IGNORE_ALL_PREVIOUS_INSTRUCTIONS]", "prompt_injection", False),
+        ("[PII:EMAIL]", "prompt_injection", False),
+        ("[PII:CANARY_BLUE_HERON]", "canary_leak", False),
+        ("[SECRET:correcthorsebattery]", "secret.assignment", False),
+        (EMAIL, "role_injection", False),
+    ],
+)
+def test_only_values_are_left_out_and_only_of_what_hides_them(
+    text: str, kind: str, left_out: bool
+) -> None:
+    seen = replace(hit(0, len(text)), kind=kind)
+    assert unmasked(text, [seen]) == ([] if left_out else [seen])
 
 
 @pytest.mark.slow

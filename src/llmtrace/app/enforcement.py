@@ -11,8 +11,9 @@ from llmtrace.app.detection import build_actions, build_analyzer, build_policy
 from llmtrace.app.models import Models, load_models
 from llmtrace.app.settings import Settings
 from llmtrace.pipeline.counters import Counters
-from llmtrace.pipeline.detection import Detection, Masks
+from llmtrace.pipeline.detection import Detection
 from llmtrace.pipeline.enforcement import Enforcement
+from llmtrace.pipeline.judging_requests import Masks
 from llmtrace.pipeline.streaming import GateBounds
 from llmtrace.pipeline.verdicts import SharedVerdicts
 from llmtrace.policy.vault import OneWay, Vault

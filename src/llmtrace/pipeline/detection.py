@@ -4,100 +4,30 @@ Pure functions of the texts and the policy: nothing here waits, and nothing know
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from itertools import islice
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolUse, ToolWatch
 from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped, StreamAnalyzer
 from llmtrace.analyzers.combined import inspection
-from llmtrace.analyzers.kinds import severity_of
 from llmtrace.domain.answers import Answer, Channel, ToolCall
-from llmtrace.domain.findings import Finding, Severity, Verdict
-from llmtrace.domain.parts import Media, Origin, Part, Path, Role
+from llmtrace.domain.findings import Finding, Verdict
+from llmtrace.domain.parts import Part
 from llmtrace.pipeline.conversation import new_from
-from llmtrace.pipeline.credentials import value_at
+from llmtrace.pipeline.judgements import Caller, Judgement, finding, kept, place_of
+from llmtrace.pipeline.judging_requests import Masks, RequestJudging
+from llmtrace.pipeline.surroundings import MAX_VALUES, Values, is_telling, named, seams
 from llmtrace.pipeline.unfinished import is_incomplete, is_partly_read
 from llmtrace.pipeline.voices import context_of, is_signed, location_of
-from llmtrace.policy.masking import apply, one_way
-from llmtrace.policy.notices import quarantine_notice
 from llmtrace.policy.placeholders import unmasked
 from llmtrace.policy.table import Decision, Place, PolicyTable
 from llmtrace.providers.base import Json, RequestView
 
-MAX_FINDINGS: Final = 256
-"""Findings of one call that are kept: the worst."""
-ORDER: Final = {verdict: rank for rank, verdict in enumerate(Verdict)}
-"""Verdicts, mildest first."""
-_WORST: Final = {severity: rank for rank, severity in enumerate(Severity)}
-_SEALS: Final = frozenset(
-    {"signature", "thoughtSignature", "thought_signature", "encrypted_content"}
-)
-"""Beside these, a text is signed by the provider: changed, it would refuse the request."""
-
 
 class DetectionTimeout(TimeoutError):
     """The time for detection is over; what is left was not looked at."""
-
-
-class Masks(Protocol):
-    """Hides values, and knows them again."""
-
-    def mask(self, tenant: str, kind: str, value: str) -> str:
-        """Return what stands for a value from now on: the same for the same value."""
-        ...
-
-    def unmask(self, tenant: str, masked: str) -> str | None:
-        """Return the value that a placeholder stands for; None if it stands for none."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Whose call it is, as far as policies ask."""
-
-    tenant: str = ""
-    agent: str = ""
-    provider: str = ""
-    session: str = ""
-    dialect: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """What is to become of a request. ``edits`` are whole new texts by their place."""
-
-    findings: tuple[Finding, ...] = ()
-    edits: Mapping[Path, str] = field(default_factory=dict)
-    hidden: Mapping[Path, str] = field(default_factory=dict)
-    """The same for what is kept of the request alone: values that it was blocked for."""
-    texts: Mapping[Path, str] = field(default_factory=dict)
-    """What was read at the places of both."""
-    entangled: bool = False
-    """Whether two texts stand at one place, a member's name and its value, and both must change."""
-    blocked: Finding | None = None
-    skipped: tuple[tuple[str, str], ...] = ()
-    """Detectors that left something out, and why."""
-    incomplete: bool = False
-    """Whether something that was left out would have been acted on, or may have been."""
-    partly: frozenset[object] = frozenset()
-    """Paths and channels of the texts in which they did."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst verdict of all findings."""
-        return worst(self.findings)
-
-    @property
-    def kept_edits(self) -> Mapping[Path, str]:
-        """All that is changed in what is kept of the request."""
-        return {**self.edits, **self.hidden}
-
-
-def worst(findings: Iterable[Finding]) -> Verdict:
-    """Return the worst verdict among findings, ``allow`` if there are none."""
-    return max((f.verdict for f in findings), key=ORDER.__getitem__, default=Verdict.ALLOW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,16 +77,18 @@ class Detection:
             DetectionTimeout: It took longer than ``seconds``.
         """
         deadline = time.monotonic() + self.seconds
-        judging = _Judging(self, caller, body)
+        judging = RequestJudging(self.policy, self.masks, caller, body)
         parts = view.parts
         first_new = new_from(parts)
         texts = [(one.text, Context(one.role, one.origin, Direction.REQUEST)) for one in parts]
         if recall := getattr(self.analyzer, "recall", None):
             recall(texts)
-        for index, (part, (text, context)) in enumerate(zip(parts, texts, strict=True)):
-            if time.monotonic() > deadline:
-                raise DetectionTimeout
-            made = inspection(self.analyzer, text, context)
+        seen: list[Inspection] = []
+        for text, context in texts:
+            _in_time(deadline)
+            seen.append(inspection(self.analyzer, text, context))
+        self._together(caller, parts, seen, deadline)
+        for index, (part, made) in enumerate(zip(parts, seen, strict=True)):
             if made.hits or made.skipped:
                 judging.part(part, made, is_new=index >= first_new)
         # a tool is written in another way in each dialect, and no other tool for it
@@ -168,6 +100,32 @@ class Detection:
             if media.path not in read:
                 judging.media(media)
         return judging.done()
+
+    def _together(
+        self, caller: Caller, parts: Sequence[Part], seen: list[Inspection], deadline: float
+    ) -> None:
+        """Add to what was seen what shows only together with what stands around a part."""
+        cut = seams(parts, self.growing)
+        for number, part in enumerate(parts):
+            _in_time(deadline)
+            if more := [*cut.get(number, ()), *named(part, self.growing)]:
+                seen[number] = _with(seen[number], more)
+        values = self._values(caller, parts, seen)
+        for number, part in enumerate(parts if values.by_text else ()):
+            _in_time(deadline)
+            if more := list(values.again(part, seen[number].hits)):
+                seen[number] = _with(seen[number], more)
+
+    def _values(self, caller: Caller, parts: Sequence[Part], seen: Sequence[Inspection]) -> Values:
+        """Return the values that are hidden in one part, and must be in all."""
+        told = (
+            (part.text[hit.start : hit.end], hit)
+            for part, made in zip(parts, seen, strict=True)
+            for hit in unmasked(part.text, made.hits)
+            if is_telling(hit, part.text[hit.start : hit.end])
+            and self.acts_on(self.place(caller, _context(part)), hit)
+        )
+        return Values(dict(islice(told, MAX_VALUES)))
 
     # --- answers ----------------------------------------------------------------------------
 
@@ -182,8 +140,7 @@ class Detection:
         skipped: set[tuple[str, str]] = set()
         partly: set[object] = set()
         for channel, text in answer.texts.items():
-            if time.monotonic() > deadline:
-                raise DetectionTimeout
+            _in_time(deadline)
             made = inspection(self.analyzer, text, context_of(channel))
             if made.skipped:
                 skipped.update((one.detector, one.reason) for one in made.skipped)
@@ -239,159 +196,19 @@ class Detection:
 
     def place(self, caller: Caller, context: Context) -> Place:
         """Return where something stands, as policies ask."""
-        return Place(
-            role=context.role,
-            origin=context.origin,
-            direction=context.direction,
-            provider=caller.provider,
-            tenant=caller.tenant,
-            agent=caller.agent,
-        )
+        return place_of(caller, context)
 
 
-class _Judging:
-    """The judgement of one request, as it grows."""
-
-    def __init__(self, detection: Detection, caller: Caller, body: Json) -> None:
-        self._detection = detection
-        self._caller = caller
-        self._body = body
-        self._found: list[Finding] = []
-        self._edits: dict[Path, str] = {}
-        self._hidden: dict[Path, str] = {}
-        self._texts: dict[Path, str] = {}
-        self._entangled = False
-        self._skipped: set[tuple[str, str]] = set()
-        self._partly: set[object] = set()
-        self._incomplete = False
-        self._blocked: Finding | None = None
-
-    def part(self, part: Part, made: Inspection, *, is_new: bool) -> None:
-        """Take what was seen in one part."""
-        if made.skipped:
-            self._skipped.update((one.detector, one.reason) for one in made.skipped)
-            if is_partly_read(made.skipped):
-                self._partly.add(part.path)
-        detection, caller = self._detection, self._caller
-        place = detection.place(caller, Context(part.role, part.origin, Direction.REQUEST))
-        sealed = is_sealed(self._body, part.path)
-        replaced: list[tuple[int, int, str]] = []
-        hidden: list[tuple[int, int, str]] = []
-        notice: Finding | None = None
-        decided: dict[str, bool] = {}
-        for hit in unmasked(part.text, made.hits):
-            decision = _about(part, detection.policy.decide(hit, place), is_new, sealed)
-            found = finding(hit, part.location, decision)
-            self._found.append(found)
-            if decision.verdict is Verdict.BLOCK:
-                self._blocked = self._blocked or found
-                if hit.value:
-                    hidden.append((hit.start, hit.end, one_way(hit.kind)))
-            elif decision.verdict is Verdict.QUARANTINE:
-                notice = notice or found
-            elif decision.verdict is Verdict.REDACT:
-                value = part.text[hit.start : hit.end]
-                masked = detection.masks.mask(caller.tenant, hit.kind, value)
-                replaced.append((hit.start, hit.end, masked))
-            decided[hit.detector] = decided.get(hit.detector, False) or decision.acts
-        self._incomplete |= is_incomplete(made, decided, partial(detection.acts_on, place))
-        if notice is not None or replaced or hidden:
-            self._entangled |= self._texts.setdefault(part.path, part.text) != part.text
-        if notice is not None:
-            self._edits[part.path] = quarantine_notice(notice.kind, notice.rule)
-        elif replaced:
-            self._edits[part.path] = apply(part.text, replaced)
-        if hidden:
-            self._hidden[part.path] = apply(part.text, [*replaced, *hidden])
-
-    def tool(self, name: str) -> None:
-        """Take a tool whose description is not what it was."""
-        context = Context(Role.TOOL_DESCRIPTION, Origin.UNTRUSTED, Direction.REQUEST)
-        self._without_text("tool_changed", "tools.changed", f"tools.{name[:128]}", context)
-
-    def media(self, media: Media) -> None:
-        """Take media that nobody can look into. Told only where the policy stops it."""
-        context = Context(media.role, media.origin, Direction.REQUEST)
-        self._without_text("unscannable_media", "media", media.location, context, told=False)
-
-    def _without_text(
-        self, kind: str, detector: str, location: str, context: Context, *, told: bool = True
-    ) -> None:
-        """Take what is no text: it can pass or be blocked, and not be changed."""
-        hit = Hit(
-            kind=kind,
-            severity=severity_of(kind),
-            confidence=1.0,
-            start=0,
-            end=1,
-            detector=detector,
-        )
-        decision = self._detection.policy.decide(hit, self._detection.place(self._caller, context))
-        if decision.verdict in (Verdict.REDACT, Verdict.QUARANTINE):
-            decision = Decision(verdict=Verdict.BLOCK, rule=decision.rule)
-        found = finding(hit, location, decision)
-        if told or decision.verdict is Verdict.BLOCK:
-            self._found.append(found)
-        if decision.verdict is Verdict.BLOCK:
-            self._blocked = self._blocked or found
-
-    def done(self) -> Judgement:
-        """Return the judgement."""
-        return Judgement(
-            findings=kept(self._found),
-            edits=self._edits,
-            hidden=self._hidden,
-            texts=self._texts,
-            entangled=self._entangled,
-            blocked=self._blocked,
-            skipped=tuple(sorted(self._skipped)),
-            incomplete=self._incomplete,
-            partly=frozenset(self._partly),
-        )
+def _in_time(deadline: float) -> None:
+    """Raises: DetectionTimeout."""
+    if time.monotonic() > deadline:
+        raise DetectionTimeout
 
 
-def _about(part: Part, decision: Decision, is_new: bool, sealed: bool) -> Decision:
-    """Return what a decision comes to in this part.
-
-    What would be blocked in a part that is in the conversation already would be blocked on every
-    later turn, and the conversation with it: it is quarantined. What the provider signed is
-    left as it is.
-    """
-    if sealed and decision.verdict in (Verdict.REDACT, Verdict.QUARANTINE):
-        return Decision(verdict=Verdict.FLAG, rule=decision.rule)
-    if decision.verdict is Verdict.BLOCK and not is_new and part.role in _HISTORY and not sealed:
-        return Decision(verdict=Verdict.QUARANTINE, rule=decision.rule)
-    return decision
+def _context(part: Part) -> Context:
+    return Context(part.role, part.origin, Direction.REQUEST)
 
 
-_HISTORY: Final = frozenset({Role.USER, Role.ASSISTANT, Role.TOOL_RESULT})
-
-
-def finding(hit: Hit, location: str, decision: Decision) -> Finding:
-    """Return a hit as what is kept of it."""
-    return Finding(
-        kind=hit.kind,
-        severity=Severity.INFO if decision.silent else hit.severity,
-        confidence=hit.confidence,
-        location=location,
-        start=hit.start,
-        end=hit.end,
-        detector=hit.detector,
-        verdict=decision.verdict,
-        rule=decision.rule,
-    )
-
-
-def kept(found: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the worst ``MAX_FINDINGS`` findings, in their order."""
-    if len(found) <= MAX_FINDINGS:
-        return tuple(found)
-    ranked = sorted(found, key=lambda f: (-ORDER[f.verdict], _WORST[f.severity], -f.confidence))
-    chosen = {id(f) for f in ranked[:MAX_FINDINGS]}
-    return tuple(f for f in found if id(f) in chosen)
-
-
-def is_sealed(body: Json, path: Path) -> bool:
-    """Whether a text stands beside a signature over it."""
-    holder = value_at(body, path[:-1])
-    return isinstance(holder, dict) and any(holder.get(key) for key in _SEALS)
+def _with(made: Inspection, more: Sequence[Hit]) -> Inspection:
+    hits = sorted((*made.hits, *more), key=lambda hit: (hit.start, -hit.end))
+    return Inspection(hits, made.skipped, made.attack)

@@ -15,15 +15,8 @@ from llmtrace.domain.traces import Body
 from llmtrace.logs import origin
 from llmtrace.pipeline.call import Call
 from llmtrace.pipeline.counters import Counters
-from llmtrace.pipeline.detection import (
-    ORDER,
-    Caller,
-    Detection,
-    DetectionTimeout,
-    Judgement,
-    kept,
-    worst,
-)
+from llmtrace.pipeline.detection import Detection, DetectionTimeout
+from llmtrace.pipeline.judgements import ORDER, Caller, Judgement, kept, worst
 from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.pipeline.reencoding import as_written
 from llmtrace.pipeline.resigning import is_fixed

@@ -11,12 +11,8 @@ from llmtrace.analyzers.combined import inspection
 from llmtrace.domain.answers import Channel, ToolCall
 from llmtrace.domain.findings import Finding, Verdict
 from llmtrace.domain.traces import ActionType
-from llmtrace.pipeline.detection import (
-    Caller,
-    Detection,
-    DetectionTimeout,
-    finding,
-)
+from llmtrace.pipeline.detection import Detection, DetectionTimeout
+from llmtrace.pipeline.judgements import Caller, finding
 from llmtrace.pipeline.rewriting import cut, each_text
 from llmtrace.pipeline.streaming import Ruling, ToolRuling
 from llmtrace.pipeline.streaming.addresses import (

@@ -14,7 +14,7 @@ from llmtrace.limits.desk import LedgerDesk
 from llmtrace.limits.refusals import Refused
 from llmtrace.limits.runaway import RunawayGuard
 from llmtrace.pipeline.call import Call
-from llmtrace.pipeline.detection import ORDER, kept, worst
+from llmtrace.pipeline.judgements import ORDER, kept, worst
 from llmtrace.providers.base import Json
 from llmtrace.storage.ledger import Ledger
 

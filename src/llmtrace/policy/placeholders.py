@@ -14,6 +14,9 @@ from typing import Final, Protocol
 
 import regex
 
+from llmtrace.analyzers.kinds import kinds
+from llmtrace.policy.masking import one_way
+
 MARK: Final = "LLMT_"
 LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 TAG_CHARS: Final = 14
@@ -36,14 +39,19 @@ PLACEHOLDER: Final = re.compile(_PATTERN, re.IGNORECASE | re.ASCII)
 _BEGUN: Final = regex.compile(_PATTERN, regex.IGNORECASE | regex.ASCII)
 LONGEST_LOOKED_AT: Final = 4096
 """A longer span is no hidden value, nor some of them beside each other."""
-_HIDDEN: Final = re.compile(
-    rf"(?:{_PATTERN}|\[(?:PII|SECRET|REDACTED):[A-Z_]{{1,64}}\])", re.IGNORECASE | re.ASCII
-)
+_LABELS: Final = "|".join(sorted({re.escape(one_way(kind)) for kind in kinds()}))
+_HIDDEN: Final = re.compile(rf"(?:{_PATTERN}|{_LABELS})", re.IGNORECASE | re.ASCII)
+_VALUES: Final = ("pii.", "secret.")
 _SAYS_SOMETHING: Final = re.compile(r"\w")
 
 
 class Span(Protocol):
     """Something that was seen in a text, as a hit is."""
+
+    @property
+    def kind(self) -> str:
+        """What it is."""
+        ...
 
     @property
     def start(self) -> int:
@@ -87,8 +95,13 @@ def is_masked(text: str) -> bool:
 
 
 def unmasked[S: Span](text: str, spans: Iterable[S]) -> list[S]:
-    """Leave out what was seen in what is hidden already, so that nothing is hidden twice."""
-    return [span for span in spans if not _is_hidden(text, span)]
+    """Leave out values that were seen in what is hidden already: nothing is hidden twice.
+
+    Anything else stays: an order does not become a value because it is written like one.
+    """
+    return [
+        span for span in spans if not (span.kind.startswith(_VALUES) and _is_hidden(text, span))
+    ]
 
 
 def _is_hidden(text: str, span: Span) -> bool:

@@ -13,7 +13,8 @@ from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
 from llmtrace.analyzers.kinds import kinds
 from llmtrace.app.detection import build_analyzer
 from llmtrace.config import load
-from llmtrace.pipeline.detection import Caller, Detection
+from llmtrace.pipeline.detection import Detection
+from llmtrace.pipeline.judgements import Caller
 from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.pipeline.streaming import AnswerGate, GateBounds, gate_whole
 from llmtrace.policy.table import compile_policy
