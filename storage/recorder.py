@@ -97,7 +97,7 @@ def sole_recorder(spool_dir: Path, io: SpoolIO = OS_IO) -> Iterator[None]:
         holder = path.read_text("ascii", "replace").strip() or "unknown"
         raise RecorderRunning(
             f"{spool_dir}: a recorder is at work already (process {holder}); "
-            "stop it first, or give this one a spool.directory of its own"
+            "stop its gateway first, or give this one a spool.directory of its own"
         )
     try:
         os.ftruncate(fd, 0)

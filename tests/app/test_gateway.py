@@ -183,6 +183,30 @@ def test_two_gateways_do_not_share_a_port(
     assert "another gateway may be running" in second.stderr
 
 
+def test_a_second_gateway_of_an_installation_ends_and_leaves_the_first_as_it_is(
+    start: Callable[[], StartedGateway], tmp_path: Path
+) -> None:
+    first = start()
+    second = subprocess.run(  # noqa: S603  # our own module
+        [sys.executable, "-m", "llmtrace.cli.main", "proxy", "--listen", ANY_PORT],
+        env={
+            **os.environ,
+            "LLMTRACE_HOME": str(tmp_path / "home"),
+            "LLMTRACE_API_LISTEN": ANY_PORT,
+            "LLMTRACE_REVERSE_LISTEN": ANY_PORT,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert "a recorder is at work already" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    state = json.loads((tmp_path / "home" / "gateway.json").read_text())
+    assert state["forward"] == first.addresses.forward
+
+
 def test_a_started_gateway_takes_free_ports_where_the_wanted_ones_are_taken(
     start: Callable[[], StartedGateway], config: Config, tmp_path: Path
 ) -> None:

@@ -10,8 +10,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Final
 
@@ -27,6 +26,7 @@ from llmtrace.app.models import check_models, fetch_missing, wanted
 from llmtrace.app.prices import price_book
 from llmtrace.app.resigning import check_resigning
 from llmtrace.app.settings import Settings
+from llmtrace.app.state import Addresses, announce, await_turn, withdraw
 from llmtrace.app.trial import try_models
 from llmtrace.certs.authority import CaUnusable, CertificateAuthority, Made
 from llmtrace.certs.issue import CaPolicy
@@ -37,7 +37,7 @@ from llmtrace.environment.gateway import degraded, health
 from llmtrace.environment.home import Home, home
 from llmtrace.ports import Ports
 from llmtrace.storage.base import StorageError
-from llmtrace.storage.recorder import read_status
+from llmtrace.storage.recorder import RecorderRunning, read_status
 from llmtrace.supervisor import Child, Supervisor, own_module
 
 logger = logging.getLogger(__name__)
@@ -48,15 +48,6 @@ OK: Final = 200
 ANY_PORT: Final = "127.0.0.1:0"
 AT_START: Final = ("listen", "reverse", "api", "workers", "storage", "spool", "ca", "logging")
 """Keys and sections that the processes which stay have read, or that hold the ports."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Addresses:
-    """Where a gateway really listens, as ``host:port``."""
-
-    forward: str
-    reverse: str | None
-    api: str
 
 
 class Gateway:
@@ -74,9 +65,12 @@ class Gateway:
 
         Raises:
             OSError, CaUnusable, TimeoutError: It cannot be made; the message says what to do.
+            RecorderRunning: Another gateway has this installation.
         """
         settings = self._settings
         settings.prepare()
+        if settings.config.storage.profile != "memory":
+            await_turn(settings.spool)
         for name, value in ALLOCATION.items():
             os.environ.setdefault(name, value)  # for the processes to come
         policy = CaPolicy(intermediate_days=settings.config.ca.validity_days)
@@ -124,7 +118,7 @@ class Gateway:
         try:
             return await self._supervisor.run()
         finally:
-            self._settings.state.unlink(missing_ok=True)
+            withdraw(self._settings.state)
             ports.close()
             await health.stop()
 
@@ -212,12 +206,7 @@ class Gateway:
     def _announce(self) -> None:
         if self._addresses is None:
             return
-        state = {
-            **asdict(self._addresses),
-            "pid": os.getpid(),
-            "started_at": datetime.now(UTC).isoformat(),
-        }
-        self._settings.state.write_text(json.dumps(state) + "\n")
+        announce(self._settings.state, self._addresses)
         logger.info(
             "ready: forward proxy %s, base-URL mode %s, health %s",
             self._addresses.forward,
@@ -247,7 +236,7 @@ def _run(gateway: Gateway, config: Config) -> int:
     try:
         gateway.prepare()
         return asyncio.run(gateway.run())
-    except (OSError, CaUnusable, StorageError) as error:
+    except (OSError, CaUnusable, RecorderRunning, StorageError) as error:
         logger.critical("the gateway did not start: %s", error)
         return FAILED_TO_START
 

@@ -16,7 +16,7 @@ from llmtrace.app.stores import open_storage
 from llmtrace.limits.recovery import Recovery
 from llmtrace.storage.base import Storage
 from llmtrace.storage.ledger import Ledger, LedgerUnavailable
-from llmtrace.storage.recorder import Recorder, run_until_signal
+from llmtrace.storage.recorder import Recorder, RecorderRunning, run_until_signal
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,11 @@ def main() -> None:
     threading.Thread(
         target=_listen, args=[recorder, recoveries], name="orders", daemon=True
     ).start()
-    run_until_signal(recorder)
+    try:
+        run_until_signal(recorder)
+    except RecorderRunning as error:
+        logger.error("%s", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
