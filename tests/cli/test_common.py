@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llmtrace.cli import common
 from llmtrace.cli.common import (
+    counted,
     dollars,
     print_json,
     print_table,
@@ -103,3 +104,8 @@ def test_the_program_is_named_as_it_can_be_typed(
     assert program() == str(root / "scripts" / "llmtrace")
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/llmtrace")
     assert program() == "llmtrace"
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls")])
+def test_one_is_no_plural(number: int, said: str) -> None:
+    assert counted(number, "call") == said

@@ -36,7 +36,7 @@ def test_a_table_has_money_and_plans_apart(run: Run) -> None:
     assert lines[1].split() == ["builder", "2", "1.80k", "800", "200", "$2.50", "$0.0013", "0"]
     assert lines[-1].split()[0] == "total"
     assert "\x1b" not in result.stdout
-    assert "$2.50 charged, $0.0013 not charged (subscriptions), 1 calls unpriced" in result.stderr
+    assert "$2.50 charged, $0.0013 not charged (subscriptions), 1 call unpriced" in result.stderr
 
 
 @pytest.mark.usefixtures("kept")

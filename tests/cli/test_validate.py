@@ -36,6 +36,24 @@ def test_a_good_file_is_summed_up(tmp_path: Path, run: Run) -> None:
     assert "lite, for ever" in done.stdout
 
 
+def test_what_callers_are_held_to_is_told_and_what_holds_nobody_is_warned_of(
+    tmp_path: Path, run: Run
+) -> None:
+    path = tmp_path / "llmtrace.yaml"
+    path.write_text("cost_caps:\n  default_budget_caps: [{window: daily, hard_limit_usd: 20}]\n")
+    done = run("validate", "--config", path)
+    assert done.exit_code == 0
+    assert "  budgets        off (cost_caps.enabled: false)\n" in done.stdout
+    assert done.stderr == (
+        "Warning: cost_caps: written, but cost_caps.enabled is false: nobody is held to it\n"
+    )
+    told = run("validate", "--json", "--config", path)
+    assert told.stderr == done.stderr
+    enabled = run("validate", "--config", path, LLMTRACE_COST_CAPS_ENABLED="true")
+    assert "  budgets        1 cap (daily); mode strict\n" in enabled.stdout
+    assert enabled.stderr == ""
+
+
 def test_a_bad_file_is_exit_code_2_with_line_and_key(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "llmtrace.yaml"
     path.write_text("workers: 1\nstorag: {}\n")

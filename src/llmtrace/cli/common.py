@@ -48,6 +48,11 @@ def program() -> str:
     return f"./{script.relative_to(here)}" if script.is_relative_to(here) else str(script)
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: ``1 call``, ``2 calls``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def print_json(value: object) -> None:
     """Write a JSON document to standard output."""
     sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str) + b"\n")

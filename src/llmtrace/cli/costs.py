@@ -10,7 +10,14 @@ import click
 
 from llmtrace.app.costs import BY, DAYS, CostsReport, costs_report
 from llmtrace.app.settings import Settings
-from llmtrace.cli.common import config_option, dollars, json_option, read_config, terminal_width
+from llmtrace.cli.common import (
+    config_option,
+    counted,
+    dollars,
+    json_option,
+    read_config,
+    terminal_width,
+)
 from llmtrace.cli.filters import Moment
 from llmtrace.cli.rows import Column, print_rows
 from llmtrace.cli.traces import stores
@@ -77,7 +84,7 @@ def _explained(report: CostsReport) -> str:
     if total.plan_calls:
         said.append(f"{dollars(total.plan_nano_usd)} not charged (subscriptions)")
     if total.unpriced_calls:
-        said.append(f"{total.unpriced_calls} calls unpriced")
+        said.append(f"{counted(total.unpriced_calls, 'call')} unpriced")
     return ", ".join(said)
 
 

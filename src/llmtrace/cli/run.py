@@ -12,7 +12,7 @@ from typing import Final
 import click
 from rich.console import Console
 
-from llmtrace.cli.common import config_option, dollars, program, read_config, visible
+from llmtrace.cli.common import config_option, counted, dollars, program, read_config, visible
 from llmtrace.config import Config
 from llmtrace.domain.findings import Verdict
 from llmtrace.environment.block import environment_block, no_proxy, upstream_proxy
@@ -237,12 +237,12 @@ class Session:
         if sums.unpriced_calls:
             cost += f" and {sums.unpriced_calls} without a price"
         self._say(
-            f"{_count(sums.calls, 'call')}  {_counts(report.models)}  "
+            f"{counted(sums.calls, 'call')}  {_counts(report.models)}  "
             f"{sums.input_tokens:,} tokens in{cached}, {sums.output_tokens:,} out  {cost}"
         )
         if report.failed:
             self._say(
-                f"{_count(report.failed, 'call')} did not end well: {_counts(report.failures)}"
+                f"{counted(report.failed, 'call')} did not end well: {_counts(report.failures)}"
             )
         if sums.findings:
             self._findings(report)
@@ -251,9 +251,9 @@ class Session:
     def _findings(self, report: RunReport) -> None:
         sums = report.totals
         severities = ", ".join(f"{count} {severity}" for severity, count in report.severities)
-        acted = ", ".join(ACTED[verdict].format(_count(n, "call")) for verdict, n in report.acted)
+        acted = ", ".join(ACTED[verdict].format(counted(n, "call")) for verdict, n in report.acted)
         last = f" (in the last {MOST_READ} calls)" if sums.calls > MOST_READ else ""
-        found = _count(sums.findings, "finding") + (f": {severities}" if severities else "")
+        found = counted(sums.findings, "finding") + (f": {severities}" if severities else "")
         self._say(f"{found}; {acted or NOT_ACTED}{last}")
         if report.worst:
             self._say(f"explained: {program()} findings show {report.worst}")
@@ -263,7 +263,7 @@ class Session:
         self._say("did not pass the gateway and was not recorded.")
         if report.strays:
             self._say(
-                f"{_count(report.strays, 'call')} came meanwhile without the name of a run "
+                f"{counted(report.strays, 'call')} came meanwhile without the name of a run "
                 f"(Java sends none): {program()} traces list"
             )
         clients = [examine(key, ask) for key in behind(command[0], shutil.which)]
@@ -286,7 +286,3 @@ class Session:
 
 def _counts(found: Sequence[tuple[str, int]]) -> str:
     return ", ".join(f"{visible(name)} x{count}" for name, count in found)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -15,6 +15,7 @@ from llmtrace.app.stores import open_storage
 from llmtrace.cli.columns import CALLS
 from llmtrace.cli.common import (
     config_option,
+    counted,
     json_option,
     program,
     read_config,
@@ -285,7 +286,7 @@ def _show(trace: Trace, bodies: Mapping[str, Body | None]) -> None:
         click.echo(f"{click.style(f'{finding.verdict:>{label}}', fg='red')}  {text}")
     if trace.findings:
         told = f"'{program()} findings show {visible(trace.trace_id)}' explains"
-        click.secho(f"{'':>{label}}  {told} {len(trace.findings)} finding(s)", dim=True)
+        click.secho(f"{'':>{label}}  {told} {counted(len(trace.findings), 'finding')}", dim=True)
     for action in trace.actions:
         text = visible(f"{action.name} {action.arguments}")[:SHOWN_ACTION]
         click.echo(f"{click.style(f'{action.action_type:>{label}}', fg='yellow')}  {text}")

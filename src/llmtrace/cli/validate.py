@@ -8,6 +8,7 @@ import click
 
 from llmtrace.app.detection import build_policy
 from llmtrace.app.models import Tried
+from llmtrace.cli import limits
 from llmtrace.cli.checking import require_models, require_usable
 from llmtrace.cli.common import config_option, json_option, print_json, print_table, read_config
 from llmtrace.config import Config
@@ -28,7 +29,8 @@ def validate(config: Path | None, as_json: bool) -> None:
     """Check a configuration: its file, the LLMTRACE_* variables, and the files that it names.
 
     Exits with 2 and names line and key of what is wrong. Models are loaded, and none is fetched:
-    with on_error: allow, those that cannot be loaded are warned of. Shows the table by which
+    with on_error: allow, those that cannot be loaded are warned of, as is what holds nobody, such
+    as budgets that are not enabled. Shows what callers are held to, and the table by which
     findings are decided: the first row that fits counts. --json prints the configuration as it will
     be used, without its secrets, that table as policy_table, and the models as models.
     """
@@ -36,12 +38,14 @@ def validate(config: Path | None, as_json: bool) -> None:
     require_usable(settings)
     models = require_models(settings)
     table = build_policy(settings)
+    for vain in limits.in_vain(settings):
+        click.echo(f"Warning: {vain}", err=True)
     if as_json:
         shown = {"policy_table": _as_json(table), "models": [asdict(one) for one in models]}
         print_json({**settings.model_dump(mode="json"), **shown})
         return
     click.echo(f"{config or 'the default configuration'} is valid")
-    for name, value in (*_summary(settings), *_models(models)):
+    for name, value in (*_summary(settings), *limits.summary(settings), *_models(models)):
         click.echo(f"  {name:<14} {value}")
     if settings.security_analysis.enabled:
         click.echo()
