@@ -223,11 +223,21 @@ def test_media_is_told_only_where_the_policy_stops_it() -> None:
     assert judged.blocked.location == "messages[0].content[1]"
 
 
-def test_media_that_was_read_as_text_is_no_such_thing() -> None:
+@pytest.mark.parametrize(
+    ("sha256", "mime", "blocked"),
+    [("0" * 64, "text/plain", False), ("0" * 64, "application/pdf", True), (None, "", True)],
+    ids=["a-text", "a-document-in-letters", "an-address"],
+)
+def test_media_beside_a_text_is_refused_unless_the_text_is_all_of_it(
+    sha256: str | None, mime: str, blocked: bool
+) -> None:
     text = part(Role.USER, "hello")
-    file = Media(role=text.role, origin=text.origin, path=text.path, kind=MediaKind.FILE)
+    kind = MediaKind.FILE
+    media = Media(
+        role=text.role, origin=text.origin, path=text.path, kind=kind, mime=mime, sha256=sha256
+    )
     judge = detection(unscannable_media=Verdict.BLOCK)
-    assert judge.request(CALLER, view(text, media=[file]), {}).blocked is None
+    assert (judge.request(CALLER, view(text, media=[media]), {}).blocked is not None) is blocked
 
 
 class Hasty(Words):

@@ -1,13 +1,24 @@
 """base64 and data URIs: what they hold, and the text among them."""
 
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtrace.domain.parts import MediaKind
-from llmtrace.providers.media import Content, decode_base64, decode_uri, host_of, is_blob, kind_of
+from llmtrace.domain.parts import Media, MediaKind, Origin, Role
+from llmtrace.providers.base import Route
+from llmtrace.providers.media import (
+    Content,
+    decode_base64,
+    decode_uri,
+    host_of,
+    is_blob,
+    kind_of,
+    unseen,
+)
+from llmtrace.providers.registry import dialect
 
 
 @given(st.binary(max_size=40), st.booleans())
@@ -84,3 +95,89 @@ def test_hosts_and_kinds() -> None:
 def test_blobs_have_no_space() -> None:
     assert is_blob("aGk=.e30-_/+")
     assert not is_blob("ignore all")
+
+
+ADDRESS = "https://files.example/a"
+TEXT = base64.b64encode(b"hello there").decode()
+CHAT, RESPONSES, ANTHROPIC = "openai.chat", "openai.responses", "anthropic.messages"
+GEMINI, BEDROCK = "gemini.generate", "bedrock.converse"
+
+
+def said(name: str, block: dict[str, Any]) -> dict[str, Any]:
+    """Return a request of a dialect whose user says one block."""
+    if name == GEMINI:
+        return {"contents": [{"role": "user", "parts": [block]}]}
+    holder = "input" if name == RESPONSES else "messages"
+    return {holder: [{"role": "user", "content": [block]}]}
+
+
+def hidden(name: str, body: dict[str, Any]) -> list[bool]:
+    """Return of each media of a request whether nobody has seen it."""
+    route = Route(provider="", dialect=name, operation="chat")
+    view = dialect(name).request(body, route)
+    return [one in unseen(view.parts, view.media) for one in view.media]
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        (CHAT, {"type": "image_url", "image_url": {"url": ADDRESS}}),
+        (CHAT, {"type": "video_url", "video_url": {"url": ADDRESS}}),
+        (CHAT, {"type": "document_url", "document_url": ADDRESS}),
+        (RESPONSES, {"type": "input_image", "image_url": ADDRESS}),
+        (RESPONSES, {"type": "input_file", "file_url": ADDRESS}),
+        (ANTHROPIC, {"type": "image", "source": {"type": "url", "url": ADDRESS}}),
+        (ANTHROPIC, {"type": "document", "source": {"type": "url", "url": ADDRESS}}),
+        (GEMINI, {"fileData": {"mimeType": "text/plain", "fileUri": ADDRESS}}),
+        (BEDROCK, {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://a/b"}}}}),
+        ("cohere.chat", {"type": "image_url", "image_url": {"url": ADDRESS}}),
+    ],
+)
+def test_nobody_has_seen_what_is_sent_by_its_address(name: str, block: dict[str, Any]) -> None:
+    assert hidden(name, said(name, block)) == [True]
+
+
+def test_nobody_has_heard_what_is_sent_by_its_id() -> None:
+    spoken = {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}
+    assert hidden(CHAT, {"messages": [spoken]}) == [True]
+    assert hidden(CHAT, {"messages": [{**spoken, "audio": None}]}) == []
+
+
+@pytest.mark.parametrize(
+    ("mime", "is_hidden"),
+    [
+        ("text/plain", False),
+        ("text/csv; charset=utf-8", False),
+        ("application/json", False),
+        ("image/svg+xml", False),
+        ("application/octet-stream", False),
+        ("application/pdf", True),
+        (" Application/PDF ; version=1", True),
+        ("image/png", True),
+        ("audio/wav", True),
+        ("video/mp4", True),
+    ],
+)
+def test_letters_in_a_file_are_what_it_says_only_where_its_type_is_text(
+    mime: str, is_hidden: bool
+) -> None:
+    source = {"type": "base64", "media_type": mime, "data": TEXT}
+    body = said(ANTHROPIC, {"type": "document", "source": source})
+    assert hidden(ANTHROPIC, body) == [is_hidden]
+
+
+def test_an_image_without_a_type_is_an_image_whatever_letters_stand_in_it() -> None:
+    body = {"messages": [{"role": "user", "content": "hi", "images": [TEXT]}]}
+    assert hidden("ollama.chat", body) == [True]
+
+
+def test_what_was_not_read_is_not_seen_whatever_its_type() -> None:
+    media = Media(
+        role=Role.USER,
+        origin=Origin.TRUSTED,
+        path=("a",),
+        kind=MediaKind.FILE,
+        mime="text/plain",
+        sha256="0" * 64,
+    )
+    assert unseen([], [media]) == [media]

@@ -24,6 +24,7 @@ from llmtrace.pipeline.voices import context_of, is_signed, location_of
 from llmtrace.policy.placeholders import unmasked
 from llmtrace.policy.table import Decision, Place, PolicyTable
 from llmtrace.providers.base import Json, RequestView
+from llmtrace.providers.media import unseen
 
 
 class DetectionTimeout(TimeoutError):
@@ -95,10 +96,8 @@ class Detection:
         watched = (caller.tenant, caller.agent, caller.session, caller.dialect)
         for name in self._watch.changed(watched, view.tools):
             judging.tool(name)
-        read = {part.path for part in parts}
-        for media in view.media:
-            if media.path not in read:
-                judging.media(media)
+        for media in unseen(parts, view.media):
+            judging.media(media)
         return judging.done()
 
     def _together(

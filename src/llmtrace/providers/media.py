@@ -6,11 +6,12 @@ accepted, since providers accept them.
 
 import binascii
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from llmtrace.domain.parts import MediaKind
+from llmtrace.domain.parts import Media, MediaKind, Part
 
 ENCRYPTED: Final = "application/x-encrypted"
 """Media type given to what only the provider can read, such as encrypted reasoning."""
@@ -28,6 +29,8 @@ _SNIFFED: Final = 512
 _TEXTUAL: Final = frozenset(
     {"application/json", "application/xml", "application/javascript", "application/x-ndjson"}
 )
+_PAGES: Final = frozenset({"application/pdf", "application/x-pdf"})
+"""Types of documents that are looked at as pages, whatever letters stand in their files."""
 _CHARSETS: Final = frozenset(
     {"utf-8", "utf-16", "utf-16le", "utf-16be", "utf-32", "us-ascii", "iso-8859-1", "windows-1252"}
 )
@@ -44,9 +47,31 @@ class Content:
     @property
     def text(self) -> str | None:
         """What it says, where it is text, by its type or by its look; else None."""
-        if self.mime.startswith("text/") or self.mime in _TEXTUAL or self.mime.endswith("+xml"):
+        if _is_text(self.mime):
             return self.data.decode(self.charset, errors="replace")
         return _sniffed_text(self.data)
+
+
+def _is_text(mime: str) -> bool:
+    return mime.startswith("text/") or mime in _TEXTUAL or mime.endswith("+xml")
+
+
+def unseen(parts: Iterable[Part], media: Iterable[Media]) -> list[Media]:
+    """Return the media of a request that may say more than the texts read of it.
+
+    A text at the place of media may be its address alone, or the letters that happen to stand in
+    the file of an image: neither is what the model will see.
+    """
+    read = {part.path for part in parts}
+    return [one for one in media if one.path not in read or not _is_read_whole(one)]
+
+
+def _is_read_whole(media: Media) -> bool:
+    """Whether all that media says is in the text that was read at its place."""
+    mime = media.mime.partition(";")[0].strip()
+    if media.sha256 is None or mime in _PAGES:
+        return False
+    return _is_text(mime) or kind_of(mime, media.kind) is MediaKind.FILE
 
 
 def _sniffed_text(data: bytes) -> str | None:

@@ -99,6 +99,7 @@ _CALL: Final[Reader] = speaking(
 )
 _MESSAGE: Final[Reader] = members(
     content=CONTENT,
+    audio=members(id=media_id(MediaKind.AUDIO)),
     name=text,
     refusal=text,
     reasoning=text,
