@@ -24,7 +24,10 @@ class Offered(Protocol):
 
 
 class ToolWatch:
-    """Knows, per key (tenant and agent or session), the digests last seen of each tool.
+    """Knows, per key (tenant, agent, session), the digests last let through of each tool.
+
+    To ask (``changed``) and to remember (``remember``) are apart: what was refused must not
+    become what is known, or the same call would pass when it is sent again.
 
     Bounded: the key that was used least recently is forgotten first, and of one key no more than
     ``max_tools`` names are remembered. Safe to share between threads.
@@ -36,24 +39,37 @@ class ToolWatch:
         self._lock = Lock()
 
     def changed(self, key: tuple[str, ...], tools: Sequence[Offered]) -> list[str]:
-        """Return the names whose digest is not what it was before, and remember what it is now.
+        """Return the names whose digest is not what is remembered of them.
 
         A name that is offered more than once in a call has more than one digest; each that was
         not there before is a change.
         """
-        offered: dict[str, set[str]] = {}
-        for tool in tools:
-            offered.setdefault(tool.name, set()).add(tool.digest)
+        offered = _digests(tools)
+        with self._lock:
+            known = self._seen.get(key)
+            if known is None:
+                return []
+            self._seen.move_to_end(key)
+            return [name for name, now in offered.items() if not now <= known.get(name, now)]
+
+    def remember(self, key: tuple[str, ...], tools: Sequence[Offered]) -> None:
+        """Take the tools of a call that was let through as what they are from now on."""
+        offered = _digests(tools)
         with self._lock:
             known = self._seen.setdefault(key, OrderedDict())
             self._seen.move_to_end(key)
-            told = [name for name, now in offered.items() if not now <= known.get(name, now)]
             for name, now in offered.items():
-                if name in told or name not in known:
+                if not now <= known.get(name, frozenset()):
                     known[name] = frozenset(now)
                 known.move_to_end(name)
             while len(known) > self._max_tools:
                 known.popitem(last=False)
             while len(self._seen) > self._max_keys:
                 self._seen.popitem(last=False)
-        return told
+
+
+def _digests(tools: Sequence[Offered]) -> dict[str, set[str]]:
+    offered: dict[str, set[str]] = {}
+    for tool in tools:
+        offered.setdefault(tool.name, set()).add(tool.digest)
+    return offered

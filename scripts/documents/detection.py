@@ -51,6 +51,27 @@ scripts/docs; do not edit. -->
 A rule is switched off by its name in `security_analysis.disabled_rules`. Own packs have the same
 form as those in `analyzers/rules/` and are named in `security_analysis.packs`; each rule brings
 texts that it must and must not match, which are run when the pack is loaded.
+
+## Tools that change
+
+`tool_changed` compares each tool of a request, its name and the whole of its definition, with what
+was last let through under that name to the same tenant, agent and session in the same dialect (to
+the same tenant and agent, where a client tells no session). A call that is blocked changes nothing
+that is remembered: a tool that was refused for its change is refused until it is what it was. One
+that is only flagged is told once, and is the known one from then on.
+
+What a tool was first is believed, and so is a change between two sessions: clients describe tools
+of one name differently from project to project. Agents without sessions that offer different tools
+under one name need names of their own ([identity.md](identity.md)).
+
+Each worker remembers by itself, in memory: the last 4,096 sessions with 1,024 tools each. So it
+does not know what another worker has seen, and forgets all when it ends: at a restart, and at a
+reload (SIGHUP), which replaces the workers. A changed tool that you have looked at is accepted
+
+- by a reload or a restart: the next description of every tool is the known one then;
+- in a new session of its client;
+- by a row of `policy.rules` with `kinds: [tool_changed]`, `verdict: flag` and its `agents`, as long
+  as the row stands: for tools that change all the time.
 """
 
 

@@ -153,9 +153,42 @@ def test_a_tool_that_changed_between_calls_is_told() -> None:
     before, after = (ToolDefinition(name="look", digest=digest) for digest in ("d1", "d2"))
     assert not judge.request(CALLER, view(tools=[before]), {}).findings
     assert not judge.request(CALLER, view(tools=[before]), {}).findings
-    judged = judge.request(CALLER, view(tools=[after]), {})
-    assert judged.blocked is not None
-    assert judged.blocked.location == "tools.look"
+    for _ in range(2):  # what was refused has not become what is known
+        judged = judge.request(CALLER, view(tools=[after]), {})
+        assert judged.blocked is not None
+        assert judged.blocked.location == "tools.look"
+    assert not judge.request(CALLER, view(tools=[before]), {}).findings
+
+
+@pytest.mark.parametrize(
+    ("verdict", "enforce"),
+    [(Verdict.FLAG, True), (Verdict.BLOCK, False)],
+    ids=["flagged", "observed"],
+)
+def test_a_changed_tool_that_was_let_through_is_told_once(verdict: Verdict, enforce: bool) -> None:
+    judge = detection(tool_changed=verdict)
+    judge.enforce = enforce
+    told = [
+        len(judge.request(CALLER, view(tools=[ToolDefinition(name="a", digest=it)]), {}).findings)
+        for it in ("d1", "d2", "d2")
+    ]
+    assert told == [0, 1, 0]
+
+
+def test_a_tool_of_a_call_that_was_refused_is_not_what_others_are_compared_with() -> None:
+    judge = detection(secret__token=Verdict.BLOCK, tool_changed=Verdict.BLOCK)
+    refused, mended = (ToolDefinition(name="look", digest=digest) for digest in ("d1", "d2"))
+    said = part(Role.USER, "SECRET")
+    assert judge.request(CALLER, view(said, tools=[refused]), {}).blocked is not None
+    assert judge.request(CALLER, view(tools=[mended]), {}).blocked is None
+
+
+def test_two_sessions_may_have_two_tools_of_one_name() -> None:
+    judge = detection(tool_changed=Verdict.BLOCK)
+    for session in ("s1", "s2"):
+        offered = [ToolDefinition(name="look", digest=session)]
+        caller = replace(CALLER, session=session)
+        assert judge.request(caller, view(tools=offered), {}).blocked is None
 
 
 def test_time_is_up_between_parts() -> None:

@@ -92,13 +92,17 @@ class Detection:
         for index, (part, made) in enumerate(zip(parts, seen, strict=True)):
             if made.hits or made.skipped:
                 judging.part(part, made, is_new=index >= first_new)
-        # a tool is written in another way in each dialect, and no other tool for it
+        # a tool is written in another way in each dialect, and described in another way from
+        # project to project, so from session to session: neither makes it another tool
         watched = (caller.tenant, caller.agent, caller.session, caller.dialect)
         for name in self._watch.changed(watched, view.tools):
             judging.tool(name)
         for media in unseen(parts, view.media):
             judging.media(media)
-        return judging.done()
+        judged = judging.done()
+        if judged.blocked is None or not self.enforce:  # what was refused is not what is known
+            self._watch.remember(watched, view.tools)
+        return judged
 
     def _together(
         self, caller: Caller, parts: Sequence[Part], seen: list[Inspection], deadline: float
