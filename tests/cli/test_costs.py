@@ -97,6 +97,32 @@ def test_budgets_stand_below(run: Run, home: Path, tmp_path: Path) -> None:
     assert budget["reserved_usd"] == 5.0
 
 
+@pytest.mark.usefixtures("kept")
+def test_a_cap_of_which_nothing_is_spent_is_shown(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "llmtrace.yaml"
+    caps = "default_budget_caps: [{window: total, hard_limit_usd: 20}]"
+    config.write_text(f"cost_caps: {{enabled: true, {caps}}}\n")
+    done = run("costs", "-c", config)
+    assert done.stdout.splitlines()[-1].split() == [
+        "agent", "(each)", "(each)", "total", "$0", "$0", "$20.00", "$20.00", "0%", "never",
+    ]  # fmt: skip
+    assert "no budgets" not in done.stderr
+    assert json.loads(run("costs", "-c", config, "--json").stdout)["budgets"] == []
+
+
+@pytest.mark.usefixtures("kept")
+def test_where_no_budget_is_configured_that_is_said(run: Run, tmp_path: Path) -> None:
+    said = "no budgets in this configuration; name it with --config FILE\n"
+    assert said in run("costs").stderr
+    config = tmp_path / "llmtrace.yaml"
+    config.write_text("cost_caps: {default_budget_caps: [{window: daily, hard_limit_usd: 20}]}\n")
+    assert (
+        f"no budgets in {config}: cost_caps.enabled is false\n" in run("costs", "-c", config).stderr
+    )
+    config.write_text("cost_caps: {enabled: true}\n")
+    assert f"no budgets in {config}\n" in run("costs", "-c", config).stderr
+
+
 def test_where_nothing_was_kept_the_way_on_is_said(run: Run) -> None:
     result = run("costs")
     assert result.exit_code == 1

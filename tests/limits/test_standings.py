@@ -2,8 +2,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from llmtrace.config import Config
 from llmtrace.limits.budgets import node_key
-from llmtrace.limits.standings import BudgetRow, budget_rows
+from llmtrace.limits.standings import (
+    EACH,
+    BudgetRow,
+    budget_rows,
+    configured_rows,
+    unspent_rows,
+)
 from llmtrace.limits.windows import Period
 from llmtrace.storage.ledger import Standing
 
@@ -90,3 +97,70 @@ def test_json_has_dollars_and_times() -> None:
         "remaining_usd": 0.499999999,
         "resets_at": "2026-03-05T12:00:00Z",
     }
+
+
+DAILY = {"window": "daily", "hard_limit_usd": "0.000000009"}
+CAPS = {
+    "enabled": True,
+    "time_zone": "Asia/Tokyo",
+    "default_budget_caps": [DAILY],
+    "agents": [{"agent_id": "nightly", "budget_caps": [{**DAILY, "hard_limit_usd": 80}]}],
+    "keys": [{"key_id": "a1b2c3d4e5f6", "token_cap": {"max_total_tokens": 5}}],
+    "models": [{"model": "gpt-*", "budget_caps": [{"window": "total", "soft_limit_usd": 1}]}],
+    "tenants": [{"tenant_id": "acme", "time_zone": "Asia/Kathmandu", "budget_caps": [DAILY]}],
+}
+
+
+def configured(**more: object) -> list[BudgetRow]:
+    caps = Config.model_validate({"cost_caps": {**CAPS, **more}}).cost_caps
+    return list(configured_rows(caps, at=NOON))
+
+
+def test_all_caps_are_budgets_of_which_nothing_is_spent() -> None:
+    rows = configured()
+    assert [(row.tenant, row.scope, row.name, row.window, row.limit) for row in rows] == [
+        (EACH, "agent", EACH, "daily", 9),
+        (EACH, "agent", "nightly", "daily", 80 * 10**9),
+        (EACH, "model", "gpt-*", "total", None),
+        ("acme", "tenant", "acme", "daily", 9),
+    ]
+    assert {(row.spent, row.reserved) for row in rows} == {(0, 0)}
+    tokyo, kathmandu = (
+        datetime(2026, 3, 4, 15, tzinfo=UTC),
+        datetime(2026, 3, 4, 18, 15, tzinfo=UTC),
+    )
+    assert [row.resets_at for row in rows] == [tokyo, tokyo, None, kathmandu]
+
+
+def test_caps_that_are_not_enabled_are_none() -> None:
+    assert configured(enabled=False) == []
+
+
+def test_a_default_of_tenants_is_of_each() -> None:
+    assert [(row.tenant, row.name) for row in configured(default_scope="tenant")][:1] == [
+        (EACH, EACH)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [
+        ([], [EACH, "nightly", "gpt-*", "acme"]),
+        ([standing()], ["nightly", "gpt-*", "acme"]),
+        ([standing(name="nightly", limit=80 * 10**9)], [EACH, "gpt-*", "acme"]),
+        ([standing("tenant", "acme")], [EACH, "nightly", "gpt-*"]),
+    ],
+    ids=["nothing spent", "a default", "an agent's own", "a tenant's"],
+)
+def test_a_cap_of_which_something_is_spent_stands_there_once(
+    kept: list[Standing], left: list[str]
+) -> None:
+    rows = unspent_rows(configured(), budget_rows(kept))
+    assert [row.name for row in rows] == left
+
+
+def test_only_caps_that_are_asked_for() -> None:
+    rows = unspent_rows(configured(), (), tenant="other", agent="reviewer")
+    assert [row.name for row in rows] == [EACH, "gpt-*"]
+    rows = unspent_rows(configured(), (), tenant="acme", agent="nightly")
+    assert [row.name for row in rows] == [EACH, "nightly", "gpt-*", "acme"]

@@ -12,7 +12,7 @@ from llmtrace.app.settings import Settings
 from llmtrace.app.stores import open_storage
 from llmtrace.domain.times import moment
 from llmtrace.limits.refusals import dollars, instant
-from llmtrace.limits.standings import BudgetRow, budget_rows
+from llmtrace.limits.standings import BudgetRow, budget_rows, configured_rows, unspent_rows
 from llmtrace.storage.base import Costs, CostsBy, StorageError, TraceQuery, TraceRepository
 from llmtrace.storage.costs import added
 from llmtrace.storage.memory import MemoryTraceRepository
@@ -29,7 +29,7 @@ _MONEY: Final = {"cost_nano_usd": "cost_usd", "plan_nano_usd": "plan_cost_usd"}
 class CostsReport:
     """Costs of a time, by a name, and the budgets as they stand now.
 
-    ``budgets`` None: no budgets are kept.
+    ``budgets`` None: no budgets are kept. ``configured`` are the caps as if nothing were spent.
     """
 
     query: TraceQuery
@@ -37,6 +37,15 @@ class CostsReport:
     rows: Sequence[Costs]
     budgets: Sequence[BudgetRow] | None
     at: datetime
+    configured: Sequence[BudgetRow] = ()
+
+    @property
+    def unspent(self) -> Sequence[BudgetRow]:
+        """The caps of which nothing is spent, for a person to see that they are there."""
+        asked = self.query
+        return unspent_rows(
+            self.configured, self.budgets or (), tenant=asked.tenant, agent=asked.agent
+        )
 
     @property
     def total(self) -> Costs:
@@ -70,12 +79,14 @@ def costs_report(
     Raises:
         StorageError: A store cannot be read; ``LedgerUnavailable`` is one.
     """
+    at = datetime.now(UTC)
     return CostsReport(
         query=query,
         by=by,
         rows=traces.costs(query, by, zone=_zone(settings)),
         budgets=_budgets(settings, query),
-        at=datetime.now(UTC),
+        at=at,
+        configured=configured_rows(settings.config.cost_caps, at=at),
     )
 
 

@@ -34,12 +34,14 @@ NOTHING_KEPT: Final = "no calls in this time"
     epilog="""\b
 Examples:
     llmtrace costs
+    llmtrace costs --config llmtrace.yaml
     llmtrace costs --by day --since 7d --agent claude-code
     llmtrace costs --by model --json | jq '.costs[] | {model, cost_usd}'
 
 \b
 Calls under a subscription login are not charged by the token. What they would have cost is
 told apart, under 'plan', and is in no other sum. 'calls?' are those without a known price.
+Budgets are those of the configuration: name the one that the gateway has.
 """
 )
 @config_option
@@ -62,20 +64,30 @@ def costs(config: Path | None, by: CostsBy, as_json: bool, **wanted: Any) -> Non
         sys.stdout.buffer.write(to_json(report.document()) + b"\n")
         sys.stdout.buffer.flush()
         return
-    _show(report)
+    _show(report, config)
 
 
-def _show(report: CostsReport) -> None:
+def _show(report: CostsReport, config: Path | None) -> None:
     width, total = terminal_width(), report.total
     since = report.query.since.astimezone() if report.query.since else None
     if report.rows:
         print_rows(_columns(report), [*report.rows, total], width)
     else:
         click.echo(NOTHING_KEPT, err=True)
-    if report.budgets:
+    if budgets := [*(report.budgets or ()), *report.unspent]:
         click.echo()
-        print_rows(BUDGETS, report.budgets, width)
+        print_rows(BUDGETS, budgets, width)
+    elif not report.configured:
+        click.echo(_no_budgets(report, config), err=True)
     click.echo(f"since {since:%Y-%m-%d %H:%M}; " * bool(since) + _explained(report), err=True)
+
+
+def _no_budgets(report: CostsReport, config: Path | None) -> str:
+    """Say why none is shown."""
+    if config is None:
+        return "no budgets in this configuration; name it with --config FILE"
+    why = ": cost_caps.enabled is false" if report.budgets is None else ""
+    return f"no budgets in {config}{why}"
 
 
 def _explained(report: CostsReport) -> str:
