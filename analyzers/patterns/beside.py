@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Final, NamedTuple
 
 import yaml
 
@@ -15,11 +15,14 @@ from llmtrace.analyzers.patterns.rules import LEFT
 BEFORE: Final = 4 * LEFT
 """Bytes that ``LEFT`` code points may take."""
 _ESCAPE: Final = re.compile(ESCAPE)
-_LABEL: Final = re.compile(
-    r"(?:\"|(?<![A-Za-z0-9_]))([A-Za-z][A-Za-z0-9_.-]{0,40})(?:\\?\"\s{0,2}:|\s{0,2}=)\s{0,2}\Z"
+_MEMBER: Final = re.compile(r"\"([^\"\\\n]{1,64})\\?\"\s{0,2}:\s{0,2}\Z")
+"""The name of a member of JSON, which may stand in a string, right before its bare number."""
+_ASSIGNED: Final = re.compile(
+    r"( {0,2})(?<![A-Za-z0-9_])([A-Za-z][A-Za-z0-9_.-]{0,40})\s{0,2}=\s{0,2}\Z"
 )
-"""The name of a bare number: of a member of JSON, which may stand in a string, or assigned to."""
-_NAME_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+"""The name that a number is assigned to, and the spaces before it."""
+_NAME_WORD: Final = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+")
+_FIRST_WORD: Final = re.compile(r"[^\W\d_]*")
 
 
 class Words:
@@ -40,23 +43,20 @@ class Words:
         """What matches where one stands right behind an escape."""
         self._likely = matcher(f"{self.pattern}|{self.behind}" if behind else self.pattern)
 
-    def before(self, text: str, at: int) -> bool:
-        """Whether one stands within ``LEFT`` code points before ``at``.
+    def before(self, text: str, at: int, end: int) -> bool:
+        """Whether one stands within ``LEFT`` code points before the value at ``at:end``.
 
         Behind the name of other numbers (``labels.yaml``), only one in that name counts.
         """
-        low = max(0, at - LEFT)
-        label = _LABEL.search(text, low, at)
-        if label and _NAME_WORD.findall(label[1])[-1].lower() in numbered():
-            low = label.start(1)
+        low, least = max(0, at - LEFT), named(text, at, end)
         data = text[low:at].encode("utf-8", "replace")
         plain = len(data) == at - low
         for match in self._any.finditer(data):
             first, last = match.span()
             start = low + (first if plain else len(data[:first].decode()))
-            end = low + (last if plain else len(data[:last].decode()))
-            if text[end : end + 1].isalnum() or _ESCAPE.match(text, max(0, start - 1)):
-                continue  # of \\nif, the word is if
+            stop = low + (last if plain else len(data[:last].decode()))
+            if stop < least or text[stop : stop + 1].isalnum() or _cut(text, start, stop):
+                continue
             if not text[start - 1 : start].isalnum() or _ESCAPE.match(text, max(0, start - 2)):
                 return True
         return False
@@ -88,11 +88,51 @@ class Words:
             yield low, high, first
 
 
+class _Labels(NamedTuple):
+    """Words by which a number, or what stands behind a backslash, is told to be another thing."""
+
+    numbered: frozenset[str]
+    last: frozenset[str]
+    code: frozenset[str]
+
+
 @cache
-def numbered() -> frozenset[str]:
-    """Return the last words of names whose numbers are no person's."""
+def _labels() -> _Labels:
     text = (files("llmtrace.analyzers.patterns") / "labels.yaml").read_text(encoding="utf-8")
-    return frozenset(yaml.safe_load(text)["numbered"])
+    return _Labels(**{name: frozenset(words) for name, words in yaml.safe_load(text).items()})
+
+
+def named(text: str, at: int, end: int) -> int:
+    """Return 0, or, behind the name of other numbers, where a word that counts ends at least.
+
+    Of a member of JSON all of the name counts; of what a number is assigned to, a word right
+    before it too if the name is but one: ``tax id=86095742719``. A value that is not of digits
+    alone says for itself what it is.
+    """
+    if not text[at:end].isdecimal():
+        return 0
+    low = max(0, at - LEFT)
+    if member := _MEMBER.search(text, low, at):
+        return member.start(1) + 1 if _numbers(_NAME_WORD.findall(member[1])) else 0
+    assigned = _ASSIGNED.search(text, low, at)
+    words = _NAME_WORD.findall(assigned[2]) if assigned else []
+    if assigned is None or not _numbers(words):
+        return 0
+    return max(assigned.start(1), 1) if len(words) == 1 else assigned.start(2) + 1
+
+
+def _numbers(words: list[str]) -> bool:
+    """Whether the words of a name say that its numbers are no person's."""
+    last = words[-1].lower() if words else ""
+    return last in _labels().numbered or (len(words) > 1 and last in _labels().last)
+
+
+def _cut(text: str, start: int, stop: int) -> bool:
+    r"""Whether a word begins with the letter of an escape: of ``\nif``, but not of ``\fax``."""
+    if not _ESCAPE.match(text, max(0, start - 1)):
+        return False
+    rest = _FIRST_WORD.match(text, start + 1, stop)
+    return rest is not None and rest[0].lower() in _labels().code
 
 
 def _any_of(words: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import regex
 from llmtrace.analyzers.automata import Match, Matcher, matcher, weaken
 from llmtrace.analyzers.normalize import MAX_DECODED, MAX_RUNS, fold
 from llmtrace.analyzers.patterns import edges
-from llmtrace.analyzers.patterns.beside import Words
+from llmtrace.analyzers.patterns.beside import Words, named
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
@@ -25,7 +25,10 @@ REACH: Final = 2_048
 MAX_HITS: Final = 10_000
 """Hits of one rule in one window; past that the rest is reported as skipped."""
 MAX_REJECTED: Final = 2_000
-"""Matches of one rule in one view that may be rejected (a wrong check digit, say)."""
+"""Matches of one rule in one view that may be rejected (a wrong check digit, say).
+
+Numbers whose own name says that they are other things do not count: rows of data have many.
+"""
 
 MAX_STARTS: Final = 64
 """Starts that are tried one by one before the exact pattern is searched for everywhere."""
@@ -94,6 +97,10 @@ class Found:
     value_end: int
     in_context: bool = False
     begin: int = -1
+
+
+OTHER: Final = Found(0, 0, 0, 0)
+"""What is rejected for the name it has."""
 
 
 class _Cursor:
@@ -205,6 +212,8 @@ class _Hunt:
             self._done,
             self._clock,
         )
+        if found is OTHER:
+            return None
         if found is None:
             self._rejected += 1
             if self._rejected > self._most_rejected:
@@ -335,7 +344,10 @@ class Finder:
         return Found(start, end, start, end)
 
     def accepted(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
-        """Return the match if all that the rule asks for holds, perhaps narrowed."""
+        """Return the match if all that the rule asks for holds, perhaps narrowed.
+
+        ``OTHER`` stands for a number that needs words beside it, and has another name.
+        """
         rule = self.rule
         if rule.confirm:
             confirmed = self._confirmed(text, found, done, clock)
@@ -345,14 +357,14 @@ class Finder:
         if found.value_start == found.value_end:
             return None
         if rule.context_required and not self._has_word(text, found):
-            return None
+            return OTHER if named(text, found.value_start, found.value_end) else None
         if rule.validator and not rule.validator(text[found.value_start : found.value_end]):
             return None
         known = rule.context_required or (rule.context and self._has_word(text, found))
         return replace(found, in_context=True) if known else found
 
     def _has_word(self, text: str, found: Found) -> bool:
-        return self.words.before(text, found.value_start)
+        return self.words.before(text, found.value_start, found.value_end)
 
     def _confirmed(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
         """Return the leftmost match of the confirming pattern that touches ``found``."""

@@ -1,10 +1,12 @@
+from importlib.resources import files
 from itertools import pairwise
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtrace.analyzers.patterns.beside import Words
+from llmtrace.analyzers.patterns.beside import Words, named
 from llmtrace.analyzers.patterns.rules import LEFT
 
 WORDS = Words(["card", "credit card", "n\u00ba"])
@@ -30,7 +32,8 @@ WORDS = Words(["card", "credit card", "n\u00ba"])
     ],
 )
 def test_a_whole_word_within_reach_before_a_value_counts(text: str, known: bool) -> None:
-    assert WORDS.before(text, max(text.find("1"), 0)) is known
+    at = max(text.find("1"), 0)
+    assert WORDS.before(text, at, at + 1) is known
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,22 @@ def test_a_whole_word_within_reach_before_a_value_counts(text: str, known: bool)
         ('{"card": "x", "id": ', False),
         ('{"card": "x", \\"orderId\\": ', False),
         ("card user_id=", False),
-        ("card ID = ", False),
+        ("card, ID = ", False),
+        ("card (id=", False),
+        ("card\nid=", False),
+        ("card of the id=", False),
+        ("card created_at=", False),
+        ('{"card": "x", "elapsedMs": ', False),
+        ('"card", "id of the row": ', False),
+        ('"card", "n\u00famero ID": ', False),
+        ("card ID = ", True),
+        ("credit card id=", True),
+        ('{"Card ID": ', True),
+        ('{"my card key": ', True),
+        ('\\"no card ID\\": ', True),
+        ('{"card": "x", "key": ', True),
+        ('{"card": "x", "42": ', True),
+        ("card at=", True),
         ('{"card_id": ', True),
         ('{"credit card id": 2, "card.id": ', True),
         ("card number=", True),
@@ -50,18 +68,53 @@ def test_a_whole_word_within_reach_before_a_value_counts(text: str, known: bool)
     ],
 )
 def test_behind_the_name_of_another_number_only_that_name_counts(before: str, known: bool) -> None:
-    assert WORDS.before(f"{before}415555267", len(before)) is known
+    assert WORDS.before(f"{before}415555267", len(before), len(before) + 9) is known
 
 
-def test_the_letter_of_an_escape_begins_no_word() -> None:
-    words = Words(["nif", "tel"])
-    for text, known in {
-        r"\n\nif 1": False,
-        r"\tel 1": False,
-        r"\nnif 1": True,
-        "nif 1": True,
-    }.items():
-        assert words.before(text, len(text) - 1) is known
+@pytest.mark.parametrize("value", ["070761-4285", "C01X00T47", "030 901820", "1990-05-12"])
+def test_a_name_tells_of_digits_alone(value: str) -> None:
+    text = f"the card, id={value}"
+    assert WORDS.before(text, text.index("=") + 1, len(text))
+
+
+@pytest.mark.parametrize(
+    ("before", "at_least"),
+    [("x id=", 1), ("x  id=", 1), ("id=", 1), ("x user_id=", 3), ('"id":', 2), ("x:", 0)],
+)
+def test_what_has_another_name_tells_from_where_on_words_count(before: str, at_least: int) -> None:
+    assert named(f"{before}12", len(before), len(before) + 2) == at_least
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        (r"\n\nif 1", False),
+        (r"\nIF 1", False),
+        (r"\tel 1", False),
+        (r"\\tfn main 1", False),
+        (r"\nnif 1", True),
+        ("nif 1", True),
+        (r"\fax{1", True),
+        (r"\telephone{1", True),
+        (r"C:\docs\fax 1", True),
+        (r"path\bsn=1", True),
+        (r"D:\born 1", True),
+        (r"\tin no 1", False),
+        (r"\tax in 1", True),
+    ],
+)
+def test_the_letter_of_an_escape_begins_no_common_word(text: str, known: bool) -> None:
+    words = Words(["nif", "tel", "telephone", "fax", "bsn", "born", "tfn", "tin no", "tax in"])
+    assert words.before(text, len(text) - 1, len(text)) is known
+
+
+def test_labels_are_words_in_lower_case() -> None:
+    text = (files("llmtrace.analyzers.patterns") / "labels.yaml").read_text(encoding="utf-8")
+    labels = yaml.safe_load(text)
+    assert sorted(labels) == ["code", "last", "numbered"]
+    for words in labels.values():
+        assert all(isinstance(word, str) and word == word.lower() for word in words)
+        assert len(words) == len(set(words))
 
 
 @settings(max_examples=100)
@@ -85,5 +138,5 @@ def test_stretches_are_apart_and_hold_all_that_is_near_a_word(
         data[low:].decode()
     for place in range(len(text)):
         at = len(text[:place].encode())
-        if at >= begin and WORDS.before(text, place):
+        if at >= begin and WORDS.before(text, place, place + 1):
             assert any(low <= at < high and word < at for low, high, word in stretches)

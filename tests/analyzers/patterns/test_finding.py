@@ -119,6 +119,22 @@ def test_rejections_have_a_bound() -> None:
         list(picky.search(Scanned.of("1" * 11 + "9"), bounds=ten))
 
 
+def test_numbers_of_another_name_are_no_rejections() -> None:
+    near = finder(r"\d{3}", context=("tel",), context_required=True)
+    row = '{"id": 123, "tel": "456"}'
+    assert values(near, row * 20) == ["456"] * 20
+    none = Bounds(rejected=0)
+    assert len(list(near.search(Scanned.of(row * 20), bounds=none))) == 20
+    with pytest.raises(Unfinished, match="too_many"):
+        list(near.search(Scanned.of(f"tel{' ' * 80}123"), bounds=none))
+
+
+def test_a_number_of_another_name_is_found_without_its_words() -> None:
+    near = finder(r"\d{3}", context=("tel",))
+    found = near.search(Scanned.of('tel "id": 123, "tel id": 123'))
+    assert [place.in_context for place in found] == [False, True]
+
+
 def test_an_empty_match_comes_to_an_end() -> None:
     assert values(finder("x*"), "axxb") == ["xx"]
 
