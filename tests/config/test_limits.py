@@ -171,6 +171,16 @@ def test_no_rate_that_is_none(value: object) -> None:
             id="key of a cap",
         ),
         pytest.param(
+            "cost_caps: {default_budget_caps: [{window: daily, hard_limit_usd: true}]}",
+            "caps[0].hard_limit_usd: expected dollars as a number, such as 20",
+            id="no number",
+        ),
+        pytest.param(
+            "cost_caps: {default_budget_caps: [{window: daily, soft_limit_usd: $20}]}",
+            "caps[0].soft_limit_usd: expected dollars as a number, such as 20",
+            id="sign of the currency",
+        ),
+        pytest.param(
             "cost_caps: {agents: [{agent: x, budget_caps: []}]}",
             "cost_caps.agents[0].agent is no configuration key."
             " Did you mean cost_caps.agents[0].agent_id?",

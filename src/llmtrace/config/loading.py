@@ -39,6 +39,8 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "bool_parsing": "expected true or false",
     "bool_type": "expected true or false",
     "string_type": "expected a text; put it into quotes",
+    "decimal_type": "expected dollars as a number, such as 20",  # all decimals are money
+    "decimal_parsing": "expected dollars as a number, such as 20",
 }
 """What people read where pydantic speaks of its own types, by its error type."""
 
