@@ -21,6 +21,7 @@ from llmtrace.config import Config, load
 from llmtrace.config.digest import digests
 from llmtrace.domain.traces import Outcome
 from llmtrace.environment.home import Home
+from llmtrace.environment.sharing import Sharing
 from llmtrace.storage.base import TraceQuery
 from llmtrace.storage.recorder import catch_up
 from llmtrace.storage.registry import close
@@ -159,6 +160,21 @@ def test_a_gateway_ends_with_the_process_that_started_it(
     gateway = start()
     assert gateway._process.stdin is not None
     gateway._process.stdin.close()
+    assert gateway._process.wait(20) == 0
+
+
+def test_a_gateway_goes_on_as_long_as_a_run_uses_it(
+    start: Callable[[], StartedGateway], tmp_path: Path
+) -> None:
+    first, second = (Sharing(Home(tmp_path / "home")) for _ in range(2))
+    gateway = start()
+    first.begin(lambda: gateway)
+    second.begin(lambda: None)
+    assert not first.end(gateway)
+    with pytest.raises(subprocess.TimeoutExpired):
+        gateway._process.wait(2)
+    assert health(gateway)["status_code"] == 200
+    second.end(None)
     assert gateway._process.wait(20) == 0
 
 

@@ -28,6 +28,9 @@ class Started:
     def stop(self) -> None:
         self.stopped += 1
 
+    def leave(self) -> None:
+        raise AssertionError("nobody else uses it")
+
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:

@@ -20,6 +20,8 @@ from llmtrace.domain.ids import new_trace_id
 from llmtrace.domain.traces import Record, Trace
 from llmtrace.domain.usage import Usage
 from llmtrace.environment.gateway import RunKey, RunServices, no_key
+from llmtrace.environment.home import Home
+from llmtrace.environment.sharing import Sharing
 from llmtrace.storage.base import Storage
 from llmtrace.storage.memory import (
     MemoryCache,
@@ -42,6 +44,7 @@ class FakeGateway:
     verdicts: tuple[Verdict, ...] = ()
     upstream: list[str | None] = field(default_factory=list)
     stopped: int = 0
+    left: int = 0
     proxy_url: str = "http://127.0.0.1:9999"
     missing: tuple[str, ...] = ()
 
@@ -57,6 +60,9 @@ class FakeGateway:
         name = self.environ().get("LLMTRACE_RUN_ID", "") if self.dump.exists() else ""
         self.traces.put([call(name) for _ in range(self.calls)])
         self.traces.put([call(name, verdict) for verdict in self.verdicts])
+
+    def leave(self) -> None:
+        self.left += 1
 
     def environ(self) -> Mapping[str, str]:
         return dict(json.loads(self.dump.read_text()))
@@ -212,6 +218,23 @@ def test_a_gateway_that_runs_is_used_and_left_running(
     assert gateway.environ()["HTTPS_PROXY"].endswith("@127.0.0.1:8642")
     assert (gateway.upstream, gateway.stopped) == ([], 0)
     assert "NO CALL" in result.stderr
+
+
+def test_a_gateway_that_another_run_uses_is_left_to_it(
+    gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Sharing(Home(tmp_path / "home"))
+
+    def joining(*_: object) -> int:
+        other.begin(lambda: None)
+        return 0
+
+    monkeypatch.setattr(module, "run_child", joining)
+    monkeypatch.setattr("llmtrace.cli.run.time.sleep", lambda _: None)
+    result = invoke(gateway, *dumping(gateway))
+    other.end(None)
+    assert result.exit_code == 0, result.output
+    assert (len(gateway.upstream), gateway.left, gateway.stopped) == (1, 1, 0)
 
 
 def test_a_gateway_that_looks_for_less_than_is_configured_is_said(

@@ -35,6 +35,7 @@ from llmtrace.config.digest import digests
 from llmtrace.config.section import Address, parse_address
 from llmtrace.environment.gateway import degraded, health
 from llmtrace.environment.home import Home, home
+from llmtrace.environment.sharing import await_users
 from llmtrace.ports import Ports
 from llmtrace.storage.base import StorageError
 from llmtrace.storage.recorder import RecorderRunning, read_status
@@ -267,6 +268,10 @@ class StartedGateway:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave it to those who use it too; it ends by itself when none does any more."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -362,18 +367,20 @@ def _or_any(text: str) -> str:
     return text
 
 
-def _end_with_parent() -> None:
-    """Stop when standard input ends: whoever started this gateway is gone."""
+def _end_with_parent(at: Home) -> None:
+    """Stop when standard input ends, as who started this gateway is gone, and no run uses it."""
     with suppress(OSError, ValueError):
         while sys.stdin.readline():
             pass
+    with suppress(OSError):
+        await_users(at)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
     """Run a gateway for the process that started this one; its settings come on stdin."""
     settings = Settings.parse(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=[settings.home], daemon=True).start()
     sys.exit(_run(Gateway(settings), settings.config))
 
 

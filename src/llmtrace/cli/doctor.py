@@ -20,7 +20,14 @@ from llmtrace.environment.block import environment_block
 from llmtrace.environment.canary import COMMANDS, call, check_canary
 from llmtrace.environment.checks import Check, Examine, Status, fail, ok, run_checks, warn, worst
 from llmtrace.environment.clients import Found, ask, behind, examine
-from llmtrace.environment.gateway import Asked, RunKey, RunServices, health, proxy_url
+from llmtrace.environment.gateway import (
+    Asked,
+    GatewayHandle,
+    RunKey,
+    RunServices,
+    health,
+    proxy_url,
+)
 from llmtrace.environment.installation import Installation, installation
 from llmtrace.environment.machine import (
     check_configuration,
@@ -29,6 +36,7 @@ from llmtrace.environment.machine import (
     check_variables,
     check_versions,
 )
+from llmtrace.environment.sharing import Sharing
 from llmtrace.environment.trustchecks import check_ca, check_failures, check_trust
 from llmtrace.storage.registry import close
 
@@ -122,24 +130,28 @@ def _canary(place: Installation, services: RunServices, found: Sequence[Found]) 
     runtimes = {one.key: one for one in found if one.key in COMMANDS}
     if not runtimes:
         return
-    running = health(place.config.api.listen)
-    asks = (
-        place.config.auth.enabled
-        if running is None
-        else running.get("auth", place.config.auth.enabled)
-    )
-    handle = (
-        None if running is not None else services.start_gateway(place.config, upstream_proxy=None)
-    )
-    url = handle.proxy_url if handle else proxy_url(place.config.listen)
-    key = services.run_key(place.config, DOCTOR) if asks else None
+    running: Mapping[str, object] | None = None
+
+    def find() -> GatewayHandle | None:
+        nonlocal running
+        running = health(place.config.api.listen)
+        if running is not None:
+            return None
+        return services.start_gateway(place.config, upstream_proxy=None)
+
+    sharing = Sharing(place.home)
+    handle = sharing.begin(find)
+    key: RunKey | None = None
     try:
+        own = place.config.auth.enabled
+        asks = running.get("auth", own) if running is not None else own
+        url = handle.proxy_url if handle else proxy_url(place.config.listen)
+        key = services.run_key(place.config, DOCTOR) if asks else None
         yield from check_canary(runtimes, _environ(place, url, key), call)
     finally:
         if key:
             key.revoke()
-        if handle:
-            handle.stop()
+        sharing.end(handle)
 
 
 def _environ(place: Installation, url: str, key: RunKey | None) -> Mapping[str, str]:

@@ -33,6 +33,7 @@ from llmtrace.environment.home import Home, home
 from llmtrace.environment.installation import Installation, installation, new_run_id
 from llmtrace.environment.render import render
 from llmtrace.environment.report import MOST_READ, RunReport, collect, reasons, settled
+from llmtrace.environment.sharing import Sharing
 from llmtrace.environment.tlsfailures import read_failures
 from llmtrace.storage.base import Storage
 from llmtrace.storage.registry import close
@@ -63,8 +64,8 @@ def run(
 ) -> None:
     """Run COMMAND behind the gateway and say what was seen of it.
 
-    A gateway is started if none runs, and ended afterwards. The variables are set for this
-    command alone; nothing is installed. Exits as COMMAND does.
+    A gateway is started if none runs, and ended when no run uses it any more. The variables are
+    set for this command alone; nothing is installed. Exits as COMMAND does.
 
         llmtrace run -- claude
     """
@@ -122,6 +123,7 @@ class Session:
         self._console = console
         self._services = services
         self._asked = asked
+        self._running: Mapping[str, object] | None = None
         self._id = new_run_id()
         authority, made = place.open_ca()
         self._fingerprint = authority.fingerprint
@@ -156,23 +158,23 @@ class Session:
     def run(self, command: Sequence[str], *, quiet: bool) -> int:
         """Run the command and say what was seen; return its exit code."""
         since, services = datetime.now(UTC), self._services
-        running = health(self._place.config.api.listen)
-        handle = self._gateway(running)
+        sharing = Sharing(self._place.home)
+        handle = sharing.begin(self._gateway)
+        stopped = False
         try:
             url = handle.proxy_url if handle else proxy_url(self._place.config.listen)
             if self._console.is_terminal and not quiet:
                 self._say(f"{url}  (run {self._id})")
-            for reason in handle.degraded() if handle else degraded(running):
+            for reason in handle.degraded() if handle else degraded(self._running):
                 self._say(f"less is looked for than is configured: {reason}")
-            code = self._child(command, url, self._key(running))
+            code = self._child(command, url, self._key(self._running))
         finally:
-            if handle:
-                handle.stop()
+            stopped = sharing.end(handle)
         if self._place.config.storage.profile == "memory":
             self._say("storage.profile is 'memory': what was seen is known to the gateway alone")
             return code
         try:
-            report = self._report(services, since, running=handle is None)
+            report = self._report(services, since, running=not stopped)
         except (OSError, ValueError, RuntimeError, LookupError) as error:
             self._say(f"what was seen cannot be read: {error}")
             return code
@@ -196,9 +198,10 @@ class Session:
             except (OSError, RuntimeError, LookupError) as error:
                 self._say(f"the key of this run could not be revoked; it ends in a day: {error}")
 
-    def _gateway(self, running: Mapping[str, object] | None) -> GatewayHandle | None:
+    def _gateway(self) -> GatewayHandle | None:
         """Start a gateway, or return None where one runs already."""
         config = self._place.config
+        self._running = running = health(config.api.listen)
         upstream = upstream_proxy(os.environ, listen=str(reachable(config.listen)))
         if running is None:
             return self._services.start_gateway(config, upstream_proxy=upstream)

@@ -22,6 +22,7 @@ shows the block; `eval "$(llmtrace env)"` sets it in a shell, beside a gateway t
 `llmtrace proxy` runs. `llmtrace doctor -- COMMAND` tries it out and says what stands in the way.
 A gateway that runs already is used as it is; where it has another configuration than `--config`
 or `LLMTRACE_*` variables ask for, the command is not run, and the keys that differ are named.
+Runs at the same time share one gateway, which ends with the last of them.
 
 For a client that ignores proxies there is base-URL mode: `llmtrace proxy` listens on
 127.0.0.1:8643 too (`reverse.listen`), where `/openai/v1`, `/anthropic`, … are the providers.

@@ -37,6 +37,10 @@ class GatewayHandle(Protocol):
         """End it; return when what was under way is finished and all of it is in the store."""
         ...
 
+    def leave(self) -> None:
+        """Leave it to those who use it too; it ends by itself when none does any more."""
+        ...
+
 
 class StartGateway(Protocol):
     """Starts a gateway and returns when it answers.
