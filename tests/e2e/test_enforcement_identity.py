@@ -268,7 +268,7 @@ async def test_holding_back_costs_no_time_that_matters(
             provider.clear()
             await answer(worker, "openai.chat", True)
             provider.enqueue(Script(text="All work and no play. " * 400, chunks=2000))
-            began = time.perf_counter()
+            began = time.process_time()  # the worker's is this process
             await answer(worker, "openai.chat", True)
-            took[mode] = time.perf_counter() - began
+            took[mode] = time.process_time() - began
     assert took["enforce"] - took["observe"] < 2000 * 0.001  # 1 ms a delta, on a busy machine
