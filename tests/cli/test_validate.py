@@ -127,6 +127,14 @@ def test_a_policy_about_an_unknown_kind_is_exit_code_2(run: Run) -> None:
     )
 
 
+def test_what_is_found_out_after_reading_has_a_line_too(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "llmtrace.yaml"
+    path.write_text("policy:\n  rules:\n    - {kinds: [secret.tokne], verdict: block}\n")
+    done = run("validate", "--config", path)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{path}:3: policy.rules[0].kinds: 'secret.tokne' is no kind")
+
+
 def test_no_table_where_nothing_is_looked_for(run: Run) -> None:
     done = run("validate", LLMTRACE_SECURITY_ANALYSIS_ENABLED="false")
     assert "not looked for" in done.stdout

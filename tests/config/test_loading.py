@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtrace.config import Config, ConfigError, load
-from llmtrace.config.loading import ALIASES, MAX_FILE_BYTES, NOT_KEYS, leaves, parse, variable
+from llmtrace.config.loading import (
+    ALIASES,
+    MAX_FILE_BYTES,
+    NOT_KEYS,
+    leaves,
+    located,
+    parse,
+    variable,
+)
 
 SECRET = "hunter2"
 
@@ -236,3 +244,28 @@ def test_any_mapping_is_a_configuration_or_an_error(tree: dict[str, Any]) -> Non
     except ConfigError:
         return
     assert isinstance(parsed, dict)
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("policy.rules[1].kinds: 'x' is no kind", 5),
+        ("policy.rules[0].kinds: 'x' is no kind", 4),
+        ("policy.preset: none", 2),
+        ("upstream_ca: none.pem: gone", None),
+        ("storage.cache_url: no answer", None),
+        ("storage: no answer", None),
+    ],
+    ids=range(6),
+)
+def test_a_fault_that_is_found_later_has_the_line_of_its_key(
+    file: Path, fault: str, line: int | None
+) -> None:
+    file.write_text(
+        "storage: {profile: lite}\npolicy:\n  rules:\n"
+        "    - {kinds: [x], verdict: flag}\n    - {kinds: [x], verdict: flag}\n"
+    )
+    environ = {"LLMTRACE_STORAGE_CACHE_URL": "redis://localhost"}
+    place = "" if line is None else f"{file}:{line}: "
+    assert located(fault, file, environ=environ) == place + fault
+    assert located(fault, None, environ=environ) == fault

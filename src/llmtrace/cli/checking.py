@@ -3,6 +3,7 @@
 import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import click
@@ -14,6 +15,7 @@ from llmtrace.app.resigning import check_resigning
 from llmtrace.app.verdicts import check_cache
 from llmtrace.cli.common import BAD_CONFIG
 from llmtrace.config import Config
+from llmtrace.config.loading import located
 from llmtrace.providers.hosts import HostTable
 
 
@@ -64,11 +66,11 @@ def faults(config: Config) -> Sequence[str]:
     return found
 
 
-def require_usable(config: Config) -> None:
-    """End the program with 2 where something is wrong, and say what."""
+def require_usable(config: Config, path: Path | None = None) -> None:
+    """End the program with 2 where something is wrong, and say what; ``path`` is its file."""
     found = faults(config)
     for line in found:
-        click.echo(line, err=True)
+        click.echo(located(line, path), err=True)
     if found:
         sys.exit(BAD_CONFIG)
 

@@ -54,7 +54,7 @@ def proxy(
             "logging.format": log_format,
         },
     )
-    require_usable(settings)
+    require_usable(settings, config)
     from llmtrace.app.gateway import run_gateway
 
     sys.exit(run_gateway(settings, config_path=config))

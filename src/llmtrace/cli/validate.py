@@ -35,7 +35,7 @@ def validate(config: Path | None, as_json: bool) -> None:
     be used, without its secrets, that table as policy_table, and the models as models.
     """
     settings = read_config(config)
-    require_usable(settings)
+    require_usable(settings, config)
     models = require_models(settings)
     table = build_policy(settings)
     for vain in limits.in_vain(settings):

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
@@ -32,6 +33,7 @@ NOT_KEYS: Final = frozenset(
 
 PREFIX: Final = "LLMTRACE_"
 MAX_FILE_BYTES: Final = 256 * 1024
+_STEP: Final = re.compile(r"[^.\[\]]+")
 _MESSAGES: Final[Mapping[str, str]] = {
     "model_type": "expected a mapping of keys",
     "dict_type": "expected a mapping",
@@ -103,6 +105,26 @@ def parse(text: str, source: str) -> tuple[Tree, dict[Key, int]]:
         if tree[name] is None:  # a section of comments alone
             tree[name] = {}
     return tree, lines
+
+
+def located(fault: str, path: Path | None, *, environ: Mapping[str, str] | None = None) -> str:
+    """Put file and line before a fault that begins with its key, if it is the file that sets it.
+
+    Args:
+        fault: Such as ``policy.rules[0].kinds: …``, about a configuration that loads.
+        path: As ``load``.
+        environ: As ``load``.
+
+    Raises:
+        ConfigError: The file cannot be read any more.
+    """
+    key = tuple(_STEP.findall(fault.partition(":")[0]))
+    set_here = _from_environment(os.environ if environ is None else environ, [])
+    if path is None or any(set_[: len(key)] == key[: len(set_)] for _, set_, _ in set_here):
+        return fault
+    _, lines = parse(_read(path), str(path))
+    line = next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), None)
+    return fault if line is None else f"{path}:{line}: {fault}"
 
 
 def leaves(model: type[BaseModel] = Config, prefix: Key = ()) -> Iterator[Key]:
