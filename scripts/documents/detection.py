@@ -52,6 +52,21 @@ A rule is switched off by its name in `security_analysis.disabled_rules`. Own pa
 form as those in `analyzers/rules/` and are named in `security_analysis.packs`; each rule brings
 texts that it must and must not match, which are run when the pack is loaded.
 
+## What is judged together
+
+Each text of a request is judged by itself, with its role. Three things show only beside others, and
+are hits in each text that they touch, with an ending on the detector's name:
+
+- `~named`: a text in structured results or arguments is a value for the name of its member
+  (`{"db_password": "…"}`);
+- `~seam`: what is cut over the text blocks of one tool's result;
+- `~again`: a value that is acted on in one text, and that stands elsewhere in the request without
+  what told it: an agent repeats a password, and not that it is one. Words that could be any words
+  (`sunshine`), and values shorter than eight characters, are left where they are alone.
+
+A history that a client shortens by itself loses what told its values. What the provider signs
+(reasoning, the results of Anthropic's own search) is never changed, and told as `flag`.
+
 ## Tools that change
 
 `tool_changed` compares each tool of a request, its name and the whole of its definition, with what
