@@ -82,6 +82,11 @@ def test_a_tenant_has_no_slash_and_an_agent_that_is_rated_no_space(tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize("name", [KEY[:-1], f"{KEY}a", f"{KEY[:-1]}_"], ids=["short", "long", "_"])
+def test_an_id_of_a_key_is_as_long_as_all_are(tmp_path: Path, name: str) -> None:
+    assert fault(tmp_path, "key", name)
+
+
 def test_a_key_in_the_place_of_its_id_is_not_repeated(tmp_path: Path) -> None:
     _, token = new_token()
     said = fault(tmp_path, "key", token)
