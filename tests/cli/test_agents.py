@@ -26,6 +26,7 @@ def test_stopped_agents_are_listed_with_the_reason(run: Run, ledger: SqliteLedge
     result = run("agents", "list")
     assert "\x1b" not in result.stdout
     assert REASON in result.stdout
+    assert "you release it" in result.stdout
     assert "agents release NAME" in result.stderr
     (one,) = json.loads(run("agents", "list", "--json").stdout)
     assert (one["tenant"], one["agent"], one["until"]) == ("acme", "builder", None)

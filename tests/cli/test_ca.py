@@ -142,6 +142,7 @@ def test_a_machine_without_a_store_is_told_what_to_do_instead(
 ) -> None:
     result = invoke("install", "--store", "arch")
     assert result.exit_code == 1
+    assert "--store arch: not found on this machine; here are: " in result.stderr
     assert "llmtrace ca export" in result.stderr
     assert machine.ran == []
 

@@ -22,7 +22,7 @@ SIGHTING = Sighting(
 )
 
 
-@pytest.mark.parametrize("width", [80, 89, 90, 102, 107, 119, 120, 127, 145, 200])
+@pytest.mark.parametrize("width", [80, 89, 90, 102, 107, 119, 120, 127, 145, 165, 200])
 @pytest.mark.parametrize(
     ("columns", "item"),
     [
@@ -42,7 +42,7 @@ def test_a_row_fits_its_screen_and_keeps_its_id_whole(
 
 @pytest.mark.parametrize(
     ("columns", "widths"),
-    [(CALLS, (80, 90, 102, 119, 127, 145)), (FINDINGS, (80, 93, 99, 123, 139, 159))],
+    [(CALLS, (80, 90, 102, 119, 127, 145, 165)), (FINDINGS, (80, 93, 99, 123, 139, 159))],
     ids=["calls", "findings"],
 )
 def test_a_wider_screen_shows_more(
@@ -65,6 +65,14 @@ def test_why_a_call_failed_is_seen() -> None:
 
 def test_what_became_of_a_call_is_seen() -> None:
     assert "redact" in row_text(CALLS, a_trace(verdict=Verdict.REDACT), 102)
+
+
+def test_the_agent_and_the_run_are_told_apart() -> None:
+    called = a_trace(agent="builder", run="brave-otter-3f1a")
+    shown = row_text(CALLS, called, 145)
+    assert "builder" in shown
+    assert "brave-otter-3f1a" not in shown
+    assert "builder           brave-otter-3f1a  " in row_text(CALLS, called, 165)
 
 
 def test_letters_of_two_cells_keep_the_columns_straight() -> None:

@@ -124,6 +124,20 @@ def test_a_gateway_that_does_not_do_what_the_file_asks_is_a_warning(
     assert "WARN  configuration" not in invoke(started, "--no-canary").stdout
 
 
+def test_a_command_that_is_not_installed_is_a_failed_check(started: Started) -> None:
+    result = invoke(started, "--", "llmtrace-no-such-program", "-p", "hello")
+    assert result.exit_code == 1
+    assert "FAIL  llmtrace-no-such-program: there is no such program" in result.stdout
+    assert "curl" not in result.stdout
+    assert started.stopped == 0
+
+
+def test_a_misspelt_option_is_no_command(started: Started) -> None:
+    result = invoke(started, "--foo", "--", "true")
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+
+
 def test_a_command_is_judged_by_what_it_runs_on() -> None:
     assert [found.key for found in module._clients(("curl", "-s"))] == ["curl"]
     assert list(module._clients(("llmtrace-no-such-program",))) == []

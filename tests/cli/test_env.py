@@ -55,7 +55,9 @@ def test_an_address_and_a_run_can_be_given() -> None:
     assert block["LLMTRACE_RUN_ID"] == "ci"
 
 
-@pytest.mark.parametrize("url", ["gateway:1234", "https://x", "http://", ""])
+@pytest.mark.parametrize(
+    "url", ["gateway:1234", "https://x", "http://", "", "http://127.0.0.1:99999", "http://h:x"]
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     result = CliRunner().invoke(env, ["--url", url or "x"])
     assert result.exit_code == 2

@@ -186,8 +186,11 @@ def test_calls_without_a_runs_name_are_not_passed_over(gateway: FakeGateway) -> 
     [("import sys; sys.exit(5)", 5), ("import os; os.kill(os.getpid(), 15)", 143)],
 )
 def test_the_exit_code_is_the_childs(script: str, code: int, gateway: FakeGateway) -> None:
-    assert invoke(gateway, "--no-java", "--", PYTHON, "-c", script).exit_code == code
+    result = invoke(gateway, "--no-java", "--", PYTHON, "-c", script)
+    assert result.exit_code == code
     assert gateway.stopped == 1
+    ended, none = (result.stderr.find(s) for s in (f"the command ended with {code}", "NO CALL"))
+    assert 0 <= ended < none
 
 
 def test_a_command_that_is_not_there_is_said_and_the_gateway_is_stopped(
@@ -370,6 +373,13 @@ def test_print_shows_the_block_and_runs_nothing(gateway: FakeGateway) -> None:
     result = invoke(gateway, "--print", "--no-java")
     assert result.exit_code == 0
     assert "export HTTPS_PROXY='http://" in result.stdout
+    assert gateway.upstream == []
+
+
+def test_a_misspelt_option_is_no_command(gateway: FakeGateway) -> None:
+    result = invoke(gateway, "--foo", "--", "true")
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
     assert gateway.upstream == []
 
 

@@ -84,6 +84,14 @@ def test_calls_are_filtered(keep: Keep, run: Run, words: list[str], expected: li
     assert ids(done.stdout) == [numbered_id(number) for number in expected]
 
 
+@pytest.mark.parametrize("word", ["xyz", numbered_id(1)[:-1], numbered_id(1).replace("-", "")])
+def test_what_is_no_id_of_a_call_is_refused(word: str, keep: Keep, run: Run) -> None:
+    keep(a_record(1))
+    done = run("traces", "list", "--before-id", word)
+    assert done.exit_code == 2
+    assert "is no id of a call" in done.stderr
+
+
 def test_no_match_is_said_and_is_no_error(keep: Keep, run: Run) -> None:
     keep(a_record(1))
     done = run("traces", "list", "--model", "none")

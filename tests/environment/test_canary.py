@@ -17,6 +17,12 @@ from llmtrace.providers.hosts import default_hosts
         (1, "ENOTFOUND getaddrinfo ENOTFOUND llmtrace-canary", "passes the gateway by"),
         (6, "curl: (6) Could not resolve host", "passes the gateway by"),
         (56, "curl: (56) CONNECT tunnel failed, response 407", "sends no LLMTrace key"),
+        (
+            0,
+            "407 \n\nPicked up JAVA_TOOL_OPTIONS: -Dhttp.proxyHost=127.0.0.1 -Dx=certificate",
+            "sends no LLMTrace key",
+        ),
+        (1, "broken\nPicked up JAVA_TOOL_OPTIONS: -Dhttp.proxyHost=h", "failed: broken"),
         (7, "connect ECONNREFUSED 127.0.0.1", "does not reach"),
         (124, "timed out after 20 s", "does not reach"),
         (3, "line one\nsomething else", "failed: something else"),

@@ -133,13 +133,13 @@ def _write(value: object) -> None:
 
 
 def _when(moment: datetime | None) -> str:
-    return f"{moment.astimezone():%m-%d %H:%M}" if moment else "released"
+    return f"{moment.astimezone():%m-%d %H:%M}" if moment else "you release it"
 
 
 STOPPED: Final[tuple[Column[Stopped], ...]] = (
     Column(title="agent", width=16, value=lambda one: one.agent),
     Column(title="tenant", width=16, least=110, value=lambda one: one.tenant),
     Column(title="since", width=11, value=lambda one: _when(one.since)),
-    Column(title="until", width=11, least=110, value=lambda one: _when(one.until)),
+    Column(title="until", width=14, least=110, value=lambda one: _when(one.until)),
     Column(title="why", width=36, grows=60, value=lambda one: one.reason),
 )

@@ -107,9 +107,16 @@ def install(config: Path | None, wanted: Sequence[str], *, yes: bool, dry_run: b
     place = installation(read_config(config))
     authority = _open(place)
     system = this_system()
-    found = [f for f in stores.find(system) if not wanted or f.key in wanted]
-    if not found:
+    here = stores.find(system)
+    if not here:
         raise click.ClickException(_no_store(system))
+    found = [f for f in here if not wanted or f.key in wanted]
+    if absent := [key for key in wanted if key not in {f.key for f in here}]:
+        known = ", ".join(dict.fromkeys(f.key for f in here))
+        raise click.ClickException(
+            f"--store {', '.join(absent)}: not found on this machine; here are: {known}. "
+            "Or point programs at the file: llmtrace ca export > ca.pem"
+        )
     with _plain_errors():
         trust = place.trust(authority, os.environ, java=False)
     subject = Subject(pem=authority.export_pem(), file=trust.ca)

@@ -19,7 +19,8 @@ def _time(moment: datetime) -> str:
 
 CALLS: Final[tuple[Column[Trace], ...]] = (
     Column(title="started", width=11, value=lambda t: _time(t.started_at)),
-    Column(title="agent", width=16, least=145, value=lambda t: t.run or t.agent),
+    Column(title="agent", width=16, least=145, value=lambda t: t.agent),
+    Column(title="run", width=18, least=165, value=lambda t: t.run),
     Column(
         title="model",
         width=16,

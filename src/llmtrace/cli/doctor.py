@@ -70,8 +70,11 @@ def doctor(
     """
     place = installation(read_config(config))
     asked = Asked(config=place.config, path=config)
+    if command and command[0].startswith("-"):
+        raise click.NoSuchOption(command[0])
+    is_here = not command or shutil.which(command[0]) is not None
     services = services_of(context)
-    found = tuple(_clients(command))
+    found = tuple(_clients(command)) if is_here else ()
     areas: list[tuple[str, Examine]] = [
         ("versions", check_versions),
         ("gateway", lambda: check_ports(place)),
@@ -79,6 +82,7 @@ def doctor(
         ("ca", lambda: check_ca(place, datetime.now(UTC))),
         ("trust", lambda: check_trust(place, os.environ, this_system(), run_quietly)),
         ("variables", lambda: check_variables(place, os.environ)),
+        ("clients", lambda: iter([] if is_here else [_absent(command[0])])),
         ("clients", lambda: iter([_verdict(one) for one in found])),
         ("clients", lambda: check_failures(place, datetime.now(UTC))),
         ("storage", lambda: check_storage(place, lambda: _readable(place, services))),
@@ -106,6 +110,11 @@ def _clients(command: Sequence[str]) -> Iterator[Found]:
 
 def _program(key: str) -> str:
     return "python3" if key == "python" else key
+
+
+def _absent(command: str) -> Check:
+    fix = "install it, or give its whole path"
+    return fail("clients", command, "there is no such program on the PATH", fix)
 
 
 def _verdict(found: Found) -> Check:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from llmtrace.cli.common import config_option, print_json, read_config
+from llmtrace.config.section import is_url
 from llmtrace.environment.block import environment_block
 from llmtrace.environment.gateway import proxy_url
 from llmtrace.environment.installation import installation, user
@@ -47,8 +48,7 @@ def env(
     kind = shell or _users_shell()
     place = installation(read_config(config))
     address = url or proxy_url(place.config.listen)
-    parts = urlsplit(address)
-    if parts.scheme != "http" or not parts.hostname:
+    if not is_url(address) or urlsplit(address).scheme != "http":
         raise click.BadParameter(f"{address!r} is not http://host:port", param_hint="--url")
     existing = {} if kind in _CONTAINERS else dict(os.environ)
     try:

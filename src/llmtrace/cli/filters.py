@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
+from uuid import UUID
 
 import click
 
@@ -40,6 +41,22 @@ class OneOf[Member: StrEnum](click.Choice[str]):
     ) -> Member:
         """Return the member."""
         return self._members(super().convert(value, param, ctx))
+
+
+class TraceId(click.ParamType[str]):
+    """The id of a call, in its canonical form."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it in small letters."""
+        try:
+            found = str(UUID(value))
+        except ValueError:
+            found = ""
+        if found != str(value).lower():
+            self.fail(f"{value[:64]!r} is no id of a call, such as 019ab0c2-…", param, ctx)
+        return found
 
 
 _OPTIONS: Final = (

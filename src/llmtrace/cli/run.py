@@ -71,6 +71,8 @@ def run(
     """
     if not command and not only_print:
         raise click.UsageError(f"Name a command: {program()} run -- claude")
+    if command and command[0].startswith("-"):
+        raise click.NoSuchOption(command[0])
     place = installation(read_config(config))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
@@ -186,6 +188,8 @@ class Session:
             if not quiet:
                 self._summary(report)
         else:
+            if code:
+                self._say(f"the command ended with {code}")
             self._nothing(command, report, since)
         return code
 

@@ -23,7 +23,7 @@ from llmtrace.cli.common import (
     visible,
 )
 from llmtrace.cli.details import facts
-from llmtrace.cli.filters import filters
+from llmtrace.cli.filters import TraceId, filters
 from llmtrace.cli.following import Following
 from llmtrace.cli.rows import header, print_rows, row_text
 from llmtrace.domain.traces import Body, Trace
@@ -135,7 +135,7 @@ Examples:
     show_default=True,
     help="At most so many calls.",
 )
-@click.option("--before-id", help="Only calls older than this one: the next page.")
+@click.option("--before-id", type=TraceId(), help="Only calls older than this one: the next page.")
 @json_option
 def list_(config: Path | None, as_json: bool, **wanted: Any) -> None:
     """List calls, newest first."""

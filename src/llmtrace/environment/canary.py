@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from llmtrace.environment.checks import Check, fail, ok
-from llmtrace.environment.clients import Found
+from llmtrace.environment.clients import Found, without_banner
 
 CANARY_PATH: Final = "/.well-known/llmtrace-canary"
 URL: Final = f"https://llmtrace-canary.api.openai.com{CANARY_PATH}"
@@ -35,7 +35,8 @@ class Canary {
     public static void main(String[] arguments) throws Exception {
         var request = HttpRequest.newBuilder(URI.create(arguments[0])).build();
         var client = HttpClient.newHttpClient();
-        System.out.println(client.send(request, BodyHandlers.ofString()).body());
+        var answer = client.send(request, BodyHandlers.ofString());
+        System.out.println(answer.statusCode() + " " + answer.body());
     }
 }
 """
@@ -105,6 +106,7 @@ def judge(key: str, found: Found | None, code: int, said: str) -> Check:
         return ok("canary", name, "a call through the gateway was answered by it")
     if found and found.rule:
         return fail("canary", name, found.rule.why, found.rule.fix)
+    said = without_banner(said)
     low = said.lower()
     for meaning in MEANINGS:
         if any(word in low for word in meaning.words):

@@ -129,13 +129,17 @@ def examine(key: str, ask: Ask) -> Found:
     """Ask a client for its version and judge it by its rules."""
     client = table()[key]
     said = ask(client.probe or (key, "--version")) or ""
-    # Java repeats the options that it takes from the environment, addresses among them.
-    match = _VERSION.search(_PICKED_UP.sub("", said)[:2000])
+    match = _VERSION.search(without_banner(said)[:2000])
     if match is None:
         return Found(key=key, client=client)
     version = _numbers(match[0])
     rule = next((rule for rule in client.rules if rule.fits(version)), None)
     return Found(key=key, client=client, version=match[0], rule=rule)
+
+
+def without_banner(said: str) -> str:
+    """Leave out what Java says first: the options that it takes from the environment."""
+    return _PICKED_UP.sub("", said)
 
 
 def behind(command: str, which: Callable[[str], str | None]) -> tuple[str, ...]:
