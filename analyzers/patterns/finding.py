@@ -1,7 +1,8 @@
 """Finds the spans of one rule in one view: RE2 says where, ``regex`` and checks say whether."""
 
+import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -25,10 +26,8 @@ REACH: Final = 2_048
 MAX_HITS: Final = 10_000
 """Hits of one rule in one window; past that the rest is reported as skipped."""
 MAX_REJECTED: Final = 2_000
-"""Matches of one rule in one view that may be rejected (a wrong check digit, say).
-
-Numbers whose own name says that they are other things do not count: rows of data have many.
-"""
+"""Matches of one rule in one view that may be rejected (a wrong check digit, say), beside numbers
+whose own name says that they are other things: rows of data have many."""
 
 MAX_STARTS: Final = 64
 """Starts that are tried one by one before the exact pattern is searched for everywhere."""
@@ -99,6 +98,8 @@ class Found:
     begin: int = -1
 
 
+_BARE: Final = re.compile(r"[0-9]+(?![A-Za-z0-9_]|[ ()./-]{1,2}[0-9])")
+"""Digits that no other group of a number follows."""
 OTHER: Final = Found(0, 0, 0, 0)
 """What is rejected for the name it has."""
 
@@ -159,6 +160,16 @@ class _Clock:
         finally:
             self._left -= time.thread_time() - began
 
+    def of(self, ask: Callable[[str, Found], bool], text: str, found: Found) -> bool:
+        """Ask about a match. Raises: Unfinished."""
+        if self._left <= 0:
+            raise Unfinished("timeout")
+        began = time.thread_time()
+        try:
+            return ask(text, found)
+        finally:
+            self._left -= time.thread_time() - began
+
 
 class _Hunt:
     """One search of one rule through one view."""
@@ -205,13 +216,11 @@ class _Hunt:
                 return
 
     def _judge(self, match: Match) -> Found | None:
-        finder = self._finder
-        found = finder.accepted(
-            self._scanned.text,
-            finder.found(match, self._cursor),
-            self._done,
-            self._clock,
-        )
+        finder, text = self._finder, self._scanned.text
+        met = finder.found(match, self._cursor)
+        if finder.rule.context_required and self._clock.of(finder.is_other, text, met):
+            return None
+        found = finder.accepted(text, met, self._done, self._clock)
         if found is OTHER:
             return None
         if found is None:
@@ -342,6 +351,12 @@ class Finder:
             if value_first >= 0:
                 return Found(start, end, cursor.ahead(value_first), cursor.ahead(value_last))
         return Found(start, end, start, end)
+
+    def is_other(self, text: str, found: Found) -> bool:
+        """Whether a match is digits alone that have another name: sooner told than confirmed."""
+        at = found.value_start + (not text[found.value_start].isdecimal())
+        end = bare.end() if (bare := _BARE.match(text, at)) else at
+        return named(text, at, end) > 0 and not self.words.before(text, at, end)
 
     def accepted(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
         """Return the match if all that the rule asks for holds, perhaps narrowed.
