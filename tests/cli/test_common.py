@@ -1,6 +1,5 @@
 import io
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -8,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtrace.cli import common
 from llmtrace.cli.common import (
     counted,
     dollars,
     print_json,
     print_table,
-    program,
     read_config,
     terminal_width,
     visible,
@@ -91,19 +88,6 @@ def test_a_bad_configuration_ends_with_2(
         read_config(tmp_path / "none.yaml")
     assert ended.value.code == 2
     assert "none.yaml" in capsys.readouterr().err
-
-
-def test_the_program_is_named_as_it_can_be_typed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = Path(common.__file__).resolve().parents[3]
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    monkeypatch.chdir(root)
-    assert program() == "./scripts/llmtrace"
-    monkeypatch.chdir(tmp_path)
-    assert program() == str(root / "scripts" / "llmtrace")
-    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/llmtrace")
-    assert program() == "llmtrace"
 
 
 @pytest.mark.parametrize(("number", "said"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls")])

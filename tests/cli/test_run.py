@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from llmtrace.cli import run as module
-from llmtrace.cli.common import program
 from llmtrace.cli.run import run
 from llmtrace.config import Config
 from llmtrace.config.digest import digests
@@ -21,6 +20,7 @@ from llmtrace.domain.traces import Record, Trace
 from llmtrace.domain.usage import Usage
 from llmtrace.environment.gateway import RunKey, RunServices, no_key
 from llmtrace.environment.home import Home
+from llmtrace.environment.program import program
 from llmtrace.environment.sharing import Sharing
 from llmtrace.storage.base import Storage
 from llmtrace.storage.memory import (

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from llmtrace.environment.program import program
+
 type Run = Callable[..., Result]
 
 
@@ -29,7 +31,10 @@ def test_tenants_are_created_listed_shown_and_deleted(run: Run) -> None:
     ("words", "said"),
     [
         (("create", "a b"), "'a b' is no tenant"),
-        (("show", "nobody"), "there is no tenant 'nobody'; 'llmtrace tenants create' makes one"),
+        (
+            ("show", "nobody"),
+            f"there is no tenant 'nobody'; '{program()} tenants create' makes one",
+        ),
         (("delete", "nobody"), "there is no tenant 'nobody'"),
     ],
     ids=["bad-name", "show-unknown", "delete-unknown"],

@@ -12,6 +12,7 @@ from llmtrace.domain.ids import DEFAULT_TENANT, NAME, new_trace_id
 from llmtrace.domain.traces import AuditEvent, Tenant
 from llmtrace.environment.gateway import RunKey
 from llmtrace.environment.installation import user
+from llmtrace.environment.program import program
 from llmtrace.storage import keys as forms
 from llmtrace.storage.base import MetadataRepository, SchemaMismatch, TenantNotFound
 from llmtrace.storage.keys import Key, KeyNotFound, KeyRepository, Role
@@ -61,7 +62,7 @@ class Accounts:
         except TenantNotFound:
             near = _nearest(tenant_id, (tenant.id for tenant in self.tenants()))
             raise TenantNotFound(
-                f"there is no tenant {tenant_id!r}{near}; 'llmtrace tenants create' makes one"
+                f"there is no tenant {tenant_id!r}{near}; '{program()} tenants create' makes one"
             ) from None
 
     def create_tenant(self, tenant_id: str, *, name: str = "", plan: str = "") -> Tenant:
@@ -93,7 +94,7 @@ class Accounts:
             which = "a key that works" if len(working) == 1 else f"{len(working)} keys that work"
             raise ValueError(
                 f"tenant {tenant_id!r} has {which}; revoke first what "
-                f"'llmtrace keys list --tenant {tenant_id}' shows"
+                f"'{program()} keys list --tenant {tenant_id}' shows"
             )
         self._metadata.delete_tenant(tenant_id)
         self._note("tenant_deleted", tenant_id, f"tenant/{tenant_id}", {})
@@ -179,7 +180,7 @@ class Accounts:
         except KeyNotFound:
             near = _nearest(key_id, (key.id for key in self.keys(ended=True)))
             raise KeyNotFound(
-                f"there is no key {key_id[:64]!r}{near}; 'llmtrace keys list --all' shows them"
+                f"there is no key {key_id[:64]!r}{near}; '{program()} keys list --all' shows them"
             ) from None
 
     # --- the audit log ------------------------------------------------------------------------

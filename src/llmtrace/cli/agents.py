@@ -12,16 +12,10 @@ import click
 
 from llmtrace.app.ledgers import ledger_of
 from llmtrace.app.settings import Settings
-from llmtrace.cli.common import (
-    config_option,
-    json_option,
-    program,
-    read_config,
-    terminal_width,
-    visible,
-)
+from llmtrace.cli.common import config_option, json_option, read_config, terminal_width, visible
 from llmtrace.cli.rows import Column, print_rows
 from llmtrace.environment.home import Home, home
+from llmtrace.environment.program import program
 from llmtrace.limits.agentholds import held_agent
 from llmtrace.limits.refusals import instant
 from llmtrace.storage.base import StorageError

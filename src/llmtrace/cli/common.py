@@ -39,15 +39,6 @@ def read_config(path: Path | None, overrides: Mapping[str, object] | None = None
         sys.exit(BAD_CONFIG)
 
 
-def program() -> str:
-    """Return what a person types to run this program again, from where they are now."""
-    script = Path(__file__).resolve().parents[3] / "scripts" / "llmtrace"
-    if shutil.which("llmtrace") or not script.is_file():
-        return "llmtrace"
-    here = Path.cwd()
-    return f"./{script.relative_to(here)}" if script.is_relative_to(here) else str(script)
-
-
 def counted(number: int, noun: str) -> str:
     """Write a number of things: ``1 call``, ``2 calls``."""
     return f"{number} {noun}{'s' * (number != 1)}"

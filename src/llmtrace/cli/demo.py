@@ -16,7 +16,7 @@ from rich.console import Console
 from llmtrace.app.gateway import StartedGateway, start_gateway
 from llmtrace.app.settings import Settings
 from llmtrace.app.stores import open_storage
-from llmtrace.cli.common import print_json, program
+from llmtrace.cli.common import print_json
 from llmtrace.cli.demoscreen import Screen
 from llmtrace.config import Config
 from llmtrace.domain.findings import Verdict
@@ -24,6 +24,7 @@ from llmtrace.domain.traces import Outcome, Trace
 from llmtrace.environment.gateway import health
 from llmtrace.environment.home import Home, home
 from llmtrace.environment.installation import Installation
+from llmtrace.environment.program import program
 from llmtrace.storage.base import Storage, StorageError, TraceNotFound
 from llmtrace.storage.export import trace_row
 from llmtrace.storage.registry import close

@@ -14,6 +14,7 @@ from llmtrace.config.section import is_url
 from llmtrace.environment.block import environment_block
 from llmtrace.environment.gateway import proxy_url
 from llmtrace.environment.installation import installation, user
+from llmtrace.environment.program import program
 from llmtrace.environment.render import SHELLS, USAGE, render
 from llmtrace.environment.trust import Trust
 
@@ -70,7 +71,7 @@ def env(
     if place.config.auth.enabled and not key:
         click.echo(
             "llmtrace: auth.enabled asks for a key: set LLMTRACE_KEY to one that "
-            "'llmtrace keys create' made, and repeat this",
+            f"'{program()} keys create' made, and repeat this",
             err=True,
         )
     if kind == "json":

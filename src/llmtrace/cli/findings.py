@@ -10,12 +10,13 @@ from click.shell_completion import CompletionItem
 
 from llmtrace.analyzers.kinds import Kind, kinds
 from llmtrace.cli.columns import FINDINGS
-from llmtrace.cli.common import config_option, json_option, program, terminal_width, visible
+from llmtrace.cli.common import config_option, json_option, terminal_width, visible
 from llmtrace.cli.filters import Moment, OneOf
 from llmtrace.cli.rows import print_rows
 from llmtrace.cli.traces import MAX_ROWS, no_such_trace, stores
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.traces import Trace
+from llmtrace.environment.program import program
 from llmtrace.storage.base import FindingQuery, Sighting, TraceNotFound
 from llmtrace.storage.codec import to_json
 from llmtrace.storage.export import finding_row

@@ -12,7 +12,7 @@ from typing import Final
 import click
 from rich.console import Console
 
-from llmtrace.cli.common import config_option, counted, dollars, program, read_config, visible
+from llmtrace.cli.common import config_option, counted, dollars, read_config, visible
 from llmtrace.config import Config
 from llmtrace.domain.findings import Verdict
 from llmtrace.environment.block import environment_block, no_proxy, upstream_proxy
@@ -31,6 +31,7 @@ from llmtrace.environment.gateway import (
 )
 from llmtrace.environment.home import Home, home
 from llmtrace.environment.installation import Installation, installation, new_run_id
+from llmtrace.environment.program import program
 from llmtrace.environment.render import render
 from llmtrace.environment.report import MOST_READ, RunReport, collect, reasons, settled
 from llmtrace.environment.sharing import Sharing

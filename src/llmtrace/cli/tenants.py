@@ -11,6 +11,7 @@ from llmtrace.app.settings import Settings
 from llmtrace.cli.common import config_option, json_option, print_json, print_table, read_config
 from llmtrace.domain.traces import Tenant
 from llmtrace.environment.home import Home, home
+from llmtrace.environment.program import program
 from llmtrace.storage.base import StorageError
 from llmtrace.storage.keys import TooManyKeys
 
@@ -52,7 +53,8 @@ def create(config: Path | None, tenant_id: str, name: str, plan: str, as_json: b
     if as_json:
         print_json(_row(tenant))
     else:
-        click.echo(f"created tenant {tenant.id}; a key: llmtrace keys create --tenant {tenant.id}")
+        hint = f"{program()} keys create --tenant {tenant.id}"
+        click.echo(f"created tenant {tenant.id}; a key: {hint}")
 
 
 @tenants.command("list")

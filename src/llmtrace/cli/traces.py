@@ -17,7 +17,6 @@ from llmtrace.cli.common import (
     config_option,
     counted,
     json_option,
-    program,
     read_config,
     terminal_width,
     visible,
@@ -28,6 +27,7 @@ from llmtrace.cli.following import Following
 from llmtrace.cli.rows import header, print_rows, row_text
 from llmtrace.domain.traces import Body, Trace
 from llmtrace.environment.home import Home, home
+from llmtrace.environment.program import program
 from llmtrace.storage.base import Storage, StorageError, TraceNotFound, TraceQuery
 from llmtrace.storage.codec import to_json
 from llmtrace.storage.export import csv_lines, jsonl_lines, trace_row
