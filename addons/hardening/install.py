@@ -30,7 +30,6 @@ from llmtrace.addons.hardening.http1 import (
 )
 from llmtrace.addons.hardening.http2 import StrictHttp2Server
 from llmtrace.addons.hardening.http2upstream import PacedHttp2Client
-from llmtrace.addons.hardening.records import RECORDS
 from llmtrace.addons.hardening.relays import CountedTCPLayer
 from llmtrace.addons.hardening.shortcuts import SHORTCUTS
 
@@ -92,7 +91,7 @@ def hardened(guards: Guards) -> Iterator[None]:
         for place, name, cls in _GUARDED
     ]
     changes.append((_http1, "make_body_reader", make_body_reader))
-    changes += (*_UNNEEDED, *SHORTCUTS, *RECORDS)
+    changes += (*_UNNEEDED, *SHORTCUTS)
     before = [(place, name, vars(place).get(name)) for place, name, _ in changes]
     for place, name, value in changes:
         setattr(place, name, value)
