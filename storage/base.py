@@ -89,12 +89,17 @@ class FindingQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """A finding, and the call in which it was seen."""
+    """A finding, and the call in which it was seen.
+
+    ``call_verdict`` is what became of the call as a whole. A finding's own verdict may be sterner:
+    then it was only watched (``mode: observe``), and its verdict is what would become of it.
+    """
 
     trace_id: str
     started_at: datetime
     tenant: str
     agent: str
+    call_verdict: Verdict
     finding: Finding
 
 

@@ -146,6 +146,7 @@ def finding_row(sighting: Sighting) -> dict[str, object]:
         "started_at": sighting.started_at.isoformat(),
         "tenant": sighting.tenant,
         "agent": sighting.agent,
+        "call_verdict": sighting.call_verdict,
         **{name: getattr(finding, name) for name in _FINDING},
     }
 

@@ -347,6 +347,7 @@ def _sightings(trace: Trace, query: FindingQuery) -> Iterator[Sighting]:
                 started_at=trace.started_at,
                 tenant=trace.tenant,
                 agent=trace.agent,
+                call_verdict=trace.verdict,
                 finding=finding,
             )
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from llmtrace.domain.findings import Verdict
 from llmtrace.storage.base import FindingQuery, Sighting
 from llmtrace.storage.search import glob
 from llmtrace.storage.sqlite_rows import FINDING_COLUMNS, Row, SqlValue, finding_of
 from llmtrace.storage.sqlite_values import text_in, text_out, time_in, time_out
 
-_CALL: Final = ("trace_id", "started_at", "tenant", "agent")
+_CALL: Final = ("trace_id", "started_at", "tenant", "agent", "verdict")
 _CONDITIONS: Final[Mapping[str, tuple[str, Callable[[Any], SqlValue]]]] = {
     "since": ("traces.started_at >= ?", time_in),
     "until": ("traces.started_at < ?", time_in),
@@ -58,11 +59,12 @@ def findings_sql(query: FindingQuery) -> tuple[str, list[SqlValue]]:
 def sightings(rows: Iterator[Row]) -> Iterator[Sighting]:
     """Build the findings of the rows that ``findings_sql`` selects."""
     for row in rows:
-        trace_id, started_at, tenant, agent = row[: len(_CALL)]
+        trace_id, started_at, tenant, agent, verdict = row[: len(_CALL)]
         yield Sighting(
             trace_id=text_out(trace_id),
             started_at=time_out(started_at),
             tenant=text_out(tenant),
             agent=text_out(agent),
+            call_verdict=Verdict(text_out(verdict)),
             finding=finding_of(row[len(_CALL) :]),
         )

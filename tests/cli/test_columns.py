@@ -18,6 +18,7 @@ SIGHTING = Sighting(
     started_at=NOON,
     tenant="t" * 99,
     agent="a" * 99,
+    call_verdict=Verdict.ALLOW,
     finding=replace(a_finding("k" * 99), location="l" * 99, rule="r" * 99),
 )
 
@@ -73,6 +74,23 @@ def test_the_agent_and_the_run_are_told_apart() -> None:
     assert "builder" in shown
     assert "brave-otter-3f1a" not in shown
     assert "builder           brave-otter-3f1a  " in row_text(CALLS, called, 165)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        pytest.param(Verdict.FLAG, "would redact", id="observed"),
+        pytest.param(Verdict.REDACT, "redact", id="enforced"),
+        pytest.param(Verdict.BLOCK, "redact", id="beside-a-sterner-one"),
+    ],
+)
+def test_what_was_only_watched_is_told_from_what_was_done(call: Verdict, told: str) -> None:
+    finding = replace(SIGHTING.finding, verdict=Verdict.REDACT)
+    seen = replace(SIGHTING, finding=finding, call_verdict=call)
+    for width in (80, 200, None):
+        row = row_text(FINDINGS, seen, width)
+        assert f"  {told}  " in row
+        assert ("would" in row) == told.startswith("would")
 
 
 def test_letters_of_two_cells_keep_the_columns_straight() -> None:

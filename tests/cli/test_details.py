@@ -1,4 +1,7 @@
-from llmtrace.cli.details import facts
+import pytest
+
+from llmtrace.cli.details import decision, facts
+from llmtrace.domain.findings import Verdict
 from llmtrace.domain.traces import Coverage, PlanWindow
 from llmtrace.domain.usage import Usage
 from llmtrace.testing.records import a_trace
@@ -7,6 +10,15 @@ from llmtrace.testing.records import a_trace
 def test_every_line_says_something() -> None:
     assert facts(a_trace(run="brave-otter"))["caller"] == "builder (tenant acme, run brave-otter)"
     assert all(facts(a_trace(plan="p")).values())
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("call", Verdict)
+def test_a_verdict_sterner_than_that_of_the_call_was_not_carried_out(
+    verdict: Verdict, call: Verdict
+) -> None:
+    sterner = list(Verdict).index(verdict) > list(Verdict).index(call)
+    assert decision(verdict, call) == (f"would {verdict}" if sterner else verdict)
 
 
 def test_what_is_not_known_is_left_out() -> None:

@@ -122,6 +122,15 @@ def test_a_decision_is_explained(run: Run) -> None:
     assert "no rule of the policy matched" in run("findings", "show", numbered_id(1)).stdout
 
 
+def test_what_was_only_watched_is_told_from_what_was_done(keep: Keep, run: Run) -> None:
+    keep(a_record(1, verdict=Verdict.FLAG, findings=(a("pii.email", verdict=Verdict.REDACT),)))
+    assert "  would redact  " in run("findings", "list").stdout
+    assert "decision  would redact" in run("findings", "show", numbered_id(1)).stdout
+    assert "would redact  pii.email" in run("traces", "show", numbered_id(1)).stdout
+    (row,) = json.loads(run("findings", "list", "--json").stdout)
+    assert (row["verdict"], row["call_verdict"]) == ("redact", "flag")
+
+
 @pytest.mark.usefixtures("kept")
 def test_a_decision_is_explained_to_programs_too(run: Run) -> None:
     document = json.loads(run("findings", "show", numbered_id(2), "--json").stdout)

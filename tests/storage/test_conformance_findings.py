@@ -27,13 +27,14 @@ def kinds(store: TraceRepository, **wanted: Any) -> list[str]:
 
 def test_a_finding_comes_back_whole_with_its_call(store: TraceRepository) -> None:
     finding = a("pii.email", verdict=Verdict.REDACT, rule="balanced.pii")
-    store.put([a_record(1, findings=(finding,)), a_record(2)])
+    store.put([a_record(1, verdict=Verdict.FLAG, findings=(finding,)), a_record(2)])
     assert list(store.findings(FindingQuery())) == [
         Sighting(
             trace_id=numbered_id(1),
             started_at=NOON,
             tenant="acme",
             agent="builder",
+            call_verdict=Verdict.FLAG,
             finding=finding,
         )
     ]

@@ -43,12 +43,20 @@ def test_a_line_has_the_names_that_others_script_against() -> None:
 
 def test_a_finding_says_where_and_why_and_never_what() -> None:
     finding = replace(a_finding("pii.email"), verdict=Verdict.REDACT, rule="r")
-    sighting = Sighting(trace_id="t", started_at=NOON, tenant="", agent="a", finding=finding)
+    sighting = Sighting(
+        trace_id="t",
+        started_at=NOON,
+        tenant="",
+        agent="a",
+        call_verdict=Verdict.FLAG,
+        finding=finding,
+    )
     assert finding_row(sighting) == {
         "trace_id": "t",
         "started_at": "2026-03-04T12:00:00+00:00",
         "tenant": "",
         "agent": "a",
+        "call_verdict": "flag",
         "kind": "pii.email",
         "severity": "high",
         "confidence": 0.75,

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from llmtrace.cli.common import dollars
+from llmtrace.cli.details import decision
 from llmtrace.cli.rows import Column
 from llmtrace.domain.traces import Outcome, Trace
 from llmtrace.storage.base import Sighting
@@ -40,12 +41,17 @@ CALLS: Final[tuple[Column[Trace], ...]] = (
 FINDINGS: Final[tuple[Column[Sighting], ...]] = (
     Column(title="started", width=11, least=93, value=lambda s: _time(s.started_at)),
     Column(title="agent", width=14, least=139, value=lambda s: s.agent),
-    Column(title="kind", width=20, grows=4, value=lambda s: s.finding.kind),
+    Column(title="kind", width=18, grows=6, value=lambda s: s.finding.kind),
     Column(title="severity", width=8, value=lambda s: s.finding.severity),
     Column(
         title="conf", width=4, least=99, right=True, value=lambda s: f"{s.finding.confidence:.2f}"
     ),
-    Column(title="verdict", width=10, value=lambda s: s.finding.verdict),
+    Column(
+        title="verdict",
+        width=12,
+        grows=4,
+        value=lambda s: decision(s.finding.verdict, s.call_verdict),
+    ),
     Column(title="where", width=22, least=123, grows=20, value=lambda s: s.finding.location),
     Column(title="rule", width=18, least=159, grows=14, value=lambda s: s.finding.rule),
     Column(title="trace", width=36, whole=True, value=lambda s: s.trace_id),

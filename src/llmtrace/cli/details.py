@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from llmtrace.cli.common import dollars
+from llmtrace.domain.findings import Verdict
 from llmtrace.domain.traces import Coverage, Trace
 
 
@@ -39,6 +40,17 @@ def facts(trace: Trace) -> Mapping[str, str]:
         "unread": unread or "nothing",
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def decision(verdict: Verdict, call: Verdict) -> str:
+    """Say what became of a finding: ``would redact`` where its call was only watched.
+
+    Args:
+        verdict: What the policy makes of the finding.
+        call: What became of the call.
+    """
+    sternness = tuple(Verdict).index
+    return f"{'would ' * (sternness(verdict) > sternness(call))}{verdict}"
 
 
 def _cost(trace: Trace) -> str:

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 from llmtrace.analyzers.kinds import Kind, kinds
 from llmtrace.cli.columns import FINDINGS
 from llmtrace.cli.common import config_option, json_option, terminal_width, visible
+from llmtrace.cli.details import decision
 from llmtrace.cli.filters import Moment, OneOf
 from llmtrace.cli.rows import print_rows
 from llmtrace.cli.traces import MAX_ROWS, no_such_trace, stores
@@ -135,6 +136,7 @@ def _sighting(trace: Trace, finding: Finding) -> Sighting:
         started_at=trace.started_at,
         tenant=trace.tenant,
         agent=trace.agent,
+        call_verdict=trace.verdict,
         finding=finding,
     )
 
@@ -164,21 +166,21 @@ def _show(trace: Trace) -> None:
             visible(_kind(finding.kind).title), bold=True, fg=_COLORS.get(finding.severity)
         )
         click.echo(f"\n{number:>{LABEL}}  {title}")
-        for name, text in _facts(finding):
+        for name, text in _facts(finding, trace.verdict):
             _tell(name, text)
     if trace.findings:
         more = f"what was said there: {program()} traces show {visible(trace.trace_id)}"
         click.secho(f"\n{more}", dim=True)
 
 
-def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
+def _facts(finding: Finding, call: Verdict) -> Iterator[tuple[str, str]]:
     kind = _kind(finding.kind)
     rule = f", by rule {finding.rule}" if finding.rule else ", no rule of the policy matched"
     yield "kind", finding.kind
     yield "severity", f"{finding.severity}, confidence {finding.confidence:.2f}"
     yield "where", f"{finding.location}, characters {finding.start} to {finding.end}"
     yield "seen by", finding.detector
-    yield "decision", f"{finding.verdict}{rule}"
+    yield "decision", f"{decision(finding.verdict, call)}{rule}"
     if kind.owasp:
         yield "OWASP", ", ".join(kind.owasp)
     if kind.about:

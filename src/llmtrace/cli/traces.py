@@ -21,7 +21,7 @@ from llmtrace.cli.common import (
     terminal_width,
     visible,
 )
-from llmtrace.cli.details import facts
+from llmtrace.cli.details import decision, facts
 from llmtrace.cli.filters import TraceId, filters
 from llmtrace.cli.following import Following
 from llmtrace.cli.rows import header, print_rows, row_text
@@ -283,7 +283,8 @@ def _show(trace: Trace, bodies: Mapping[str, Body | None]) -> None:
         click.echo(f"{click.style(f'{name:>{label}}', dim=True)}  {visible(value)}")
     for finding in trace.findings[:SHOWN_FINDINGS]:
         text = visible(f"{finding.kind}, {finding.severity}, at {finding.location}")
-        click.echo(f"{click.style(f'{finding.verdict:>{label}}', fg='red')}  {text}")
+        became = decision(finding.verdict, trace.verdict)
+        click.echo(f"{click.style(f'{became:>{label}}', fg='red')}  {text}")
     if trace.findings:
         told = f"'{program()} findings show {visible(trace.trace_id)}' explains"
         click.secho(f"{'':>{label}}  {told} {counted(len(trace.findings), 'finding')}", dim=True)
