@@ -13,6 +13,7 @@ from llmtrace.domain.findings import Verdict
 from llmtrace.domain.parts import ORIGIN_OF, Part, Path, Role
 from llmtrace.pipeline.detection import Detection
 from llmtrace.pipeline.judgements import Caller, Judgement
+from llmtrace.pipeline.surroundings import MAX_VALUES
 from llmtrace.policy.table import compile_policy
 from llmtrace.providers.base import RequestView, Route
 from llmtrace.providers.registry import dialect
@@ -75,6 +76,14 @@ def test_a_value_that_was_known_by_its_name_is_hidden_wherever_it_stands() -> No
     assert f"{KEY}x stays" in made.edits["messages", 3, "content"]
     assert {one.verdict for one in made.findings} == {Verdict.REDACT}
     assert sum(one.detector.endswith("~again") for one in made.findings) == 3
+
+
+def test_a_value_that_stands_in_every_turn_counts_once() -> None:
+    turns = [(Role.USER, "mail jane.doe1@firm.example")] * (MAX_VALUES + 1)
+    made = judged(
+        parts(*turns, (Role.USER, f"aws_secret_access_key = {KEY}"), (Role.ASSISTANT, KEY))
+    )
+    assert made.edits["messages", MAX_VALUES + 2, "content"] == "*" * len(KEY)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolUse, ToolWatch
 from llmtrace.analyzers.base import Context, Direction, Hit, Inspection, Skipped, StreamAnalyzer
@@ -128,7 +127,11 @@ class Detection:
             if is_telling(hit, part.text[hit.start : hit.end])
             and self.acts_on(self.place(caller, _context(part)), hit)
         )
-        return Values(dict(islice(told, MAX_VALUES)))
+        values: dict[str, Hit] = {}
+        for text, hit in told:  # the same one stands in each turn: it counts once
+            if len(values) < MAX_VALUES:
+                values.setdefault(text, hit)
+        return Values(values)
 
     # --- answers ----------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ NEAR: Final = 512
 MAX_RUN: Final = 65_536
 """Characters of blocks that are read together at once."""
 LONGEST_NAMED: Final = 512
-MAX_VALUES: Final = 64
+MAX_VALUES: Final = 256
 """Values of one request that are looked for again."""
 MAX_AGAIN: Final = 1_000
 """Places of such values in one part."""
