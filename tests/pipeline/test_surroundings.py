@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from llmtrace.analyzers.actions import ActionAnalyzer, ToolWatch
+from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
 from llmtrace.analyzers.kinds import kinds
 from llmtrace.analyzers.patterns import PatternAnalyzer, load_packs, shipped_packs
 from llmtrace.config.detection import PiiConfig, PolicyConfig
@@ -13,7 +14,7 @@ from llmtrace.domain.findings import Verdict
 from llmtrace.domain.parts import ORIGIN_OF, Part, Path, Role
 from llmtrace.pipeline.detection import Detection
 from llmtrace.pipeline.judgements import Caller, Judgement
-from llmtrace.pipeline.surroundings import MAX_VALUES
+from llmtrace.pipeline.surroundings import MAX_VALUES, named, seams
 from llmtrace.policy.table import compile_policy
 from llmtrace.providers.base import RequestView, Route
 from llmtrace.providers.registry import dialect
@@ -113,6 +114,25 @@ def test_a_value_is_known_by_the_name_of_its_member(role: Role, name: str, value
     path = ("contents", 0, "parts", 0, "functionResponse", "response", name)
     made = judged(RequestView(parts=[at(role, path, value)]))
     assert made.edits == {path: "*" * len(value)}
+
+
+class Hasty:
+    """Leaves out something of every text."""
+
+    name = version = "hasty"
+
+    def analyze(self, _text: str, _context: Context) -> list[Hit]:
+        return []
+
+    def inspect(self, _text: str, _context: Context) -> Inspection:
+        return Inspection((), (Skipped("hasty", "timeout"),))
+
+
+def test_what_was_left_out_is_told() -> None:
+    path = ("messages", 0, "content", 0, "input", "db_password")
+    assert named(at(Role.TOOL_CALL, path, "x"), Hasty()).skipped
+    blocks = [at(Role.TOOL_RESULT, ("output", n, "text"), "a block") for n in range(3)]
+    assert {n: len(made.skipped) for n, made in seams(blocks, Hasty()).items()} == {0: 1}
 
 
 def test_the_name_of_a_member_says_nothing_of_prose() -> None:

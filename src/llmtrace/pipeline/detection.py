@@ -17,7 +17,7 @@ from llmtrace.domain.parts import Part
 from llmtrace.pipeline.conversation import new_from
 from llmtrace.pipeline.judgements import Caller, Judgement, finding, kept, place_of
 from llmtrace.pipeline.judging_requests import Masks, RequestJudging
-from llmtrace.pipeline.surroundings import MAX_VALUES, Values, is_telling, named, seams
+from llmtrace.pipeline.surroundings import MAX_VALUES, Values, is_telling, joined, named, seams
 from llmtrace.pipeline.unfinished import is_incomplete, is_partly_read
 from llmtrace.pipeline.voices import context_of, is_signed, location_of
 from llmtrace.policy.placeholders import unmasked
@@ -110,13 +110,13 @@ class Detection:
         cut = seams(parts, self.growing)
         for number, part in enumerate(parts):
             _in_time(deadline)
-            if more := [*cut.get(number, ()), *named(part, self.growing)]:
-                seen[number] = _with(seen[number], more)
+            more = joined(cut.get(number, Inspection(())), named(part, self.growing))
+            seen[number] = joined(seen[number], more)
         values = self._values(caller, parts, seen)
         for number, part in enumerate(parts if values.by_text else ()):
             _in_time(deadline)
-            if more := list(values.again(part, seen[number].hits)):
-                seen[number] = _with(seen[number], more)
+            again = Inspection(list(values.again(part, seen[number].hits)))
+            seen[number] = joined(seen[number], again)
 
     def _values(self, caller: Caller, parts: Sequence[Part], seen: Sequence[Inspection]) -> Values:
         """Return the values that are hidden in one part, and must be in all."""
@@ -213,8 +213,3 @@ def _in_time(deadline: float) -> None:
 
 def _context(part: Part) -> Context:
     return Context(part.role, part.origin, Direction.REQUEST)
-
-
-def _with(made: Inspection, more: Sequence[Hit]) -> Inspection:
-    hits = sorted((*made.hits, *more), key=lambda hit: (hit.start, -hit.end))
-    return Inspection(hits, made.skipped, made.attack)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit
+from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit, Inspection
 from llmtrace.analyzers.combined import inspection
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Part, Role
@@ -40,12 +40,11 @@ _CUE: Final = re.compile(
 """Names of members beside which a value may be one that has no form of its own."""
 
 
-type Hits = dict[int, list[Hit]]
-"""By the number of the part that they stand in."""
+_NOTHING: Final = Inspection(())
 
 
-def named(part: Part, analyzer: Analyzer) -> Iterator[Hit]:
-    """Go through the values that a part is for the name of the member that it stands at."""
+def named(part: Part, analyzer: Analyzer) -> Inspection:
+    """Return the values that a part is for the name of the member that it stands at."""
     name = part.path[-1] if part.path else None
     if (
         not isinstance(name, str)
@@ -54,13 +53,16 @@ def named(part: Part, analyzer: Analyzer) -> Iterator[Hit]:
         or part.text == name
         or not _CUE.search(name)
     ):
-        return
+        return _NOTHING
     before = f'"{name[:64]}": "'
     context = Context(part.role, part.origin, Direction.REQUEST)
-    for hit in inspection(analyzer, f'{before}{part.text}"', context).hits:
-        start, end = hit.start - len(before), hit.end - len(before)
-        if hit.value and 0 <= start < end <= len(part.text):
-            yield _at(hit, start, end, NAMED)
+    made = inspection(analyzer, f'{before}{part.text}"', context)
+    hits = [
+        _at(hit, hit.start - len(before), hit.end - len(before), NAMED)
+        for hit in made.hits
+        if hit.value and len(before) <= hit.start < hit.end <= len(before) + len(part.text)
+    ]
+    return Inspection(hits, made.skipped)
 
 
 class _Piece(NamedTuple):
@@ -71,14 +73,25 @@ class _Piece(NamedTuple):
     text: str
 
 
-def seams(parts: Sequence[Part], analyzer: Analyzer) -> Hits:
-    """Return what stands across the blocks of one tool's result, in each block that it touches."""
-    found: Hits = {}
+def seams(parts: Sequence[Part], analyzer: Analyzer) -> dict[int, Inspection]:
+    """Return what stands across the blocks of one tool's result, by each block that it touches.
+
+    What was left out is told with the first of the blocks that were read together.
+    """
+    found: dict[int, Inspection] = {}
     for run in _runs(parts):
         for pieces in _segments(run, parts):
-            for number, hit in _across(pieces, parts, analyzer):
-                found.setdefault(number, []).append(hit)
+            for number, made in _across(pieces, parts, analyzer):
+                found[number] = joined(found.get(number, _NOTHING), made)
     return found
+
+
+def joined(one: Inspection, more: Inspection) -> Inspection:
+    """Return what both say of one text."""
+    if not (more.hits or more.skipped):
+        return one
+    hits = sorted((*one.hits, *more.hits), key=lambda hit: (hit.start, -hit.end))
+    return Inspection(hits, (*one.skipped, *more.skipped), one.attack)
 
 
 def _runs(parts: Sequence[Part]) -> Iterator[list[int]]:
@@ -125,15 +138,17 @@ def _segments(run: Iterable[int], parts: Sequence[Part]) -> Iterator[list[_Piece
 
 def _across(
     pieces: Sequence[_Piece], parts: Sequence[Part], analyzer: Analyzer
-) -> Iterator[tuple[int, Hit]]:
+) -> Iterator[tuple[int, Inspection]]:
     if len(pieces) < 2:
         return
     role, origin = parts[pieces[0].part].role, parts[pieces[0].part].origin
     text = _SEP.join(piece.text for piece in pieces)
-    for hit in inspection(analyzer, text, Context(role, origin, Direction.REQUEST)).hits:
+    made = inspection(analyzer, text, Context(role, origin, Direction.REQUEST))
+    yield pieces[0].part, Inspection((), made.skipped)
+    for hit in made.hits:
         touched = list(_touched(pieces, hit))
         if len(touched) > 1:
-            yield from touched
+            yield from ((number, Inspection([part])) for number, part in touched)
 
 
 def _touched(pieces: Sequence[_Piece], hit: Hit) -> Iterator[tuple[int, Hit]]:
