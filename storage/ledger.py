@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
 from llmtrace.storage.base import StorageUnavailable
@@ -179,9 +180,9 @@ class Admission:
                 )
             if len(asked) > 1 and len({each.key for each in asked}) < len(asked):
                 raise ValueError(f"call {self.id!r}: two of its nodes or paces have the same key")
-            if not (units := {each.unit for each in asked}) <= self.amounts.keys():
-                missing = ", ".join(sorted(units - self.amounts.keys()))
-                raise ValueError(f"call {self.id!r}: no amount of {missing}")
+            for each in asked:
+                if each.unit not in self.amounts:
+                    raise ValueError(f"call {self.id!r}: no amount of {each.unit}")
 
 
 class Standing(NamedTuple):
@@ -207,8 +208,7 @@ class PaceState(NamedTuple):
     reset_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted:
+class Admitted(NamedTuple):
     """The call may go. ``standings`` and ``paces`` are in the order asked, after the call.
 
     ``duplicate`` means that the id was known already, and ``state`` where that call stands;
@@ -265,8 +265,7 @@ class Settlement:
             raise ValueError(f"call {self.id!r}: no such settlement as {self.kind!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(NamedTuple):
     """Where the reservation stands now, and what it is charged in all.
 
     ``first`` is False where an earlier outcome stands and nothing changed.
@@ -275,7 +274,7 @@ class Settled:
     id: str
     state: State
     first: bool
-    charged: Mapping[str, int] = field(default_factory=dict)
+    charged: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,8 +55,9 @@ def check_key(key: str, *, least: int = 1, most: int = MAX_KEY) -> None:
 
 def check_call(tenant: str, call: str) -> None:
     """Refuse a tenant or an id that cannot be kept. Raises: ValueError."""
-    check_key(call)
-    check_key(tenant, least=0, most=MAX_TENANT)
+    if not (0 < len(call) <= MAX_KEY and len(tenant) <= MAX_TENANT and (call + tenant).isascii()):
+        check_key(call)
+        check_key(tenant, least=0, most=MAX_TENANT)
 
 
 def check_moment(moment: datetime | None) -> None:

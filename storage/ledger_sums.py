@@ -33,6 +33,8 @@ def denial(
     ``sums`` are spent and reserved of each node, and ``held`` the nanoseconds until each pace is
     empty, before the call; ``now`` is in microseconds since 1970.
     """
+    if _fits(admission, sums, held):
+        return None
     return _over_budget(admission, sums, held, now) or _too_fast(admission, held)
 
 
@@ -44,16 +46,10 @@ def pace_states(paces: Sequence[Pace], held: Sequence[int]) -> tuple[PaceState, 
 def standings_of(asked: Admission, sums: Sequence[tuple[int, int]]) -> tuple[Standing, ...]:
     """Return how the nodes of a call stand with so much spent and reserved."""
     return tuple(
-        Standing(
-            key=node.key,
-            tenant=asked.tenant,
-            unit=node.unit,
-            spent=spent,
-            reserved=reserved,
-            limit=node.limit,
-            ends=node.ends,
-        )
-        for node, (spent, reserved) in zip(asked.nodes, sums, strict=True)
+        [
+            Standing(node.key, asked.tenant, node.unit, spent, reserved, node.limit, node.ends)
+            for node, (spent, reserved) in zip(asked.nodes, sums, strict=True)
+        ]
     )
 
 
@@ -76,6 +72,18 @@ def stands(state: State, kind: SettlementKind) -> bool:
     if state in (State.SETTLED, State.RELEASED):
         return True
     return state is not State.OPEN and kind in ("expire_charge", "expire_release")
+
+
+def _fits(admission: Admission, sums: Sequence[tuple[int, int]], held: Sequence[int]) -> bool:
+    """Whether nothing stands against a call: what is nearly always so, and soon found."""
+    amounts = admission.amounts
+    for node, (spent, reserved) in zip(admission.nodes, sums, strict=True):
+        if not _has_room(node, spent, reserved, amounts[node.unit]):
+            return False
+    for pace, level in zip(admission.paces, held, strict=True):
+        if _wait(pace, level, amounts[pace.unit]):
+            return False
+    return True
 
 
 def _over_budget(
@@ -102,11 +110,16 @@ def _over_budget(
 
 
 def _reason(node: Node, spent: int, reserved: int, amount: int) -> DenialReason | None:
-    if node.limit is None or (node.limit > 0 and spent + reserved + amount <= node.limit):
+    if node.limit is None or _has_room(node, spent, reserved, amount):
         return None
     if spent >= node.limit:
         return "exhausted"
     return "too_large" if spent + amount > node.limit else "contended"
+
+
+def _has_room(node: Node, spent: int, reserved: int, amount: int) -> bool:
+    limit = node.limit
+    return limit is None or (limit > 0 and spent + reserved + amount <= limit)
 
 
 def _retry_after(reason: DenialReason, node: Node, now: datetime) -> float | None:
@@ -145,10 +158,5 @@ def _wait(pace: Pace, held: int, amount: int) -> float:
 
 
 def _pace_state(pace: Pace, held: int) -> PaceState:
-    return PaceState(
-        key=pace.key,
-        unit=pace.unit,
-        burst=pace.burst,
-        remaining=max(0, (pace.burst * pace.emission_ns - held) // pace.emission_ns),
-        reset_seconds=held / _NANOSECONDS,
-    )
+    left = max(0, (pace.burst * pace.emission_ns - held) // pace.emission_ns)
+    return PaceState(pace.key, pace.unit, pace.burst, left, held / _NANOSECONDS)

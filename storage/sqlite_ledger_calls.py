@@ -16,14 +16,12 @@ from llmtrace.storage.ledger import (
     Admission,
     Admitted,
     Denied,
-    Node,
     Settled,
     Settlement,
     State,
 )
 from llmtrace.storage.ledger_sums import charge, denial, pace_states, standings_of, stands
 from llmtrace.storage.sqlite_ledger_sheet import Known, NodeSums, PaceLevel, Reserved, Sheet
-from llmtrace.storage.sqlite_values import time_in
 
 _KEEP: Final = {
     State.SETTLED: KEEP_SETTLED // KEEP_SETTLED.resolution,
@@ -31,6 +29,8 @@ _KEEP: Final = {
     State.EXPIRED_CHARGED: KEEP_EXPIRED // KEEP_EXPIRED.resolution,
     State.EXPIRED_RELEASED: KEEP_EXPIRED // KEEP_EXPIRED.resolution,
 }
+_IS_OPEN: Final = State.OPEN.value
+"""States are bound as plain texts: of any other class ``sqlite3`` asks first how to adapt it."""
 _CALL: Final = """
 SELECT state, amounts, charged, nodes, paces FROM ledger_calls
 WHERE tenant = ? AND id = ? AND (state = 'open' OR ends > ?)
@@ -68,13 +68,14 @@ def exchange(
 
 def _admit(sheet: Sheet, asked: Admission) -> Admitted | Denied:
     """Reserve all that is asked, or nothing."""
-    nodes = [sheet.node(asked.tenant, node.key) for node in asked.nodes]
-    paces = [sheet.pace(asked.tenant, pace.key) for pace in asked.paces]
+    tenant = asked.tenant
+    nodes = [sheet.node(tenant, node.key) for node in asked.nodes]
+    paces = [sheet.pace(tenant, pace.key) for pace in asked.paces]
     sums = [(node.spent, node.reserved) for node in nodes]
     denied = denial(asked, sums, [pace.held for pace in paces], sheet.now)
     known = None
     if denied is not None or not _reserve(sheet, asked, nodes, paces):
-        known = sheet.db.execute(_CALL, (asked.tenant, asked.id, sheet.now)).fetchone()
+        known = sheet.db.execute(_CALL, (tenant, asked.id, sheet.now)).fetchone()
         if denied is not None and known is None:
             return denied
     return Admitted(
@@ -109,7 +110,7 @@ def _settle(sheet: Sheet, settlement: Settlement) -> Settled:
     for key, unit, emission_ns in reserved.paces:
         if more := new[unit] - taken[unit]:
             sheet.pace(settlement.tenant, key).add(more * emission_ns)
-    values = (ended, orjson.dumps(new).decode(), sheet.now + _KEEP[ended], *place)
+    values = (ended.value, orjson.dumps(new).decode(), sheet.now + _KEEP[ended], *place)
     sheet.db.execute(_END, values)
     return Settled(id=settlement.id, state=ended, first=True, charged=new)
 
@@ -118,33 +119,28 @@ def _reserve(
     sheet: Sheet, asked: Admission, nodes: Sequence[NodeSums], paces: Sequence[PaceLevel]
 ) -> bool:
     """Set aside, and take, what was found to fit; False if the call is known already."""
-    reserved = Reserved(
-        asked.amounts,
-        [(node.key, node.unit, _ends(node)) for node in asked.nodes],
-        [(p.key, p.unit, p.emission_ns) for p in asked.paces if p.unit == "tokens"],
-    )
-    parts = (
-        asked.amounts,
-        dict.fromkeys(asked.amounts, 0),
-        reserved.nodes,
-        reserved.paces,
-    )
+    amounts = asked.amounts
+    listed = sheet.known.listed(asked.nodes, asked.paces)
     row = (
         asked.tenant,
         asked.id,
-        State.OPEN,
+        _IS_OPEN,
         asked.owner,
-        asked.strict,
+        int(asked.strict),
         sheet.now + int(asked.lease_seconds * 1_000_000),
-        *(orjson.dumps(part).decode() for part in parts),
+        orjson.dumps(amounts).decode(),
+        "{}",
+        listed.nodes_text,
+        listed.paces_text,
+        sheet.now,
     )
-    if not sheet.db.execute(_OPEN, (*row, sheet.now)).rowcount:
+    if not sheet.db.execute(_OPEN, row).rowcount:
         return False
-    for sums, (_, unit, ends), node in zip(nodes, reserved.nodes, asked.nodes, strict=True):
-        sums.reserve(asked.amounts[unit], unit, node.limit, ends)
+    for sums, (_, unit, ends), node in zip(nodes, listed.nodes, asked.nodes, strict=True):
+        sums.reserve(amounts[unit], unit, node.limit, ends)
     for pace, level in zip(asked.paces, paces, strict=True):
-        level.add(asked.amounts[pace.unit] * pace.emission_ns)
-    sheet.known.calls[asked.tenant, asked.id] = reserved
+        level.add(amounts[pace.unit] * pace.emission_ns)
+    sheet.known.calls[asked.tenant, asked.id] = Reserved(amounts, listed.nodes, listed.paces)
     return True
 
 
@@ -154,10 +150,6 @@ def _unknown(sheet: Sheet, settlement: Settlement) -> Settled:
         return Settled(id=settlement.id, state=State.UNKNOWN, first=False)
     ends = sheet.now + _KEEP[State.RELEASED]
     parts = ("{}", "{}", "[]", "[]")
-    values = (settlement.tenant, settlement.id, State.RELEASED, "", False, ends, *parts)
+    values = (settlement.tenant, settlement.id, State.RELEASED.value, "", 0, ends, *parts)
     sheet.db.execute(_OPEN, (*values, sheet.now))
     return Settled(id=settlement.id, state=State.RELEASED, first=True)
-
-
-def _ends(node: Node) -> int | None:
-    return None if node.ends is None else time_in(node.ends)

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from sqlite3 import Connection
 from typing import Final
 
-from llmtrace.storage.ledger import LARGEST
+import orjson
+
+from llmtrace.storage.ledger import LARGEST, Node, Pace
 from llmtrace.storage.ledger_sums import drained
+from llmtrace.storage.sqlite_values import time_in
 
 _NODE: Final = """
 SELECT spent, reserved, unit, upper, ends FROM ledger_nodes WHERE tenant = ? AND key = ?
@@ -90,6 +93,26 @@ class Reserved:
     """Key, unit and nanoseconds for a unit of each from which is given back."""
 
 
+class Listed:
+    """Nodes and paces that calls ask for, as their rows have them: the same for many calls."""
+
+    __slots__ = ("_asked", "nodes", "nodes_text", "paces", "paces_text")
+
+    def __init__(self, nodes: tuple[Node, ...], paces: tuple[Pace, ...]) -> None:
+        self._asked = nodes, paces
+        self.nodes = [
+            (node.key, node.unit, None if node.ends is None else time_in(node.ends))
+            for node in nodes
+        ]
+        self.paces = [(p.key, p.unit, p.emission_ns) for p in paces if p.unit == "tokens"]
+        self.nodes_text = orjson.dumps(self.nodes).decode()
+        self.paces_text = orjson.dumps(self.paces).decode()
+
+    def is_of(self, nodes: tuple[Node, ...], paces: tuple[Pace, ...]) -> bool:
+        """Whether it was made of these very objects, none of which can change."""
+        return self._asked[0] is nodes and self._asked[1] is paces
+
+
 @dataclass(slots=True)
 class Known:
     """What is in the file, as far as its last writer knows: all of it or less, and never else.
@@ -105,6 +128,16 @@ class Known:
     calls: dict[_Key, Reserved] = field(default_factory=dict)
     """Open ones."""
     _stamp: tuple[int, int] | None = None
+    _listed: dict[int, Listed] = field(default_factory=dict)
+
+    def listed(self, nodes: tuple[Node, ...], paces: tuple[Pace, ...]) -> Listed:
+        """Return what calls ask for as their rows have it, made once for the same two objects."""
+        known = self._listed.get(id(nodes))
+        if known is None or not known.is_of(nodes, paces):
+            if len(self._listed) >= _MOST_KNOWN:
+                self._listed.clear()
+            known = self._listed[id(nodes)] = Listed(nodes, paces)
+        return known
 
     def hold(self, db: Connection, turn: int, committed: int) -> tuple[int, int]:
         """Forget all if it need not be so any more; return what ``keep`` is to be told.

@@ -327,9 +327,9 @@ async def test_a_call_that_is_alone_waits_for_no_round_of_the_loop(ledger: FakeL
 async def test_a_crowd_does_not_hold_the_loop_for_long(ledger: FakeLedger) -> None:
     ledger.prompt = True
     async with at_desk(ledger) as desk:
-        await asyncio.gather(*(ask(desk, admission(f"c{n}")) for n in range(40)))
-        assert ledger.at_once == 4, "the first, when it was alone, and 16 at most at a time"
-    assert [call for _kind, call in ledger.done[:40]] == [f"c{n}" for n in range(40)]
+        await asyncio.gather(*(ask(desk, admission(f"c{n}")) for n in range(150)))
+        assert ledger.at_once == 4, "the first, when it was alone, and 64 at most at a time"
+    assert [call for _kind, call in ledger.done[:150]] == [f"c{n}" for n in range(150)]
 
 
 async def test_settlements_that_no_call_takes_along_are_done_in_a_moment(

@@ -1,7 +1,5 @@
 """How much a call may write."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +21,7 @@ STRICT = Writer(
     editable=True,
     strict=True,
 )
-LIKELY = replace(STRICT, strict=False)
+LIKELY = STRICT._replace(strict=False)
 OWN = ("max_tokens",)
 NOTHING = Asked(limit=None, choices=1, own=OWN)
 SMALL = Prompt(most=1000, likely=100)
@@ -69,31 +67,31 @@ def test_an_estimate_leaves_a_call_as_it_is() -> None:
 
 
 def test_an_unknown_model_is_given_what_the_operator_says() -> None:
-    unknown = replace(STRICT, most=None, window=None)
+    unknown = STRICT._replace(most=None, window=None)
     assert output(NOTHING, unknown).put == (OWN, 4_096)
-    assert output(NOTHING, replace(unknown, strict=False)).each == 4_096
+    assert output(NOTHING, unknown._replace(strict=False)).each == 4_096
 
 
 def test_no_limit_is_put_that_the_prompt_leaves_no_room_for() -> None:
-    tight = replace(STRICT, most=8_192, window=8_192)
+    tight = STRICT._replace(most=8_192, window=8_192)
     assert output(NOTHING, tight, prompt=Prompt(most=9000, likely=5000)).put == (OWN, 3_192)
     full = output(NOTHING, tight, prompt=Prompt(most=9000, likely=8_190))
     assert full.put == (OWN, 8_192)  # the provider will say that it is too long
 
 
 def test_what_cannot_be_changed_counts_by_its_model() -> None:
-    signed = replace(STRICT, editable=False)
+    signed = STRICT._replace(editable=False)
     assert output(NOTHING, signed) == Output(each=16_384)
-    assert output(NOTHING, replace(signed, most=None)) == Output(each=128_000)
+    assert output(NOTHING, signed._replace(most=None)) == Output(each=128_000)
     assert output(None, STRICT) == Output(each=16_384)  # nobody knows where a limit would go
 
 
 def test_what_cannot_be_bounded_is_refused() -> None:
-    blind = replace(STRICT, editable=False, most=None, window=None)
+    blind = STRICT._replace(editable=False, most=None, window=None)
     found = refusal(NOTHING, blind)
     assert (found.status, found.code) == (403, "model_not_priced")
     assert "Set one in the call" in found.message
-    assert output(NOTHING, replace(blind, strict=False)).each == 4_096
+    assert output(NOTHING, blind._replace(strict=False)).each == 4_096
 
 
 def test_a_cap_is_put_into_a_call_in_both_modes() -> None:
@@ -108,11 +106,11 @@ def test_a_cap_is_put_into_a_call_in_both_modes() -> None:
 
 def test_a_cap_that_cannot_be_put_in_is_to_be_set_by_the_client() -> None:
     cap = TokenCap(max_completion_tokens=300)
-    found = refusal(NOTHING, replace(LIKELY, editable=False), cap)
+    found = refusal(NOTHING, LIKELY._replace(editable=False), cap)
     assert (found.status, found.code) == (400, "token_cap_exceeded")
     assert "Set max_tokens to 300 or less" in found.message
     roomy = TokenCap(max_completion_tokens=20_000)  # the model has less anyway
-    assert output(NOTHING, replace(LIKELY, editable=False), roomy).each == 16_384
+    assert output(NOTHING, LIKELY._replace(editable=False), roomy).each == 16_384
 
 
 @pytest.mark.parametrize(
@@ -158,13 +156,13 @@ def test_a_call_at_a_cap_may_go(cap: TokenCap, asked: Asked) -> None:
     ],
 )
 def test_what_is_no_chat_has_its_own_size(operation: str, each: int) -> None:
-    assert output(None, replace(STRICT, operation=operation)).each == each
+    assert output(None, STRICT._replace(operation=operation)).each == each
 
 
 def test_short_completions_stay_short() -> None:
-    short = replace(STRICT, dialect="openai.completions", operation="completion")
+    short = STRICT._replace(dialect="openai.completions", operation="completion")
     assert output(NOTHING, short) == Output(each=16)
-    assert output(NOTHING, replace(short, provider="together")).put == (OWN, 16_384)
+    assert output(NOTHING, short._replace(provider="together")).put == (OWN, 16_384)
 
 
 LIMITS = st.none() | st.integers(1, 50_000)
@@ -200,7 +198,7 @@ def test_no_call_that_may_go_is_over_its_cap(
         max_completion_tokens=completion_cap,
         max_total_tokens=total_cap,
     )
-    writer = replace(STRICT, most=most, window=window, editable=editable, strict=strict)
+    writer = STRICT._replace(most=most, window=window, editable=editable, strict=strict)
     asked = Asked(limit=limit, choices=choices, own=OWN)
     found = decide(asked, Prompt(most=likely * 4, likely=likely), writer, cap)
     if isinstance(found, Output):

@@ -6,7 +6,7 @@ A number that is none is refused, since providers do not agree on what it means:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmtrace.domain.parts import location
 from llmtrace.limits.refusals import Refused, bad_token_cap
@@ -36,8 +36,7 @@ class Spelling:
     """Limits smaller than this are allowed too and mean none: Ollama's -1, -2 and 0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """What a call asks for. ``limit`` None: it sets none."""
 
     limit: int | None

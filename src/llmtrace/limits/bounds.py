@@ -7,11 +7,10 @@ itself keeps to the bound.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from llmtrace.config.limits import CostCapsConfig, TokenCap
 from llmtrace.domain.parts import MediaKind
@@ -61,8 +60,7 @@ _MEDIA_MODELS: Final = ("image", "audio", "realtime", "tts", "live", "omni")
 """What is in the names of models that make pictures and sound unasked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A call that is about to be sent.
 
     ``body`` is the object that the dialect reads, parsed, and None where there is no JSON;
@@ -87,8 +85,7 @@ class Outgoing:
         return self.model or self.view.model or self.route.model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
+class Bound(NamedTuple):
     """What a call is held to cost, and what is to be put into it so that it does not cost more.
 
     ``usd`` is in nano-USD. ``tokens`` are for rates: what it likely sends, and all that it may

@@ -19,6 +19,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from llmtrace.limits.gathering import Gathering
 from llmtrace.limits.replay import Replay
 from llmtrace.limits.trips import FAULTS, admit_alone, exchange, extend, settle_each
 from llmtrace.limits.waiting import (
@@ -99,7 +100,7 @@ class LedgerDesk:
         self._closing: float | None = None
         self._is_out = False  # the thread is on a trip: it has taken what waited
         self._is_due = False  # it is to do what waits, admissions or not
-        self._fresh: list[Fresh] = []  # what came since the loop went round last
+        self._gathering = Gathering(self._ask)
         self._lingers = False  # the loop will look after what waits in a moment
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -118,16 +119,14 @@ class LedgerDesk:
             BadAmount: It asks for what no ledger counts.
         """
         loop = self._started()
-        if self._is_resting() or len(self._queues.asked) + len(self._fresh) >= MOST_WAITING:
+        if self._is_resting() or len(self._queues.asked) + len(self._gathering) >= MOST_WAITING:
             raise NotAsked(RESTING)
         fresh = Fresh(prepare, loop.create_future())
-        if not self._queues.open and not self._fresh:  # nobody else who could come along
+        if self._gathering.is_alone and not self._queues.open:  # nobody who could come along
             group = prepared([fresh])
             if group and (answers := self._at_once([group[0].admission])):
                 return answers[0]
-        if not self._fresh:
-            loop.call_soon(self._ask)
-        self._fresh.append(fresh)
+        self._gathering.join(fresh, loop)
         try:
             return await fresh.answer
         except asyncio.CancelledError:  # nobody waits for it any more, reserved or not
@@ -198,11 +197,8 @@ class LedgerDesk:
             self._queues.later.append(later)
         self._linger()
 
-    def _ask(self) -> None:
-        """Have the calls admitted that came since the loop went round last: in one transaction."""
-        taken, self._fresh = self._fresh[:AT_ONCE], self._fresh[AT_ONCE:]
-        if self._fresh:
-            self._started().call_soon(self._ask)
+    def _ask(self, taken: Sequence[Fresh]) -> None:
+        """Have calls admitted that have come together: in one transaction."""
         group = prepared(taken)
         outcomes: Sequence[Outcome]
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmtrace.config.limits import TokenCap
 from llmtrace.limits.bounds import Bound, Bounder, Hold, Outgoing
@@ -27,8 +27,7 @@ class Who:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A call that may go as far as anybody but the ledger can tell."""
 
     admission: Admission

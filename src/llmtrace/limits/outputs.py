@@ -1,7 +1,6 @@
 """How much a call may write: what it asks for, what it is allowed, or what its model can."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmtrace.config.limits import TokenCap
 from llmtrace.domain.parts import location
@@ -28,8 +27,7 @@ SILENT: Final = frozenset({"embeddings", "moderation"})
 """Operations whose answers cost nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class Output(NamedTuple):
     """Tokens of each of so many answers, and a limit that is to be put into the call."""
 
     each: int
@@ -42,8 +40,7 @@ class Output:
         return self.each * self.choices
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Writer:
+class Writer(NamedTuple):
     """Who answers: what is known of the model, and whether the call can be changed.
 
     ``most`` are the tokens of one answer at most and ``window`` those that the model can be

@@ -10,7 +10,7 @@ counts as all that the model can take.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmtrace.domain.parts import Media, MediaKind, Role
 from llmtrace.providers.base import Json, RequestView
@@ -106,8 +106,7 @@ class Hosted:
 _NONE: Final = Hosted()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class Prompt(NamedTuple):
     """What a call sends, in tokens."""
 
     most: int

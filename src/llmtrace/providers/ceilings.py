@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from genai_prices import types
@@ -34,8 +34,7 @@ _TIERS: Final[Mapping[str, Sequence[str]]] = {
 or falls back to the standard one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(NamedTuple):
     """What a call can lead to, as far as prices differ by it."""
 
     input_tokens: int
