@@ -21,6 +21,8 @@ _ASSIGNED: Final = re.compile(
     r"( {0,2})(?<![A-Za-z0-9_])([A-Za-z][A-Za-z0-9_.-]{0,40})\s{0,2}=\s{0,2}\Z"
 )
 """The name that a number is assigned to, and the spaces before it."""
+_SPACED: Final = 6
+"""How far before a value the quote stands that ends its name, at most."""
 _NAME_WORD: Final = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+")
 _FIRST_WORD: Final = re.compile(r"[^\W\d_]*")
 
@@ -111,10 +113,11 @@ def named(text: str, at: int, end: int) -> int:
     """
     if not text[at:end].isdecimal():
         return 0
-    low = max(0, at - LEFT)
-    if member := _MEMBER.search(text, low, at):
-        return member.start(1) + 1 if _numbers(_NAME_WORD.findall(member[1])) else 0
-    assigned = _ASSIGNED.search(text, low, at)
+    low, name = max(0, at - LEFT), text[max(0, at - _SPACED) : at].rstrip()
+    if name.endswith(":") and name[:-1].rstrip().endswith('"'):
+        member = _MEMBER.search(text, low, at)
+        return member.start(1) + 1 if member and _numbers(_NAME_WORD.findall(member[1])) else 0
+    assigned = _ASSIGNED.search(text, low, at) if name.endswith("=") else None
     words = _NAME_WORD.findall(assigned[2]) if assigned else []
     if assigned is None or not _numbers(words):
         return 0

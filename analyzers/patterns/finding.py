@@ -3,9 +3,9 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import regex
 
@@ -83,8 +83,7 @@ class Scanned:
         return cls(text, text.encode("utf-8", "replace"))
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Where a rule matched, in code points of the view: all of the match, and its value.
 
     ``begin`` is where the pattern began, where that is before what confirmed it.
@@ -363,20 +362,20 @@ class Finder:
 
         ``OTHER`` stands for a number that needs words beside it, and has another name.
         """
-        rule = self.rule
+        rule, begin = self.rule, found.begin
         if rule.confirm:
             confirmed = self._confirmed(text, found, done, clock)
             if confirmed is None:
                 return None
-            found = replace(confirmed, begin=min(found.start, confirmed.start))
+            found, begin = confirmed, min(found.start, confirmed.start)
         if found.value_start == found.value_end:
             return None
         if rule.context_required and not self._has_word(text, found):
             return OTHER if named(text, found.value_start, found.value_end) else None
         if rule.validator and not rule.validator(text[found.value_start : found.value_end]):
             return None
-        known = rule.context_required or (rule.context and self._has_word(text, found))
-        return replace(found, in_context=True) if known else found
+        known = rule.context_required or bool(rule.context and self._has_word(text, found))
+        return Found(*found[:4], known, begin)
 
     def _has_word(self, text: str, found: Found) -> bool:
         return self.words.before(text, found.value_start, found.value_end)
