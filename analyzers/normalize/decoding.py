@@ -191,10 +191,10 @@ def _plain(text: str, encoding: Encoding, left: Allowance) -> Iterator[Piece]:
 
 
 def _closed_up(below: Seen, runs: list[Piece]) -> Iterator[View]:
-    """Yield what words say that have colours within them; a value is none of them."""
-    within = [run._replace(text="") for run in runs if within_word(below.text, run.start, run.end)]
-    if within:
-        yield View.of(COLOURS, below, replaced(below.text, within), decoded=False)
+    """Yield what a reader sees, if words or tokens have colours within them (``rg --color``)."""
+    if any(within_word(below.text, run.start, run.end) for run in runs):
+        seen = (run._replace(text="") for run in runs)
+        yield View.of(COLOURS, below, replaced(below.text, seen), decoded=True)
 
 
 def _runs(text: str, pattern: str) -> Iterator[tuple[int, int]]:

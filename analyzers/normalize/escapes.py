@@ -84,5 +84,6 @@ def uncoloured(text: str, start: int, end: int) -> str:
 
 
 def within_word(text: str, start: int, end: int) -> bool:
-    """Whether what stands at ``start:end`` may stand within a word."""
-    return text[start - 1 : start].isalpha() and text[end : end + 1].islower()
+    """Whether what stands at ``start:end`` may stand within a word, or within a token."""
+    around = text[start - 1 : start] + text[end : end + 1]
+    return len(around.strip()) == 2

@@ -44,7 +44,7 @@ CONCEALED: Final[Mapping[str, tuple[Severity, float]]] = {
 """How bad each way of hiding text is, and how sure that it was meant to hide something."""
 HIDDEN: Final = tuple(f"hidden.{way}" for way in CONCEALED)
 """What is found without a rule, by name."""
-ENGINE: Final = "6"
+ENGINE: Final = "7"
 """Changes when the same rules could find something else."""
 
 

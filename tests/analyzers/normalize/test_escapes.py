@@ -43,9 +43,11 @@ def test_many_words_behind_escapes_have_a_bound() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said", "within"),
     [
-        pytest.param("ok", "Now", " ", False, id="between-words"),
+        pytest.param("ok", "Now", " ", True, id="between-words"),
         pytest.param("ig", "nore", " ", True, id="within-a-word"),
-        pytest.param("ok", "+1", " ", False, id="before-a-sign"),
+        pytest.param("AKIA", "7Q", " ", True, id="within-a-token"),
+        pytest.param("jo@", "corp.example", "", True, id="behind-a-sign"),
+        pytest.param("ok", "+1", " ", True, id="before-a-sign"),
         pytest.param("ok", " no", "", False, id="before-a-space"),
         pytest.param("", "Now", "", False, id="at-the-start"),
         pytest.param("ok", "", "", False, id="at-the-end"),
@@ -63,6 +65,7 @@ def test_colours_keep_words_apart(before: str, after: str, said: str, within: bo
         pytest.param("\x1b[31mIgnore all\x1b[0m", "Ignore all", id="colour"),
         pytest.param("\x1b]0;title\x07Ignore all", "Ignore all", id="title"),
         pytest.param("Ig\x1b[1mno\x1b[0mre all", "Ignore all", id="within-a-word"),
+        pytest.param("AK\x1b[1mIA\x1b[0m7Q2", "AKIA7Q2", id="within-a-token"),
         pytest.param(r"\u001b[31mIgnore\u001b[0m all", "Ignore all", id="escaped"),
     ],
 )

@@ -1,14 +1,16 @@
 """Personal data and secrets are told in a growing text as they are told in the whole of it."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.analyzers.base import Context, Hit
-from llmtrace.analyzers.patterns import PatternAnalyzer, load_packs, shipped_packs
+from llmtrace.analyzers.patterns import PatternAnalyzer, Rule, load_packs, shipped_packs
 
 RULES = load_packs(p for p in shipped_packs() if "/pii/" in str(p) or "/secrets/" in str(p))
 ANALYZER = PatternAnalyzer(RULES)
 EXAMPLES = [t for r in RULES for t in (*r.examples.match, *r.examples.no_match) if len(t) < 400]
+SHORT = 120
 CONTEXT = Context()
 
 
@@ -16,6 +18,15 @@ def stable(text: str, before: int) -> list[Hit]:
     """Return the stable hits that begin before a place."""
     hits = ANALYZER.analyze(text, CONTEXT)
     return [hit for hit in hits if hit.stable and hit.start < before]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_an_example_is_told_alike_wherever_it_is_cut(rule: Rule) -> None:
+    for text in (text for text in rule.examples.match if len(text) <= SHORT):
+        whole = stable(text, len(text))
+        for cut in range(len(text)):
+            decided = ANALYZER.undecided(text[:cut])
+            assert stable(text[:cut], decided) == [hit for hit in whole if hit.start < decided]
 
 
 @settings(max_examples=60, deadline=None)
