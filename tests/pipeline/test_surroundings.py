@@ -1,6 +1,7 @@
 """What shows only together with what stands around a part, with the shipped rules."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from llmtrace.analyzers.base import Context, Hit, Inspection, Skipped
 from llmtrace.analyzers.kinds import kinds
 from llmtrace.analyzers.patterns import PatternAnalyzer, load_packs, shipped_packs
 from llmtrace.config.detection import PiiConfig, PolicyConfig
-from llmtrace.domain.findings import Verdict
+from llmtrace.domain.findings import Severity, Verdict
 from llmtrace.domain.parts import ORIGIN_OF, Part, Path, Role
+from llmtrace.pipeline import surroundings
 from llmtrace.pipeline.detection import Detection
 from llmtrace.pipeline.judgements import Caller, Judgement
 from llmtrace.pipeline.surroundings import MAX_VALUES, named, seams
@@ -85,6 +87,40 @@ def test_a_value_that_stands_in_every_turn_counts_once() -> None:
         parts(*turns, (Role.USER, f"aws_secret_access_key = {KEY}"), (Role.ASSISTANT, KEY))
     )
     assert made.edits["messages", MAX_VALUES + 2, "content"] == "*" * len(KEY)
+
+
+def test_values_beyond_the_bound_are_told_as_left_out() -> None:
+    mails = ", ".join(f"jane{number}@firm.example" for number in range(MAX_VALUES + 1))
+    assert ("again", "too_many") in judged(parts((Role.USER, mails), (Role.USER, "x"))).skipped
+    few = mails.rpartition(",")[0]
+    assert not judged(parts((Role.USER, few), (Role.USER, "x"))).skipped
+
+
+def test_places_beyond_the_bound_are_told_as_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "MAX_AGAIN", 3)
+    told = (Role.USER, f"aws_secret_access_key = {KEY}")
+    for count, skipped in ((3, ()), (4, (("again", "too_many"),))):
+        made = judged(parts(told, (Role.ASSISTANT, f"{KEY} " * count)))
+        assert made.skipped == skipped
+        assert made.edits["messages", 1, "content"].count("*" * len(KEY)) == 3
+
+
+@pytest.mark.parametrize(
+    ("span", "held"),
+    [((2, 4), True), ((0, 9), True), ((5, 9), True), ((5, 10), False), ((12, 13), False)],
+)
+def test_a_place_that_a_hit_covers_is_known(span: tuple[int, int], held: bool) -> None:
+    hit = Hit(
+        kind="pii.email",
+        severity=Severity.MEDIUM,
+        confidence=1.0,
+        start=0,
+        end=9,
+        detector="x",
+        value=True,
+    )
+    covered = surroundings._Covered([hit, replace(hit, start=2, end=4)])
+    assert covered.holds(*span) is held
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,7 @@ class Detection:
         values = self._values(caller, parts, seen)
         for number, part in enumerate(parts if values.by_text else ()):
             _in_time(deadline)
-            again = Inspection(list(values.again(part, seen[number].hits)))
-            seen[number] = joined(seen[number], again)
+            seen[number] = joined(seen[number], values.again(part, seen[number].hits))
 
     def _values(self, caller: Caller, parts: Sequence[Part], seen: Sequence[Inspection]) -> Values:
         """Return the values that are hidden in one part, and must be in all."""
@@ -131,6 +130,8 @@ class Detection:
         for text, hit in told:  # the same one stands in each turn: it counts once
             if len(values) < MAX_VALUES:
                 values.setdefault(text, hit)
+            elif text not in values:
+                return Values(values, is_whole=False)
         return Values(values)
 
     # --- answers ----------------------------------------------------------------------------

@@ -6,11 +6,13 @@ detector had seen them there.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 from typing import Final, NamedTuple
 
-from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit, Inspection
+from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit, Inspection, Skipped
 from llmtrace.analyzers.combined import inspection
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Part, Role
@@ -22,13 +24,14 @@ MAX_RUN: Final = 65_536
 LONGEST_NAMED: Final = 512
 MAX_VALUES: Final = 256
 """Values of one request that are looked for again."""
-MAX_AGAIN: Final = 1_000
+MAX_AGAIN: Final = 10_000
 """Places of such values in one part."""
 SHORTEST: Final = 8
 LONGEST: Final = 512
 AGAIN: Final = "~again"
 NAMED: Final = "~named"
 SEAM: Final = "~seam"
+_LEFT_OUT: Final = Skipped("again", "too_many")
 _SEP: Final = " "
 _STRUCTURED: Final = frozenset({Role.TOOL_CALL, Role.TOOL_RESULT})
 _CUE: Final = re.compile(
@@ -163,25 +166,50 @@ def _touched(pieces: Sequence[_Piece], hit: Hit) -> Iterator[tuple[int, Hit]]:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Values that a request holds, each with the hit that told it."""
+    """Values that a request holds, each with the hit that told it.
+
+    ``is_whole`` is false where it holds more of them.
+    """
 
     by_text: Mapping[str, Hit]
+    is_whole: bool = True
 
-    def again(self, part: Part, known: Sequence[Hit]) -> Iterator[Hit]:
-        """Go through the places of a part where one stands that was not seen there."""
-        here = [value for value in self.by_text if value in part.text]
+    def again(self, part: Part, known: Sequence[Hit]) -> Inspection:
+        """Return the places of a part where one stands that was not seen there."""
+        places = list(islice(self._places(part.text), MAX_AGAIN + 1))
+        left_out = () if self.is_whole and len(places) <= MAX_AGAIN else (_LEFT_OUT,)
+        covered = _Covered(hit for hit in known if hit.value)
+        hits = [
+            _at(self.by_text[part.text[start:end]], start, end, AGAIN)
+            for start, end in places[:MAX_AGAIN]
+            if not covered.holds(start, end)
+        ]
+        return Inspection(hits, left_out)
+
+    def _places(self, text: str) -> Iterator[tuple[int, int]]:
+        here = [value for value in self.by_text if value in text]
         if not here:
             return
         ordered = sorted(here, key=len, reverse=True)
         anywhere = re.compile(
             rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, ordered))})(?![A-Za-z0-9])"
         )
-        for count, found in enumerate(anywhere.finditer(part.text)):
-            if count >= MAX_AGAIN:
-                return
-            start, end = found.span()
-            if not any(hit.start <= start and end <= hit.end for hit in known if hit.value):
-                yield _at(self.by_text[found[0]], start, end, AGAIN)
+        for found in anywhere.finditer(text):
+            yield found.span()
+
+
+class _Covered:
+    """Stretches of a text, which may overlap."""
+
+    def __init__(self, hits: Iterable[Hit]) -> None:
+        spans = sorted((hit.start, hit.end) for hit in hits)
+        self._starts = [start for start, _ in spans]
+        self._reach = list(accumulate((end for _, end in spans), max))
+
+    def holds(self, start: int, end: int) -> bool:
+        """Whether one of them has all of ``start:end``."""
+        number = bisect_right(self._starts, start) - 1
+        return number >= 0 and self._reach[number] >= end
 
 
 def is_telling(hit: Hit, text: str) -> bool:
