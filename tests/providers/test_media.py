@@ -171,6 +171,19 @@ def test_an_image_without_a_type_is_an_image_whatever_letters_stand_in_it() -> N
     assert hidden("ollama.chat", body) == [True]
 
 
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        (ANTHROPIC, {"type": "redacted_thinking", "data": "EmwKAhgB" * 8}),
+        (GEMINI, {"text": "so", "thoughtSignature": "EmwKAhgB" * 8}),
+    ],
+)
+def test_what_the_provider_encrypted_is_nothing_to_be_looked_into(
+    name: str, block: dict[str, Any]
+) -> None:
+    assert hidden(name, said(name, block)) == [False]
+
+
 def test_what_was_not_read_is_not_seen_whatever_its_type() -> None:
     media = Media(
         role=Role.USER,

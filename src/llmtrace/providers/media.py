@@ -60,10 +60,12 @@ def unseen(parts: Iterable[Part], media: Iterable[Media]) -> list[Media]:
     """Return the media of a request that may say more than the texts read of it.
 
     A text at the place of media may be its address alone, or the letters that happen to stand in
-    the file of an image: neither is what the model will see.
+    the file of an image: neither is what the model will see. What the provider encrypted, such as
+    what its model thought, is none of them: it reads back only what it wrote itself.
     """
     read = {part.path for part in parts}
-    return [one for one in media if one.path not in read or not _is_read_whole(one)]
+    others = (one for one in media if one.mime != ENCRYPTED)
+    return [one for one in others if one.path not in read or not _is_read_whole(one)]
 
 
 def _is_read_whole(media: Media) -> bool:
