@@ -1,3 +1,4 @@
+import gzip
 import json
 import subprocess
 import sys
@@ -102,6 +103,39 @@ def test_values_are_masked_and_the_rest_comes_as_it_was(write: Write, run: Run) 
     assert "pii.email" in done.stderr
     (row,) = rows(run("scan", path, "--redact", "--json"))
     assert row["redacted"].endswith("write to [PII:EMAIL]\r\n")
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_a_text_in_utf_16_is_scanned_and_written_back_so(
+    write: Write, run: Run, codec: str, mark: str
+) -> None:
+    text = f"one \U0001f600\r\n{PERSON}\r\n"
+    path = write("a.txt", (mark + text).encode(codec))
+    done = run("scan", path, "--redact")
+    assert done.stdout_bytes.decode(codec) == mark + text.replace(
+        "someone@example.org", "[PII:EMAIL]"
+    )
+    assert f"{path}:2:10: low pii.email" in done.stderr
+    (row,) = rows(run("scan", path, "--json"))
+    (found,) = row["findings"]
+    assert text[found["start"] : found["end"]] == "someone@example.org"
+
+
+def test_what_is_no_text_is_told_and_the_rest_is_scanned(write: Write, run: Run) -> None:
+    packed, person = write("a.gz", gzip.compress(ATTACK.encode())), write("b.txt", PERSON)
+    done = run("scan", packed, person)
+    assert done.exit_code == 2
+    assert f"{packed}: not scanned: gzip, no text; unpack it first: gunzip -c" in done.stderr
+    assert "1 low in 1 of 1 texts; 1 could not be read" in done.stderr
+    first, second = rows(run("scan", packed, person, "--json"))
+    assert first == {"file": str(packed), "error": first["error"]}
+    assert second["findings"]
+    (log,) = json.loads(run("scan", packed, person, "--sarif").stdout)["runs"]
+    (invocation,) = log["invocations"]
+    assert not invocation["executionSuccessful"]
+    (note,) = invocation["toolExecutionNotifications"]
+    assert note["message"]["text"] == first["error"]
 
 
 def test_however_many_values_there_are_all_are_masked(write: Write, run: Run) -> None:

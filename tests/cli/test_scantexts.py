@@ -1,9 +1,8 @@
+import gzip
 import io
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llmtrace.cli import scantexts
 from llmtrace.cli.scantexts import (
@@ -11,7 +10,6 @@ from llmtrace.cli.scantexts import (
     Document,
     Entry,
     Unreadable,
-    decoded,
     entries,
     format_of,
 )
@@ -40,14 +38,34 @@ def test_a_file_is_one_text() -> None:
     assert (entry.source, entry.line) == ("f", 0)
 
 
-@given(st.binary(max_size=60).filter(lambda data: data[:2] not in (b"\xff\xfe", b"\xfe\xff")))
-def test_any_bytes_are_a_text_and_come_back(data: bytes) -> None:
-    assert decoded(data).encode("utf-8", "surrogateescape") == data
+def test_a_text_in_utf_16_knows_how_it_is_written() -> None:
+    (entry,) = read("text", "\ufeffhi ü".encode("utf-16-le"))
+    assert isinstance(entry, Document)
+    assert texts([entry]) == ["hi ü"]
+    assert entry.encoding.encode("hi ü") == "\ufeffhi ü".encode("utf-16-le")
 
 
-@pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be"])
-def test_utf_16_is_read_by_its_mark(coding: str) -> None:
-    assert decoded("\ufeffhi ü".encode(coding)) == "hi ü"
+@pytest.mark.parametrize("form", list(FORMATS))
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        pytest.param(gzip.compress(b'{"text":"a"}\n' * 9), "gzip", id="gzip"),
+        pytest.param(b"PK\x03\x04\n\n\n", "a zip archive", id="zip"),
+    ],
+)
+def test_what_is_no_text_is_told_once_for_the_file(form: str, data: bytes, what: str) -> None:
+    (entry,) = read(form, data)
+    assert isinstance(entry, Unreadable)
+    assert entry.reason.startswith(f"not scanned: {what}, no text; unpack it")
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "text"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_json_is_utf_8(form: str, mark: str) -> None:
+    (entry,) = read(form, (mark + '{"text":"a"}\n{"text":"b"}\n').encode("utf-16-le"))
+    assert isinstance(entry, Unreadable)
+    assert entry.reason.startswith("not scanned: JSON in UTF-16")
+    assert "(iconv -f UTF-16" in entry.reason
 
 
 def test_rows_are_read_in_order_with_their_lines() -> None:

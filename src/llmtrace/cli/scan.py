@@ -33,11 +33,17 @@ Examples:
     git diff | llmtrace scan - --fail-on high
     llmtrace scan request.json --format anthropic --redact > clean.json
     llmtrace scan $(git ls-files '*.md') --sarif > llmtrace.sarif
+    gunzip -c rows.jsonl.gz | llmtrace scan - --format jsonl
+
+\b
+A text is UTF-8, or UTF-16 or UTF-32 that begins with its mark, or UTF-16 in Latin
+letters; --redact writes it back as it came. JSON is UTF-8.
 
 \b
 Exit codes: 0 done; 1 something was found that --fail-on names; 2 something could
-not be read, or not be redacted: it is told with its line and not written, and all
-else was scanned. What was not looked for to the end is told, and counted in the sum.
+not be read (a packed file, an image or other binary data is no text), or not be
+redacted: it is told with its line and not written, and all else was scanned.
+What was not looked for to the end is told, and counted in the sum.
 """
 )
 @config_option

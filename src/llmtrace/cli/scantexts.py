@@ -8,6 +8,8 @@ from typing import IO, Any, Final
 
 import orjson
 
+from llmtrace.cli.scanbytes import UTF_8, Encoding, NoText, in_utf_8
+from llmtrace.cli.scanbytes import read as read_bytes
 from llmtrace.domain.parts import ORIGIN_OF, Origin, Path, Role
 from llmtrace.providers import registry
 from llmtrace.providers.base import Json, Route
@@ -37,7 +39,7 @@ class Document:
 
     ``line`` counts from 1 and is 0 for a whole file. ``row`` is the object of a line of JSONL,
     ``body`` the bytes of a transcript, ``calls`` the tool calls in it. ``unread`` says what is in
-    it that is no text.
+    it that is no text. ``encoding`` is how the file is written.
     """
 
     source: str
@@ -47,6 +49,7 @@ class Document:
     row: Mapping[str, Any] | None = None
     body: bytes | None = None
     unread: str = ""
+    encoding: Encoding = UTF_8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,28 +66,29 @@ type Reader = Callable[[IO[bytes], str, Role], Iterator[Entry]]
 
 
 def read_text(file: IO[bytes], source: str, role: Role) -> Iterator[Entry]:
-    """Read a file as one text. A byte that is no UTF-8 counts as one code point.
-
-    A byte order mark of UTF-16 is believed.
-    """
+    """Read a file as one text, if it is one."""
     data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         yield Unreadable(source=source, reason=_too_long("the file"))
         return
-    piece = Piece(text=decoded(data), role=role, origin=ORIGIN_OF[role])
-    yield Document(source=source, pieces=(piece,))
-
-
-def decoded(data: bytes) -> str:
-    """Return bytes as text, losslessly where they are UTF-8 or nearly."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace")
-    return data.decode("utf-8", "surrogateescape")
+    try:
+        text, encoding = read_bytes(data)
+    except NoText as error:
+        yield _unscanned(source, error)
+        return
+    piece = Piece(text=text, role=role, origin=ORIGIN_OF[role])
+    yield Document(source=source, pieces=(piece,), encoding=encoding)
 
 
 def read_jsonl(file: IO[bytes], source: str, role: Role) -> Iterator[Entry]:
     """Read ``{"text": …}`` a line, one after the other; empty lines are passed over."""
     for number, line in enumerate(_lines(file), 1):
+        try:
+            if number == 1:
+                in_utf_8(line or b"")
+        except NoText as error:  # one answer for the file, not one for each line of noise
+            yield _unscanned(source, error)
+            return
         if line is None:
             yield Unreadable(source=source, line=number, reason=_too_long("the line"))
         elif line.strip(_BLANK):
@@ -141,7 +145,11 @@ def _transcript(dialect: Callable[[Json], str]) -> Reader:
             yield Unreadable(source=source, reason=_too_long("the file"))
             return
         try:
+            in_utf_8(data)
             body = parse(data.strip(_BLANK))
+        except NoText as error:
+            yield _unscanned(source, error)
+            return
         except BadJson as error:
             yield Unreadable(source=source, reason=f"{error}; expected a request body")
             return
@@ -214,6 +222,10 @@ def entries(
                 yield from FORMATS[form or format_of(source)](file, source, role)
         except OSError as error:
             yield Unreadable(source=source, reason=f"cannot be read: {error.strerror}")
+
+
+def _unscanned(source: str, error: NoText) -> Unreadable:
+    return Unreadable(source=source, reason=f"not scanned: {error}")
 
 
 def _too_long(what: str) -> str:

@@ -145,7 +145,7 @@ class Redacted:
         if redacted is None:
             return
         if document.row is None:
-            _write(redacted.encode("utf-8", "surrogateescape"))
+            _write(document.encoding.encode(redacted))
         else:
             _write(to_json({**document.row, "text": redacted}) + b"\n")
 
