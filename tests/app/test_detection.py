@@ -110,6 +110,33 @@ def test_the_policy_is_that_of_the_configuration() -> None:
     assert (decision.verdict, decision.rule) == (Verdict.REDACT, "mine")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        pytest.param("opnai", "did you mean 'openai'? expected one such as", id="misspelt"),
+        pytest.param("OpenAI", "did you mean 'openai'?", id="in-capitals"),
+        pytest.param("claude", "did you mean 'anthropic'?", id="an-alias"),
+        pytest.param("mymo", "did you mean 'mymodel'?", id="nearly-ones-own"),
+        pytest.param("xyz*", "is no provider; expected one such as", id="a-glob-of-nothing"),
+    ],
+)
+def test_a_row_about_a_provider_that_no_call_has_is_an_error(name: str, said: str) -> None:
+    fits: dict[str, object] = {"kinds": ["*"], "verdict": "block", "providers": ["anthropic"]}
+    rows = [fits, fits | {"providers": ["openai", name]}]
+    with pytest.raises(BadDetection) as caught:
+        build_policy(config(policy={"rules": rows}, intercept={"hosts": {"m.local": "mymodel"}}))
+    assert str(caught.value).startswith(f"policy.rules[1].providers: {name!r} is no provider; ")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bedrock", "open*", "*", "unknown", "mymodel", "vllm", "groq"])
+def test_a_row_is_about_providers_that_are_shipped_and_ones_own(name: str) -> None:
+    row = {"name": "row", "kinds": ["*"], "verdict": "block", "providers": [name]}
+    hosts = {"m.local": "MyModel", "*.n.local": "claude"}
+    rows = build_policy(config(policy={"rules": [row]}, intercept={"hosts": hosts})).rows
+    assert rows[0].name == "row"
+
+
 def test_a_policy_about_nothing_is_an_error() -> None:
     rule = {"kinds": ["pii.emial"], "verdict": "redact"}
     with pytest.raises(BadDetection, match=r"policy\.rules\[0\].*did you mean 'pii\.email'"):

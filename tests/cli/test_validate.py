@@ -135,6 +135,17 @@ def test_what_is_found_out_after_reading_has_a_line_too(tmp_path: Path, run: Run
     assert done.stderr.startswith(f"{path}:3: policy.rules[0].kinds: 'secret.tokne' is no kind")
 
 
+def test_a_row_about_an_unknown_provider_is_told_with_its_line(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "llmtrace.yaml"
+    path.write_text(
+        "policy:\n  rules:\n    - kinds: ['*']\n      providers: [opnai]\n      verdict: block\n"
+    )
+    done = run("validate", "--config", path)
+    assert (done.exit_code, done.stdout) == (2, "")
+    said = f"{path}:4: policy.rules[0].providers: 'opnai' is no provider; did you mean 'openai'?"
+    assert done.stderr.startswith(said)
+
+
 def test_no_table_where_nothing_is_looked_for(run: Run) -> None:
     done = run("validate", LLMTRACE_SECURITY_ANALYSIS_ENABLED="false")
     assert "not looked for" in done.stdout

@@ -1,5 +1,6 @@
 """Wires what is looked for and what is done about it, as a configuration says."""
 
+import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,6 +24,8 @@ from llmtrace.analyzers.patterns import (
 )
 from llmtrace.config import Config
 from llmtrace.policy.table import BadPolicy, PolicyTable, compile_policy
+from llmtrace.providers.detect import UNKNOWN_PROVIDER
+from llmtrace.providers.hosts import default_hosts
 
 
 class BadDetection(ValueError):
@@ -112,7 +115,31 @@ def build_policy(config: Config) -> PolicyTable:
     Raises:
         BadDetection: It speaks of something that does not exist.
     """
+    _require_providers(config)
     try:
         return compile_policy(config.policy, config.pii, kinds())
     except BadPolicy as error:
         raise BadDetection(str(error)) from error
+
+
+def _require_providers(config: Config) -> None:
+    """Refuse a row about a provider that no call has: it would never fit."""
+    hosts = default_hosts()
+    own = map(hosts.resolve_provider, config.intercept.hosts.values())
+    known = sorted({*hosts.providers(), UNKNOWN_PROVIDER, *filter(None, own)})
+    for index, rule in enumerate(config.policy.rules):
+        for glob in rule.providers:
+            if not fnmatch.filter(known, glob):
+                # A call has the provider's own name, also where an alias was written.
+                meant = hosts.resolve_provider(glob) or glob.lower()
+                raise BadDetection(
+                    f"policy.rules[{index}].providers: {glob!r} is no provider; "
+                    + _expected(meant, known)
+                )
+
+
+def _expected(meant: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(meant, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    expected = "expected one such as 'anthropic', or one that intercept.hosts names; * is any part"
+    return f"{hint}{expected}"

@@ -39,7 +39,8 @@ class PolicyRule(Section):
     """Which way; empty means both."""
 
     providers: Globs = []
-    """Providers, with ``*``; empty means all."""
+    """Providers as traces name them (``openai``, ``bedrock``, …), those that ``intercept.hosts``
+    names among them, or ``unknown``, with ``*``; empty means all."""
 
     tenants: Globs = []
     """Tenants, with ``*``; empty means all."""
