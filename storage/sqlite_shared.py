@@ -1,4 +1,4 @@
-"""One SQLite file that several processes write to: budgets, keys, tenants and the audit log.
+"""One SQLite file that several processes write to: budgets, keys, tenants, tools and the audit log.
 
 SQLite before 3.51.3 can corrupt a file when two connections write or checkpoint at the same
 moment ("WAL-reset bug", https://sqlite.org/wal.html#walresetbug). So every write transaction,
@@ -23,10 +23,12 @@ from llmtrace.storage.sqlite_checkpoint import Checkpointer
 from llmtrace.storage.sqlite_file import IDLE_READERS, make_private, translated
 from llmtrace.storage.sqlite_identity_tables import IDENTITY
 from llmtrace.storage.sqlite_ledger_tables import LEDGER
+from llmtrace.storage.sqlite_tool_tables import TOOLS
 
 LAYOUT: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("m001_ledger", LEDGER),
     ("m002_identity", IDENTITY),
+    ("m003_tools", TOOLS),
 )
 """What makes the layout that this version reads: a name and its statements, one transaction
 each, in this order. Never edited after release."""

@@ -79,9 +79,18 @@ What a tool was first is believed, and so is a change between two sessions: clie
 of one name differently from project to project. Agents without sessions that offer different tools
 under one name need names of their own ([identity.md](identity.md)).
 
-Each worker remembers by itself, in memory: the last 4,096 sessions with 1,024 tools each. So it
-does not know what another worker has seen, and forgets all when it ends: at a restart, and at a
-reload (SIGHUP), which replaces the workers. A changed tool that you have looked at is accepted
+All workers of a gateway share what they remember, also with one that was started again after a
+crash: in `limits.sqlite` beside the traces, as keyed hashes of sessions and names, and SHA-256 of
+definitions; at least the last 100,000 tools. In memory each has the last 4,096 sessions with 1,024
+tools each, and reads the file only for what it does not know, or knows as another. So a change
+shows whichever worker takes the call; two first descriptions in the same moment in two workers are
+both let through, and the one that came second shows at its next call. While the file cannot be
+used each worker compares by itself; its log and the counter `shared_tools{unavailable}` of
+`GET /health` say so. Gateways on several hosts share nothing of this. With
+`storage.profile: memory` the one worker remembers in memory alone.
+
+What is remembered ends with the gateway, and with a reload (SIGHUP), which replaces the workers. A
+changed tool that you have looked at is accepted
 
 - by a reload or a restart: the next description of every tool is the known one then;
 - in a new session of its client;

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmtrace.app.detection import BadDetection
-from llmtrace.app.enforcement import enforcement_of, masks_of
+from llmtrace.app.enforcement import enforcement_of, masks_of, tools_of
 from llmtrace.app.settings import Settings
 from llmtrace.config import load
 from llmtrace.environment.home import Home
@@ -48,6 +49,33 @@ def test_the_memory_profile_writes_no_values(tmp_path: Path) -> None:
 def test_values_can_be_hidden_for_good(tmp_path: Path) -> None:
     masks = masks_of(settings(tmp_path, pii__reversible=False))
     assert isinstance(masks, OneWay)
+
+
+def test_workers_of_one_run_share_what_they_were_offered(tmp_path: Path) -> None:
+    key, first = ("acme", "bot"), {"add": frozenset({"1" * 64})}
+    known = []
+    for run in ("aa", "aa", "bb"):
+        tools = tools_of(replace(settings(tmp_path), run=run))
+        assert tools is not None
+        known.append(tools.known(key, first))
+        tools.keep(key, first, {}, lambda told: pytest.fail(str(told)))
+        tools.close()
+    assert known == [{}, first, {}]
+
+
+@pytest.mark.parametrize(
+    ("run", "keys"),
+    [
+        pytest.param("", {}, id="without-others"),
+        pytest.param("aa", {"storage__profile": "memory"}, id="in-memory"),
+        pytest.param("aa", {"security_analysis__enabled": False}, id="without-detection"),
+    ],
+)
+def test_a_worker_remembers_tools_by_itself(
+    tmp_path: Path, run: str, keys: dict[str, object]
+) -> None:
+    assert tools_of(replace(settings(tmp_path, **keys), run=run)) is None
+    assert not (tmp_path / "limits.sqlite").exists()
 
 
 def test_a_policy_of_unknown_kinds_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from llmtrace.app import telling
 from llmtrace.app.models import Missing, Models
 from llmtrace.app.telling import status_of, tell
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.tools import SharedTools, ToolStore
+from llmtrace.storage.base import StorageUnavailable
 
 
 def test_a_worker_tells_of_its_counters_and_its_models() -> None:
@@ -23,6 +25,16 @@ def test_a_worker_tells_of_its_counters_and_its_models() -> None:
         "caches": [],
     }
     json.dumps(said)
+
+
+def test_a_worker_tells_how_often_it_compared_tools_by_itself() -> None:
+    def away() -> ToolStore:
+        raise StorageUnavailable("the disk is away, says the test")
+
+    tools = SharedTools(away, secret=b"s" * 32)
+    said = status_of(Counters(), TunnelLedger(), Models(), tools=tools)
+    tools.close()
+    assert said["counters"] == {"shared_tools{unavailable}": 1}
 
 
 async def test_what_has_not_changed_is_told_once(

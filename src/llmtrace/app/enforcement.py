@@ -15,14 +15,19 @@ from llmtrace.pipeline.detection import Detection
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.judging_requests import Masks
 from llmtrace.pipeline.streaming import GateBounds
+from llmtrace.pipeline.tools import SharedTools
 from llmtrace.pipeline.verdicts import SharedVerdicts
 from llmtrace.policy.vault import OneWay, Vault
 from llmtrace.storage.base import StorageError
+from llmtrace.storage.sqlite_shared import SharedSqliteFile
+from llmtrace.storage.sqlite_tools import SqliteTools
 from llmtrace.storage.sqlite_vault import SqliteVault
 
 logger = logging.getLogger(__name__)
 
 HOUR: Final = 3600.0
+WAIT_SECONDS: Final = 0.5
+"""Longest wait for what was offered to other workers, when another program holds the file."""
 
 
 def enforcement_of(
@@ -30,11 +35,12 @@ def enforcement_of(
     counters: Counters,
     models: Models | None = None,
     verdicts: SharedVerdicts | None = None,
+    tools: SharedTools | None = None,
 ) -> Enforcement | None:
     """Return what judges a worker's calls, None where nothing is to be looked for.
 
     ``models`` are those that read beside the rules; by default they are loaded. ``verdicts`` are
-    those of other workers.
+    those of other workers, ``tools`` what they were offered.
 
     Raises:
         BadDetection: The configuration cannot be used.
@@ -58,7 +64,7 @@ def enforcement_of(
         actions=build_actions(config),
         policy=build_policy(config),
         masks=masks_of(settings),
-        watch=ToolWatch(),
+        watch=ToolWatch(shelf=tools),
         enforce=config.mode == "enforce",
         seconds=analysis.timeout_ms / 1000,
     )
@@ -75,6 +81,20 @@ def enforcement_of(
         block_status=config.policy.block_status,
         fail_open=config.on_error == "allow",
     )
+
+
+def tools_of(settings: Settings) -> SharedTools | None:
+    """Return what all workers know of tools, None where there is one, or nothing is looked for."""
+    config = settings.config
+    looks = config.security_analysis.enabled
+    if not looks or not settings.run or config.storage.profile == "memory":
+        return None
+
+    def opened() -> SqliteTools:
+        file = SharedSqliteFile(settings.shared_database, timeout=WAIT_SECONDS)
+        return SqliteTools(file, run=bytes.fromhex(settings.run))
+
+    return SharedTools(opened, secret=settings.secret())
 
 
 def masks_of(settings: Settings) -> Masks:

@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -47,6 +48,7 @@ START_SECONDS: Final = 60.0
 FAILED_TO_START: Final = 1
 OK: Final = 200
 ANY_PORT: Final = "127.0.0.1:0"
+RUN_BYTES: Final = 16
 AT_START: Final = ("listen", "reverse", "api", "workers", "storage", "spool", "ca", "logging")
 """Keys and sections that the processes which stay have read, or that hold the ports."""
 
@@ -176,7 +178,8 @@ class Gateway:
         return children
 
     def _line(self) -> bytes:
-        return self._settings.dump().encode() + b"\n"
+        """Return what workers are told, all of those that take over together the same."""
+        return replace(self._settings, run=secrets.token_hex(RUN_BYTES)).dump().encode() + b"\n"
 
     def _reload(self) -> bytes:
         """Read the configuration anew; new workers take over with it, one after the other."""

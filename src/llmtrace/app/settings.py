@@ -22,6 +22,8 @@ class Settings:
 
     config: Config
     home: Home
+    run: str = ""
+    """What all workers have in common that take over together, and no others: in hexadecimal."""
 
     @property
     def spool(self) -> Path:
@@ -88,14 +90,14 @@ class Settings:
         values["storage"]["cache_url"] = cache.get_secret_value() if cache else None
         canaries = self.config.security_analysis.canaries
         values["security_analysis"]["canaries"] = [one.get_secret_value() for one in canaries]
-        return json.dumps({"config": values, "home": str(self.home.path)})
+        return json.dumps({"config": values, "home": str(self.home.path), "run": self.run})
 
     @classmethod
     def parse(cls, text: str) -> "Settings":
         """Read what ``dump`` wrote."""
         values = json.loads(text)
         config = Config.model_validate(values["config"])
-        return cls(config=config, home=Home(Path(values["home"])))
+        return cls(config=config, home=Home(Path(values["home"])), run=values["run"])
 
     def proxy_url(self) -> str | None:
         """Return the upstream proxy's URL with its credentials."""

@@ -10,6 +10,7 @@ from typing import Final
 from llmtrace.addons.tunnels import TunnelLedger
 from llmtrace.app.models import Models
 from llmtrace.pipeline.counters import Counters
+from llmtrace.pipeline.tools import SharedTools
 from llmtrace.pipeline.verdicts import SharedVerdicts
 
 STATUS_SECONDS: Final = 2.0
@@ -22,11 +23,16 @@ def status_of(
     ledger: TunnelLedger,
     models: Models,
     verdicts: SharedVerdicts | None = None,
+    tools: SharedTools | None = None,
 ) -> Mapping[str, object]:
     """Return what the supervisor is told of this worker."""
     busiest = sorted(ledger.snapshot().items(), key=lambda item: -item[1].up)[:MOST_TOLD]
     return {
-        "counters": {**counters.snapshot(), **(verdicts.counts if verdicts else {})},
+        "counters": {
+            **counters.snapshot(),
+            **(verdicts.counts if verdicts else {}),
+            **(tools.counts if tools else {}),
+        },
         "tunnels": {host: asdict(traffic) for host, traffic in busiest},
         "models": models.status(),
         "caches": [verdicts.status] if verdicts else [],

@@ -30,7 +30,7 @@ from llmtrace.addons.tunnels import HostPolicy
 from llmtrace.addons.upstreams import NOWHERE, ProxyUrl, Upstreams
 from llmtrace.addons.websockets import WebSockets
 from llmtrace.app.detection import BadDetection
-from llmtrace.app.enforcement import enforcement_of
+from llmtrace.app.enforcement import enforcement_of, tools_of
 from llmtrace.app.identity import Identity
 from llmtrace.app.limits import UNLIMITED, WorkerLimits, deferred_of, worker_limits
 from llmtrace.app.memory import give_back, trimmer
@@ -48,6 +48,7 @@ from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.identity import Identifier
 from llmtrace.pipeline.journal import DirectJournal, Journal, SpoolJournal
 from llmtrace.pipeline.threads import share_the_interpreter
+from llmtrace.pipeline.tools import SharedTools
 from llmtrace.pipeline.verdicts import SharedVerdicts
 from llmtrace.providers.addresses import is_loopback
 from llmtrace.providers.hosts import HostTable
@@ -102,6 +103,7 @@ def pipeline_of(
     held_to: WorkerLimits = UNLIMITED,
     models: Models | None = None,
     verdicts: SharedVerdicts | None = None,
+    tools: SharedTools | None = None,
 ) -> Pipeline:
     """Return the pipeline of one worker."""
     config, hosts = settings.config, settings.hosts()
@@ -124,7 +126,7 @@ def pipeline_of(
             ),
         ),
         counters=counters,
-        enforcement=enforcement_of(settings, counters, models, verdicts),
+        enforcement=enforcement_of(settings, counters, models, verdicts, tools),
         admissions=held_to.admissions,
         watch=held_to.watch,
         resigner=resigner_of(config, hosts, counters),
@@ -236,10 +238,10 @@ def master_of(
     held_to: WorkerLimits = UNLIMITED,
     models: Models | None = None,
     verdicts: SharedVerdicts | None = None,
+    tools: SharedTools | None = None,
 ) -> tuple[GatewayMaster, HostPolicy]:
     """Wire one worker. To be called inside the running event loop."""
-    config = settings.config
-    hosts = settings.hosts()
+    config, hosts = settings.config, settings.hosts()
     proxy = ProxyUrl.parse(url) if (url := settings.proxy_url()) else None
     upstreams = Upstreams(bases=config.upstreams, proxy=proxy)
     fail_open = config.on_error == "allow"
@@ -251,7 +253,7 @@ def master_of(
         door, policy.unread, lambda client: master.hang_up(client), count=counters.count
     )
     pipeline = pipeline_of(
-        settings, journal, counters, prices, identity.identifier, held_to, models, verdicts
+        settings, journal, counters, prices, identity.identifier, held_to, models, verdicts, tools
     )
     gateway = Gateway(
         pipeline=pipeline,
@@ -297,7 +299,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     held_to = worker_limits(settings, counters, prices=prices, spool=journal.directory)
     seconds = settings.config.security_analysis.timeout_ms / 1000
     models = load_models(settings.config, at=settings.home.path, seconds=seconds)
-    verdicts = verdicts_of(settings)
+    verdicts, tools = verdicts_of(settings), tools_of(settings)
     master, policy = master_of(
         settings,
         ports,
@@ -307,6 +309,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
         held_to=held_to,
         models=models,
         verdicts=verdicts,
+        tools=tools,
     )
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -318,7 +321,7 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     bound = await _ready(master, running)
     gc.collect()
     gc.freeze()  # what is here by now stays; to walk it again and again would hold the loop 40 ms
-    status = partial(status_of, counters, policy.ledger, models, verdicts)
+    status = partial(status_of, counters, policy.ledger, models, verdicts, tools)
     ready = {"ready": [f"{b.host}:{b.port}" for b in bound], "status": status()}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
@@ -334,8 +337,9 @@ async def serve(settings: Settings, ports: Ports, name: str) -> None:
     await running
     await held_to.close()
     journal.close()
-    if verdicts is not None:
-        verdicts.close()
+    for shared in (verdicts, tools):
+        if shared is not None:
+            shared.close()
 
 
 def _when_orphaned(stop: Callable[[], object]) -> None:
