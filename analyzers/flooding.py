@@ -13,6 +13,8 @@ from llmtrace.domain.parts import Origin, Role
 
 BLOCK: Final = 16_384
 """Code points that are judged at a time; less than one is no flood (some 4,000 tokens)."""
+WINDOW: Final = 1 << 20
+"""Code points that are counted at a time: one count holds the interpreter to its end."""
 PROBE: Final = 32
 """Code points of a block that are looked for in the rest of it."""
 COVERED: Final = 0.6
@@ -105,4 +107,9 @@ _FINDERS: Final = dict(zip(DETECTORS, (_repetition, _many_turns), strict=True))
 
 
 def _turns(text: str, labels: Sequence[str]) -> int:
-    return sum(text.count(label) for label in labels)
+    # A label cannot begin within itself, so those in overlapping windows are counted once.
+    return sum(
+        text.count(label, low, low + WINDOW + len(label) - 1)
+        for label in labels
+        for low in range(0, len(text), WINDOW)
+    )

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmtrace.analyzers import flooding
 from llmtrace.analyzers.base import Context
 from llmtrace.analyzers.flooding import BLOCK, TURNS, FloodingAnalyzer
 from llmtrace.domain.parts import ORIGIN_OF, Role
@@ -61,6 +62,16 @@ def test_a_flood_within_ordinary_text_is_found_where_it_is() -> None:
 def test_a_script_of_many_turns(turns: int, found: list[str]) -> None:
     script = "".join(f"\nUser: question {n}\nAssistant: answer {n}" for n in range(turns))
     assert detectors(script, Role.USER) == found
+
+
+@pytest.mark.parametrize("window", range(1, 30))
+def test_windows_in_which_labels_are_counted_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(flooding, "WINDOW", window)
+    script = "\nUser: q\nAssistant: a\n\nUser:\nAssistant:"
+    assert flooding._turns(script, ["\nUser:"]) == 2
+    assert flooding._turns(script, ["\nUser:", "\nAssistant:", "\nA"]) == 6
 
 
 @pytest.mark.parametrize("role", [Role.SYSTEM, Role.ASSISTANT, Role.TOOL_CALL])

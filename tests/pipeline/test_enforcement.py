@@ -17,7 +17,7 @@ from llmtrace.pipeline.credentials import Credentials
 from llmtrace.pipeline.enforcement import Enforcement
 from llmtrace.pipeline.judgements import Judgement
 from llmtrace.pipeline.streaming import GateBounds
-from llmtrace.pipeline.threads import JUDGED_HERE
+from llmtrace.pipeline.threads import JUDGED_HERE, LARGE
 from llmtrace.providers.base import RequestView, Route
 from llmtrace.providers.registry import dialect
 
@@ -118,6 +118,22 @@ async def test_what_may_take_long_is_judged_in_a_thread(size: int, here: bool) -
     detection: Any = judge.detection
     assert await judge.request(call(), CONTENT.ljust(size), {}) is None
     assert (detection.thread == threading.get_ident()) is here
+
+
+@pytest.mark.parametrize(("size", "here"), [(LARGE - 1, True), (LARGE, False)])
+async def test_what_takes_long_to_change_is_changed_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch, size: int, here: bool
+) -> None:
+    threads = []
+
+    def edit(document: bytes, *_: object, **__: object) -> bytes:
+        threads.append(threading.get_ident())
+        return document
+
+    monkeypatch.setattr("llmtrace.pipeline.enforcement.edit", edit)
+    judge, _ = enforcement(Judgement(edits={PLACE: "x"}, texts=TEXTS))
+    assert await judge.request(call(), CONTENT.ljust(size), {}) is None
+    assert [one == threading.get_ident() for one in threads] == [here, here]
 
 
 @pytest.mark.parametrize("fail_open", [False, True])

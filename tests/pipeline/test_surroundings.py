@@ -1,6 +1,7 @@
 """What shows only together with what stands around a part, with the shipped rules."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -79,6 +80,18 @@ def test_a_value_that_was_known_by_its_name_is_hidden_wherever_it_stands() -> No
     assert f"{KEY}x stays" in made.edits["messages", 3, "content"]
     assert {one.verdict for one in made.findings} == {Verdict.REDACT}
     assert sum(one.detector.endswith("~again") for one in made.findings) == 3
+
+
+@pytest.mark.parametrize("window", range(1, 40))
+def test_windows_in_which_values_are_looked_for_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(surroundings, "WINDOW", window)
+    monkeypatch.setattr(surroundings, "LONGEST", len("abcd ef"))
+    values = re.compile(r"(?<![a-z])(?:abcd ef|abcd|ef)(?![a-z])")
+    text = "abcd ef abcd xabcd abcdx abcd  abcd-abcd ef abcd efg abcd"
+    spans = [found.span() for found in surroundings._in_windows(values, text)]
+    assert spans == [found.span() for found in values.finditer(text)]
 
 
 def test_a_value_that_stands_in_every_turn_counts_once() -> None:

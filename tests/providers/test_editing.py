@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.domain.parts import Path
+from llmtrace.providers import editing
 from llmtrace.providers.editing import EditFailed, edit, put_member
 
 CALL = (
@@ -199,6 +200,26 @@ def test_any_places_of_any_document(
     # What is around the tokens is as it was: with a mark in each place, both are the same bytes.
     marks = {path: f"\x01{index}" for index, path in enumerate(chosen)}
     assert edit(changed, marks) == edit(document, marks)
+
+
+@pytest.mark.parametrize("window", range(2, 12))
+@pytest.mark.parametrize(
+    "text", ["", "plain text", r"\" \\", '"""""', "\\" * 7, "ü" * 9, "a\n" * 8]
+)
+def test_a_string_is_passed_in_windows_that_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, text: str, window: int
+) -> None:
+    monkeypatch.setattr(editing, "WINDOW", window)
+    document = json.dumps([text, text, 1]).encode()
+    assert json.loads(edit(document, {(1,): "new"})) == [text, "new", 1]
+    string = json.dumps(text).encode()
+    for cut in range(1, len(string)):
+        with pytest.raises(EditFailed):
+            edit(string[:cut], {(): "new"})
+
+
+def test_a_lone_surrogate_is_read_as_it_was() -> None:
+    assert edit(b'["\\ud800 a"]', {(0,): "b"}, expected={(0,): "\ud800 a"}) == b'["b"]'
 
 
 def test_a_long_conversation_is_changed_in_no_time() -> None:

@@ -21,7 +21,7 @@ from llmtrace.pipeline.judging import AnswerJudge
 from llmtrace.pipeline.reencoding import as_written
 from llmtrace.pipeline.resigning import is_fixed
 from llmtrace.pipeline.streaming import GateBounds, Style
-from llmtrace.pipeline.threads import JUDGED_HERE, is_cancelled
+from llmtrace.pipeline.threads import JUDGED_HERE, is_cancelled, off_loop
 from llmtrace.pipeline.unfinished import DetectorFailed
 from llmtrace.policy.notices import block_message
 from llmtrace.providers.base import Json, RequestView
@@ -106,15 +106,16 @@ class Enforcement:
             call.read(f"request.{part.role}", part.text, scanned=whole)
         if not detection.enforce or not act:
             return None
-        stop = self._act(call, content, judgement, within)
+        stop = await self._act(call, content, judgement, within)
         if judgement.incomplete and stop is None:
             faulty = "failed" in {reason for _, reason in judgement.skipped}
             why = DetectorFailed() if faulty else DetectionTimeout()
             stop = self._failed(call, "detect_request", len(content), why)
         if call.request_body is not None and judgement.kept_edits:
             media_type = call.request_body.media_type
-            content = _changed(content, judgement.kept_edits, judgement.texts, within) or b""
-            call.request_body = Body(content=content, media_type=media_type) if content else None
+            kept_edits, texts = judgement.kept_edits, judgement.texts
+            shown = await off_loop(len(content), _changed, content, kept_edits, texts, within)
+            call.request_body = Body(content=shown, media_type=media_type) if shown else None
         if judgement.kept_edits:
             parts = [_hidden(part, judgement) for part in call.view.parts]
             call.view = replace(call.view, parts=parts)
@@ -128,7 +129,9 @@ class Enforcement:
         judging = asyncio.to_thread(judge, caller, view, body)
         return await asyncio.wait_for(judging, self.detection.seconds)
 
-    def _act(self, call: Call, content: bytes, judgement: Judgement, within: Path) -> Stop | None:
+    async def _act(
+        self, call: Call, content: bytes, judgement: Judgement, within: Path
+    ) -> Stop | None:
         if judgement.blocked is not None:
             one = judgement.blocked
             message = block_message(one.kind, one.rule, what="request", trace_id=call.id)
@@ -140,7 +143,9 @@ class Enforcement:
         if is_fixed(call):
             why = f" It cannot be signed anew: {call.unsignable}." if call.unsignable else ""
             return Stop(self._block_status, "llmtrace_blocked_signed", SIGNED + why)
-        changed = _changed(content, judgement.edits, judgement.texts, within)
+        changed = await off_loop(
+            len(content), _changed, content, judgement.edits, judgement.texts, within
+        )
         if changed is None:
             return self._uneditable(call, judgement)
         call.forward = changed

@@ -28,6 +28,8 @@ MAX_AGAIN: Final = 10_000
 """Places of such values in one part."""
 SHORTEST: Final = 8
 LONGEST: Final = 512
+WINDOW: Final = 65_536
+"""Characters that are searched at a time: one search holds the interpreter to its end."""
 AGAIN: Final = "~again"
 NAMED: Final = "~named"
 SEAM: Final = "~seam"
@@ -194,7 +196,7 @@ class Values:
         anywhere = re.compile(
             rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, ordered))})(?![A-Za-z0-9])"
         )
-        for found in anywhere.finditer(text):
+        for found in _in_windows(anywhere, text):
             yield found.span()
 
 
@@ -210,6 +212,19 @@ class _Covered:
         """Whether one of them has all of ``start:end``."""
         number = bisect_right(self._starts, start) - 1
         return number >= 0 and self._reach[number] >= end
+
+
+def _in_windows(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Go through what a pattern finds that is no longer than ``LONGEST``, as ``finditer`` does."""
+    at = 0
+    for low in range(0, len(text), WINDOW):
+        high = low + WINDOW
+        # What begins before the window's end is seen to its end, and the character after it.
+        for found in pattern.finditer(text, max(low, at), high + LONGEST + 1):
+            if found.start() >= high:
+                break
+            at = found.end()
+            yield found
 
 
 def is_telling(hit: Hit, text: str) -> bool:

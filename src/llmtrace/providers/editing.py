@@ -17,7 +17,7 @@ from llmtrace.domain.parts import Path, location
 from llmtrace.providers.base import Json
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_IN_STRING: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _NUMBER: Final = re.compile(rb"-?[0-9][-+.0-9A-Za-z]*+")
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]++")
 _KEY: Final = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
@@ -25,6 +25,8 @@ _TO_BRACKET: Final = re.compile(
     rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL
 )
 """All up to the next bracket that is in no string: many messages in one call."""
+WINDOW: Final = 1 << 18
+"""Bytes of a string that are passed at a time: one match holds the interpreter to its end."""
 _QUOTE, _COMMA = b'"'[0], b","[0]
 _CLOSE_OF: Final = {b"["[0]: b"]"[0], b"{"[0]: b"}"[0]}
 _CLOSES: Final = frozenset(_CLOSE_OF.values())
@@ -277,10 +279,22 @@ def _past_value(document: bytes, at: int) -> int:
     first = document[at]
     if first in _CLOSE_OF:
         return _past_close(document, at + 1)
-    match = (_STRING if first == _QUOTE else _SCALAR).match(document, at)
+    if first == _QUOTE:
+        return _past_string(document, at + 1)
+    match = _SCALAR.match(document, at)
     if match is None:
         raise EditFailed("this is not JSON")
     return match.end()
+
+
+def _past_string(document: bytes, at: int) -> int:
+    """Return where the string ends that ``at`` is in. Raises: IndexError: Nowhere."""
+    while document[at] != _QUOTE:
+        match = _IN_STRING.match(document, at, at + WINDOW)
+        if match is None or match.end() == at:  # a backslash and nothing after it
+            raise EditFailed("this is not JSON")
+        at = match.end()
+    return at + 1
 
 
 def _past_close(document: bytes, at: int) -> int:
