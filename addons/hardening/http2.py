@@ -18,6 +18,7 @@ from mitmproxy.proxy.layers.http._events import (
     RequestHeaders,
     RequestProtocolError,
     ResponseData,
+    ResponseProtocolError,
 )
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
@@ -28,6 +29,9 @@ from llmtrace.addons.hardening.refusals import Refusal, refusal_body, refusal_he
 
 WINDOW_SECONDS: Final = 60.0
 RECHECK_SECONDS: Final = 5.0
+LINGER_SECONDS: Final = 1.0
+"""How long at least a client may go on to send what was refused, and is dropped. A stream that is
+reset with its answer loses it: libcurl that still sends looks at the reset alone."""
 FRAME_HEADER_BYTES: Final = 9
 _CONTROL: Final = (
     h2.events.PingReceived,
@@ -157,16 +161,19 @@ class StrictHttp2Server(_http2.Http2Server):
         super().__init__(context)
         self.h2_conn = CalmH2Connection(self.h2_conf, self.guards)
         self._bodies: dict[int, _Body] = {}
+        self._refused: dict[int, float] = {}  # answered before its body had ended, and when
         self._timer: commands.RequestWakeup | None = None
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if isinstance(event, events.Wakeup):
             yield from self._on_wakeup()
             return
+        if isinstance(event, ResponseProtocolError) and event.stream_id in self._refused:
+            return  # it has its answer, and is reset later
         yield from super()._handle_event(event)
         if isinstance(event, ResponseData):
             yield from self._check_unsent(event.stream_id)
-        elif self._bodies and not self._timer:
+        elif (self._bodies or self._refused) and not self._timer:
             yield from self._arm()
 
     def _check_unsent(self, stream_id: int) -> CommandGenerator[None]:
@@ -184,7 +191,8 @@ class StrictHttp2Server(_http2.Http2Server):
             yield ReceiveHttp(error)
 
     def _arm(self) -> CommandGenerator[None]:
-        self._timer = commands.RequestWakeup(min(self.guards.limits.body_seconds, RECHECK_SECONDS))
+        seconds = LINGER_SECONDS if self._refused else RECHECK_SECONDS
+        self._timer = commands.RequestWakeup(min(self.guards.limits.body_seconds, seconds))
         yield self._timer
 
     def _on_wakeup(self) -> CommandGenerator[None]:
@@ -196,26 +204,36 @@ class StrictHttp2Server(_http2.Http2Server):
                 text = "the request's body came too slowly"
                 refusal = Refusal(status=408, limit="body_seconds", message=text)
                 yield from self._refuse(stream_id, refusal)
+        for stream_id, since in list(self._refused.items()):
+            if now - since >= LINGER_SECONDS:
+                del self._refused[stream_id]
+                self._reset(stream_id)
         yield commands.SendData(self.conn, self.h2_conn.data_to_send())
-        if self._bodies:
+        if self._bodies or self._refused:
             yield from self._arm()
+
+    def _reset(self, stream_id: int) -> None:
+        if not self.is_closed(stream_id):
+            self.h2_conn.reset_stream(stream_id, ErrorCodes.NO_ERROR)
 
     def _refuse(self, stream_id: int, refusal: Refusal) -> CommandGenerator[None]:
         """Answer one stream in place of the layer above, and tell that layer."""
         self.guards.count(refusal.limit)
-        if self.is_open_for_us(stream_id):
+        if self.is_open_for_us(stream_id) and not self._is_answered(stream_id):
             body = refusal_body(refusal)
-            stream = self.h2_conn.streams[stream_id]
-            if not stream.state_machine.headers_sent:
-                head = [(b":status", b"%d" % refusal.status), *refusal_headers(body)]
-                self.h2_conn.send_headers(stream_id, head)
-                self.h2_conn.send_data(stream_id, body, end_stream=True)
-        if not self.is_closed(stream_id):
-            self.h2_conn.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+            head = [(b":status", b"%d" % refusal.status), *refusal_headers(body)]
+            self.h2_conn.send_headers(stream_id, head)
+            self.h2_conn.send_data(stream_id, body, end_stream=True)
+            self._refused[stream_id] = time.monotonic()
+        else:
+            self._reset(stream_id)
         refused = RequestRefused(
             stream_id, refusal.message, status=refusal.status, limit=refusal.limit
         )
         yield from self._tell(refused)
+
+    def _is_answered(self, stream_id: int) -> bool:
+        return bool(self.h2_conn.streams[stream_id].state_machine.headers_sent)
 
     def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
         """Handle one event; True stops the rest of its batch."""
@@ -235,6 +253,7 @@ class StrictHttp2Server(_http2.Http2Server):
                 yield from self._refuse(event.stream_id, _too_large(body.limit))
         elif isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
             self._bodies.pop(event.stream_id, None)
+            self._refused.pop(event.stream_id, None)
         return (yield from super().handle_h2_event(event))
 
     def _on_request(self, event: h2.events.RequestReceived) -> CommandGenerator[bool]:

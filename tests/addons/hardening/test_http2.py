@@ -7,6 +7,7 @@ import pytest
 from h2.errors import ErrorCodes
 from mitmproxy import http
 
+from llmtrace.addons.hardening import http2
 from llmtrace.addons.hardening.http2 import Rate
 from llmtrace.addons.limits import Limits
 from llmtrace.testing.dataplane import Gateway, H2Client, Upstream
@@ -136,6 +137,47 @@ async def test_body_over_the_limit_is_413_for_its_stream_alone(
     assert (provider.requests, seen.requests, len(seen.errors)) == ([], [], 1)
     assert await client.answer(client.request(body=b"abc")) == (200, b"ok")
     assert gw.counts == {"body_bytes": 1}
+
+
+async def test_who_still_sends_what_is_refused_is_reset_after_the_answer(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2, "LINGER_SECONDS", 0.2)
+    gw = await gateway(limits=Limits(body_bytes=30_000))
+    client = await h2_client(gw)
+    head = [(":method", "POST"), (":scheme", "https"), (":path", "/"), (":authority", "x")]
+    client.conn.send_headers(1, [*head, ("content-length", "400000")])
+    client.flush()
+    assert (await client.answer(1))[0] == 413
+    assert not any(isinstance(event, h2.events.StreamReset) for event in client.seen)
+    client.conn.send_data(1, b"a" * 10_000)  # is dropped
+    client.flush()
+    reset = await client.until(h2.events.StreamReset)
+    assert reset
+    assert (reset.stream_id, reset.error_code) == (1, ErrorCodes.NO_ERROR)
+    assert gw.counts == {"body_bytes": 1}
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_who_ends_what_is_refused_is_not_reset(
+    gateway: Any, upstream: Any, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    monkeypatch.setattr(http2, "LINGER_SECONDS", 0.01)
+    gw = await gateway(limits=Limits(body_bytes=30_000), to=await upstream(tls=True))
+    client = await h2_client(gw)
+    head = [(":method", "POST"), (":scheme", "https"), (":path", "/"), (":authority", "x")]
+    client.conn.send_headers(1, head)
+    for _ in range(4):
+        client.conn.send_data(1, b"a" * 10_000)
+    client.flush()
+    assert (await client.answer(1))[0] == 413
+    if leaves:
+        client.conn.reset_stream(1, ErrorCodes.CANCEL)
+    else:
+        client.conn.end_stream(1)
+    await asyncio.sleep(0.03)
+    assert await client.answer(client.request(body=b"abc")) == (200, b"ok")
+    assert not any(isinstance(event, h2.events.StreamReset) for event in client.seen)
 
 
 async def test_slow_body_is_408(gateway: Any) -> None:
