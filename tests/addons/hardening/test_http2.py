@@ -142,16 +142,22 @@ async def test_body_over_the_limit_is_413_for_its_stream_alone(
 async def test_who_still_sends_what_is_refused_is_reset_after_the_answer(
     gateway: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http2, "LINGER_SECONDS", 0.2)
-    gw = await gateway(limits=Limits(body_bytes=30_000))
+    monkeypatch.setattr(http2, "LINGER_SECONDS", 60.0)
+    limits = Limits(body_bytes=30_000, body_seconds=0.05)  # the second: how soon it is looked at
+    gw = await gateway(limits=limits)
     client = await h2_client(gw)
     head = [(":method", "POST"), (":scheme", "https"), (":path", "/"), (":authority", "x")]
     client.conn.send_headers(1, [*head, ("content-length", "400000")])
     client.flush()
     assert (await client.answer(1))[0] == 413
-    assert not any(isinstance(event, h2.events.StreamReset) for event in client.seen)
     client.conn.send_data(1, b"a" * 10_000)  # is dropped
     client.flush()
+    await asyncio.sleep(0.15)
+    client.conn.ping(b"all read")
+    client.flush()
+    assert await client.until(h2.events.PingAckReceived)
+    assert not any(isinstance(event, h2.events.StreamReset) for event in client.seen)
+    monkeypatch.setattr(http2, "LINGER_SECONDS", 0.0)
     reset = await client.until(h2.events.StreamReset)
     assert reset
     assert (reset.stream_id, reset.error_code) == (1, ErrorCodes.NO_ERROR)
@@ -162,8 +168,9 @@ async def test_who_still_sends_what_is_refused_is_reset_after_the_answer(
 async def test_who_ends_what_is_refused_is_not_reset(
     gateway: Any, upstream: Any, monkeypatch: pytest.MonkeyPatch, leaves: bool
 ) -> None:
-    monkeypatch.setattr(http2, "LINGER_SECONDS", 0.01)
-    gw = await gateway(limits=Limits(body_bytes=30_000), to=await upstream(tls=True))
+    monkeypatch.setattr(http2, "LINGER_SECONDS", 60.0)
+    limits = Limits(body_bytes=30_000, body_seconds=0.05)  # the second: how soon it is looked at
+    gw = await gateway(limits=limits, to=await upstream(tls=True))
     client = await h2_client(gw)
     head = [(":method", "POST"), (":scheme", "https"), (":path", "/"), (":authority", "x")]
     client.conn.send_headers(1, head)
@@ -175,7 +182,9 @@ async def test_who_ends_what_is_refused_is_not_reset(
         client.conn.reset_stream(1, ErrorCodes.CANCEL)
     else:
         client.conn.end_stream(1)
-    await asyncio.sleep(0.03)
+    assert await client.answer(client.request(body=b"abc")) == (200, b"ok")
+    monkeypatch.setattr(http2, "LINGER_SECONDS", 0.0)
+    await asyncio.sleep(0.1)
     assert await client.answer(client.request(body=b"abc")) == (200, b"ok")
     assert not any(isinstance(event, h2.events.StreamReset) for event in client.seen)
 
