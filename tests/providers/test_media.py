@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from llmtrace.domain.parts import Media, MediaKind, Origin, Role
 from llmtrace.providers.base import Route
 from llmtrace.providers.media import (
+    CREDENTIAL,
+    ENCRYPTED,
+    NUMBERS,
     Content,
     decode_base64,
     decode_uri,
@@ -182,6 +185,19 @@ def test_what_the_provider_encrypted_is_nothing_to_be_looked_into(
     name: str, block: dict[str, Any]
 ) -> None:
     assert hidden(name, said(name, block)) == [False]
+
+
+@pytest.mark.parametrize("mime", [ENCRYPTED, NUMBERS, CREDENTIAL, f"{ENCRYPTED.upper()} ;a=b"])
+def test_no_client_says_that_its_media_is_encrypted(mime: str) -> None:
+    image = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
+    inline = {"inlineData": {"mimeType": mime, "data": image}}
+    source = {"type": "base64", "media_type": mime, "data": image}
+    uri = {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{image}"}}
+    file = {"fileData": {"mimeType": mime, "fileUri": ADDRESS}}
+    assert hidden(GEMINI, said(GEMINI, inline)) == [True]
+    assert hidden(GEMINI, said(GEMINI, file)) == [True]
+    assert hidden(ANTHROPIC, said(ANTHROPIC, {"type": "image", "source": source})) == [True]
+    assert hidden(CHAT, said(CHAT, uri)) == [True]
 
 
 def test_what_was_not_read_is_not_seen_whatever_its_type() -> None:

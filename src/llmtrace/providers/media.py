@@ -20,6 +20,8 @@ NUMBERS: Final = "application/x-token-ids"
 CREDENTIAL: Final = "application/x-credential"
 """Media type given to a key that a request hands on to somebody else: it is read by nobody."""
 
+_OURS: Final = frozenset({ENCRYPTED, NUMBERS, CREDENTIAL})
+
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]*")
 _BLOB: Final = re.compile(r"[A-Za-z0-9+/=_.-]*")
 _CREDENTIAL: Final = re.compile(r"(?:[A-Za-z]{1,20} )?[!-~]{1,4096}")
@@ -54,6 +56,12 @@ class Content:
 
 def _is_text(mime: str) -> bool:
     return mime.startswith("text/") or mime in _TEXTUAL or mime.endswith("+xml")
+
+
+def claimed(mime: str) -> str:
+    """Return a type that a client claims: none of those that are given here."""
+    ours = mime.partition(";")[0].strip().lower() in _OURS
+    return "application/octet-stream" if ours else mime
 
 
 def unseen(parts: Iterable[Part], media: Iterable[Media]) -> list[Media]:

@@ -102,7 +102,7 @@ class Reading:
 
     def content(self, content: med.Content, path: Path, voice: Voice, kind: MediaKind) -> None:
         """Add decoded media and, where it is text, what it says: both have the same path."""
-        self._media(content.data, path, voice, kind, content.mime)
+        self._media(content.data, path, voice, kind, med.claimed(content.mime))
         if (text := content.text) is not None:
             self.part(text, path, voice)
 
@@ -127,9 +127,15 @@ class Reading:
         self, path: Path, voice: Voice, kind: MediaKind, *, mime: str = "", host: str | None = None
     ) -> None:
         """Add media that the request only refers to."""
+        mime = med.claimed(mime)
         self.media.append(
             Media(role=voice[0], origin=voice[1], path=path, kind=kind, mime=mime, host=host)
         )
+
+    def withheld(self, path: Path, voice: Voice) -> None:
+        """Add a key that the request hands on: it is read by nobody."""
+        kind, mime = MediaKind.FILE, med.CREDENTIAL
+        self.media.append(Media(role=voice[0], origin=voice[1], path=path, kind=kind, mime=mime))
 
     def opaque(self, data: bytes, path: Path, voice: Voice, mime: str = med.ENCRYPTED) -> None:
         """Add what cannot be read by anybody but the provider."""
@@ -179,7 +185,7 @@ def credential(reading: Reading, value: Json, path: Path, voice: Voice) -> None:
     """Pass over keys, noting where they stand. What is no key is a text."""
     for where, found in strings(value, path):
         if med.is_credential(found) and found != where[-1]:
-            reading.reference(where, voice, MediaKind.FILE, mime=med.CREDENTIAL)
+            reading.withheld(where, voice)
         else:
             reading.part(found, where, voice.untrusted)
 
