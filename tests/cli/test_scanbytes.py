@@ -73,7 +73,6 @@ def test_bytes_are_a_text_that_comes_back_or_none(data: bytes) -> None:
         pytest.param("caf\u00e9 cr\u00e8me\n".encode("latin-1"), id="latin-1"),
         pytest.param(b"\x1b[31mred\x1b[0m\x0c\x08", id="a-terminals-colours"),
         pytest.param(b"A tale of ustar, told %PDF- and PK", id="signs-inside"),
-        pytest.param("\u4f60\u597d\uff0c\u4e16\u754c".encode("gb18030"), id="gb18030"),
         pytest.param(b"\x01\x02 but utf-8", id="control-characters"),
     ],
 )
@@ -137,3 +136,34 @@ def test_json_in_another_encoding_is_refused_with_the_way_out(codec: str) -> Non
     in_utf_8(b'{"text": "a"}')
     with pytest.raises(NoText, match=r"JSON in UTF-\d\d(LE)?; write it in UTF-8 \(iconv -f UTF-"):
         in_utf_8('{"text": "a"}\n'.encode(codec))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"key=AKIAQ\n" + "a line of a log\r\n".encode("utf-16-le") * 9, id="behind"),
+        pytest.param("\ufeffa log".encode("utf-16-le") + b"key=AKIAQ3EGR5J7KLMN2PQR", id="before"),
+    ],
+)
+def test_a_file_in_two_encodings_is_no_text(data: bytes) -> None:
+    with pytest.raises(NoText, match=r"UTF-16.* and another encoding in one file; write"):
+        read(data)
+
+
+@pytest.mark.parametrize("data", [b"a=b\0c=d\0", b"HOME=/root\0PATH=/bin\0", b"ab\0", b"\0"])
+def test_a_list_with_nuls_is_told_with_the_way_out(data: bytes) -> None:
+    with pytest.raises(NoText, match=r"NUL bytes.* of a list: tr"):
+        read(data)
+
+
+@pytest.mark.parametrize("codec", ["shift-jis", "euc-jp", "gb18030", "koi8-r", "cp1251"])
+def test_an_older_encoding_that_no_rule_reads_is_told(codec: str) -> None:
+    words = "\u043f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440! " * 3
+    with pytest.raises(NoText, match="perhaps a text in an older encoding"):
+        read(words.encode(codec))
+
+
+def test_east_asia_in_utf_16_and_accents_in_latin_1_are_texts() -> None:
+    chinese = "\ufeff" + "\u4e2d\u6587\u6d4b\u8bd5" * 200
+    assert read(chinese.encode("utf-16-le"))[0] == chinese[1:]
+    assert read("caf\u00e9 au lait, d\u00e9j\u00e0 vu".encode("latin-1"))[1] is UTF_8

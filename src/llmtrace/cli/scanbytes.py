@@ -1,6 +1,7 @@
 """What a file's bytes are: a text in some encoding, or something that is no text."""
 
 import codecs
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -50,6 +51,7 @@ _UNMARKED_BE: Final = Encoding(name="UTF-16BE", codec="utf-16-be")
 
 _PACKED: Final = "unpack it, and scan what is in it"
 _LEAVE: Final = "leave it out, or scan its text"
+_LISTED: Final = f"{_LEAVE}; of a list: tr '\\0' '\\n' < FILE | llmtrace scan -"
 
 _SIGNS: Final[Sequence[tuple[int, bytes, str, str]]] = (
     (0, b"\x1f\x8b", "gzip", "unpack it first: gunzip -c FILE | llmtrace scan -"),
@@ -74,15 +76,23 @@ _SIGNS: Final[Sequence[tuple[int, bytes, str, str]]] = (
 )
 """Where a file's kind is written, how, what it is, and what to do with it."""
 
-_MOSTLY: Final = 0.5
+_MOSTLY: Final = 0.8
 """Share of a UTF-16 text's high bytes that are NUL: it is written in Latin letters for the most
 part."""
 _HARDLY: Final = 0.05
 """Share of its low bytes that may be NUL."""
+_SINGLE: Final = re.compile(rb"[\t\n\r -~]{6}")
+"""Letters of one byte each, where every other byte is said to be NUL: ``>>`` of PowerShell writes
+UTF-16 behind what was there."""
+_SINGLE_IN_MARKED: Final = re.compile(rb"[\t\n\r -~]{20}")
+"""The same where letters of East Asia may stand, one in five of which has two such bytes."""
 _CONTROLS: Final = bytes({*range(32), 127} - {*b"\b\t\n\v\f\r\x1b"})
 _CONTROL_LETTERS: Final = _CONTROLS.decode()
 _FEW: Final = 0.02
 """Share of control characters that a text may have; bytes at random have a tenth."""
+_FOREIGN: Final = 0.2
+"""Share of bytes that may be no UTF-8. Latin-1 has some in a hundred; Shift-JIS, GBK or KOI8, which
+no rule would read, have most."""
 
 
 def read(data: bytes) -> tuple[str, Encoding]:
@@ -96,8 +106,11 @@ def read(data: bytes) -> tuple[str, Encoding]:
         text = encoding.decode(data)
     except UnicodeDecodeError as error:
         raise NoText(f"begins as {encoding.name} and does not go on so; {_convert()}") from error
+    single = _SINGLE_IN_MARKED if encoding.mark else _SINGLE
     if encoding is UTF_8:
         _check_bytes(data)
+    elif encoding.codec.startswith("utf-16") and single.search(data):
+        raise NoText(f"{encoding.name} and another encoding in one file; {_convert()}")
     elif "\x00" in text or sum(map(text.count, _CONTROL_LETTERS)) > len(text) * _FEW:
         raise NoText(_binary(f"control characters, if it is {encoding.name}"))
     return text, encoding
@@ -132,6 +145,8 @@ def in_utf_8(data: bytes) -> None:
 def _by_nuls(data: bytes) -> Encoding | None:
     """Know UTF-16 without a mark by its NULs, where every other byte is one for the most part."""
     units = len(data) // 2
+    if units < 2:  # one says nothing
+        return None
     even, odd = data[::2].count(0), data[1::2].count(0)
     if odd >= units * _MOSTLY and even <= units * _HARDLY and odd:
         return _UNMARKED_LE
@@ -142,22 +157,17 @@ def _by_nuls(data: bytes) -> Encoding | None:
 
 def _check_bytes(data: bytes) -> None:
     if 0 in data:
-        raise NoText(_binary("NUL bytes"))
+        raise NoText(_binary("NUL bytes", _LISTED))
+    other = len(data) - len(data.decode(errors="ignore").encode())
     odd = len(data) - len(data.translate(None, _CONTROLS))
-    if odd > len(data) * _FEW and not _valid(data):
+    if odd > len(data) * _FEW and other:
         raise NoText(_binary("control bytes, and no UTF-8"))
+    if other > len(data) * _FOREIGN:
+        raise NoText(f"hardly any UTF-8, perhaps a text in an older encoding; {_convert()}")
 
 
-def _valid(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _binary(why: str) -> str:
-    return f"binary data ({why}), no text; {_LEAVE}"
+def _binary(why: str, what_to_do: str = _LEAVE) -> str:
+    return f"binary data ({why}), no text; {what_to_do}"
 
 
 def _convert(encoding: Encoding = UTF_8) -> str:

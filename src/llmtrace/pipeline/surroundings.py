@@ -179,7 +179,8 @@ class Values:
     def again(self, part: Part, known: Sequence[Hit]) -> Inspection:
         """Return the places of a part where one stands that was not seen there."""
         places = list(islice(self._places(part.text), MAX_AGAIN + 1))
-        left_out = () if self.is_whole and len(places) <= MAX_AGAIN else (_LEFT_OUT,)
+        others = not self.is_whole and len(part.text) >= SHORTEST
+        left_out = (_LEFT_OUT,) if others or len(places) > MAX_AGAIN else ()
         covered = _Covered(hit for hit in known if hit.value)
         hits = [
             _at(self.by_text[part.text[start:end]], start, end, AGAIN)
