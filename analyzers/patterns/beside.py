@@ -33,6 +33,8 @@ class Words:
     def __init__(self, words: Iterable[str], *, behind: bool = False) -> None:
         """Take the words. ``near`` tells of those right behind an escape if ``behind`` says so."""
         ranked = sorted(words, key=len, reverse=True)  # ppsn before pps, which is no word in it
+        self.longest = len(ranked[0]) + 2 if ranked else 0
+        """Code points from where one begins, or the sign before it, to the sign behind it."""
         self._any = matcher(f"(?i)(?:{_any_of(ranked)})")
         # RE2 knows the boundaries of ASCII words alone
         inner = [word for word in ranked if re.match("[A-Za-z0-9]", word)]

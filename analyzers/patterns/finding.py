@@ -333,7 +333,8 @@ class Finder:
         What is confirmed touches the match and can have its value further on.
         """
         before, after = self._around
-        return self.longest + after, 2 * LEFT + before  # one word may lie within another
+        # One word may lie within another, and begin where that one ends.
+        return self.longest + after, LEFT + self.words.longest + before
 
     @cached_property
     def behind(self) -> int:
