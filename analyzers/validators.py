@@ -193,7 +193,7 @@ def _stdnum(module: str) -> Validator:
 
     def valid(text: str) -> bool:
         try:
-            return bool(is_valid(text) or is_valid(compact(text)))
+            return is_valid(text) or ((plain := compact(text)) != text and is_valid(plain))
         except (ValueError, LookupError):  # what some modules raise on letters among the digits
             return False
 
