@@ -106,6 +106,14 @@ def _labels() -> _Labels:
     return _Labels(**{name: frozenset(words) for name, words in yaml.safe_load(text).items()})
 
 
+def sign_of_name(text: str, at: int) -> str:
+    """Return the sign that ends a name right before a value, ``:`` or ``=``; empty without one."""
+    before = text[max(0, at - _SPACED) : at].rstrip()
+    if before.endswith("="):
+        return "="
+    return ":" if before.endswith(":") and before[:-1].rstrip().endswith('"') else ""
+
+
 def named(text: str, at: int, end: int) -> int:
     """Return 0, or, behind the name of other numbers, where a word that counts ends at least.
 
@@ -113,13 +121,13 @@ def named(text: str, at: int, end: int) -> int:
     before it too if the name is but one: ``tax id=86095742719``. A value that is not of digits
     alone says for itself what it is.
     """
-    if not text[at:end].isdecimal():
+    if not (sign := sign_of_name(text, at)) or not text[at:end].isdecimal():
         return 0
-    low, name = max(0, at - LEFT), text[max(0, at - _SPACED) : at].rstrip()
-    if name.endswith(":") and name[:-1].rstrip().endswith('"'):
+    low = max(0, at - LEFT)
+    if sign == ":":
         member = _MEMBER.search(text, low, at)
         return member.start(1) + 1 if member and _numbers(_NAME_WORD.findall(member[1])) else 0
-    assigned = _ASSIGNED.search(text, low, at) if name.endswith("=") else None
+    assigned = _ASSIGNED.search(text, low, at)
     words = _NAME_WORD.findall(assigned[2]) if assigned else []
     if assigned is None or not _numbers(words):
         return 0

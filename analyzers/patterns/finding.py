@@ -12,7 +12,7 @@ import regex
 from llmtrace.analyzers.automata import Match, Matcher, matcher, weaken
 from llmtrace.analyzers.normalize import MAX_DECODED, MAX_RUNS, fold
 from llmtrace.analyzers.patterns import edges
-from llmtrace.analyzers.patterns.beside import Words, named
+from llmtrace.analyzers.patterns.beside import Words, named, sign_of_name
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
@@ -333,8 +333,8 @@ class Finder:
         What is confirmed touches the match and can have its value further on.
         """
         before, after = self._around
-        # One word may lie within another, and begin where that one ends.
-        return self.longest + after, LEFT + self.words.longest + before
+        within = self.words.longest  # one word may lie within another, to its end
+        return self.longest + after, LEFT + within + before
 
     @cached_property
     def behind(self) -> int:
@@ -355,8 +355,10 @@ class Finder:
     def is_other(self, text: str, found: Found) -> bool:
         """Whether a match is digits alone that have another name: sooner told than confirmed."""
         at = found.value_start + (not text[found.value_start].isdecimal())
-        end = bare.end() if (bare := _BARE.match(text, at)) else at
-        return named(text, at, end) > 0 and not self.words.before(text, at, end)
+        bare = _BARE.match(text, at) if sign_of_name(text, at) else None  # seldom there is one
+        if bare is None or not named(text, at, bare.end()):
+            return False
+        return not self.words.before(text, at, bare.end())
 
     def accepted(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
         """Return the match if all that the rule asks for holds, perhaps narrowed.
