@@ -23,7 +23,8 @@ from llmtrace.analyzers.normalize import (
     views,
 )
 from llmtrace.analyzers.normalize.view import Original
-from llmtrace.analyzers.patterns.finding import HURRIED, Bounds, Found, Scanned, Unfinished
+from llmtrace.analyzers.patterns.clock import Unfinished
+from llmtrace.analyzers.patterns.finding import HURRIED, Bounds, Found, Scanned
 from llmtrace.analyzers.patterns.groups import Group, Groups
 from llmtrace.analyzers.patterns.holds import fits, undecided
 from llmtrace.analyzers.patterns.overlaps import resolve

@@ -1,10 +1,9 @@
 """Finds the spans of one rule in one view: RE2 says where, ``regex`` and checks say whether."""
 
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, NamedTuple
 
 import regex
@@ -13,6 +12,7 @@ from llmtrace.analyzers.automata import Match, Matcher, matcher, weaken
 from llmtrace.analyzers.normalize import MAX_DECODED, MAX_RUNS, fold
 from llmtrace.analyzers.patterns import edges
 from llmtrace.analyzers.patterns.beside import Words, named, sign_of_name
+from llmtrace.analyzers.patterns.clock import Clock, Unfinished
 from llmtrace.analyzers.patterns.rules import LEFT, Rule
 
 CONFIRM_SECONDS: Final = 0.05
@@ -53,14 +53,6 @@ HURRIED: Final = Bounds()
 """For calls that wait, whoever writes the texts."""
 PATIENT: Final = Bounds(hits=1 << 18, rejected=1 << 18, seconds=10.0, decoded=1 << 23, runs=1 << 18)
 """For one's own texts, of which nothing is to be left out: one window has no more of any."""
-
-
-class Unfinished(Exception):
-    """A rule cannot be taken to its end on a text; ``reason`` is timeout or too_many."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 type Region = tuple[int, int]
@@ -137,39 +129,6 @@ class _Cursor:
         return True
 
 
-class _Clock:
-    """Counts the processor time that confirming takes; not that of compiling, done once."""
-
-    __slots__ = ("_left", "_most")
-
-    def __init__(self, seconds: float) -> None:
-        self._left = self._most = seconds
-
-    def search(
-        self, pattern: "regex.Pattern[str]", text: str, low: int, high: int
-    ) -> "regex.Match[str] | None":
-        """Search a stretch of a text. Raises: Unfinished."""
-        if self._left <= 0:
-            raise Unfinished("timeout")
-        began = time.thread_time()
-        try:
-            return pattern.search(text, low, high, timeout=self._most, concurrent=True)
-        except TimeoutError as error:
-            raise Unfinished("timeout") from error
-        finally:
-            self._left -= time.thread_time() - began
-
-    def of(self, ask: Callable[[str, Found], bool], text: str, found: Found) -> bool:
-        """Ask about a match. Raises: Unfinished."""
-        if self._left <= 0:
-            raise Unfinished("timeout")
-        began = time.thread_time()
-        try:
-            return ask(text, found)
-        finally:
-            self._left -= time.thread_time() - began
-
-
 class _Hunt:
     """One search of one rule through one view."""
 
@@ -177,7 +136,7 @@ class _Hunt:
         self._finder = finder
         self._scanned = scanned
         self._cursor = _Cursor(scanned, start)
-        self._clock = _Clock(bounds.seconds)
+        self._clock = Clock(bounds.seconds)
         self._done = start
         self._rejected = 0
         self._most_rejected = bounds.rejected
@@ -217,7 +176,8 @@ class _Hunt:
     def _judge(self, match: Match) -> Found | None:
         finder, text = self._finder, self._scanned.text
         met = finder.found(match, self._cursor)
-        if finder.rule.context_required and self._clock.of(finder.is_other, text, met):
+        at = finder.labelled(text, met) if finder.rule.context_required else -1
+        if at >= 0 and self._clock.of(partial(finder.is_other, text, at)):
             return None
         found = finder.accepted(text, met, self._done, self._clock)
         if found is OTHER:
@@ -352,15 +312,19 @@ class Finder:
                 return Found(start, end, cursor.ahead(value_first), cursor.ahead(value_last))
         return Found(start, end, start, end)
 
-    def is_other(self, text: str, found: Found) -> bool:
-        """Whether a match is digits alone that have another name: sooner told than confirmed."""
+    def labelled(self, text: str, found: Found) -> int:
+        """Return where the digits of a match begin if a name ends before them, seldom; else -1."""
         at = found.value_start + (not text[found.value_start].isdecimal())
-        bare = _BARE.match(text, at) if sign_of_name(text, at) else None  # seldom there is one
+        return at if sign_of_name(text, at) else -1
+
+    def is_other(self, text: str, at: int) -> bool:
+        """Whether digits alone have another name: sooner told than confirmed."""
+        bare = _BARE.match(text, at)
         if bare is None or not named(text, at, bare.end()):
             return False
         return not self.words.before(text, at, bare.end())
 
-    def accepted(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
+    def accepted(self, text: str, found: Found, done: int, clock: Clock) -> Found | None:
         """Return the match if all that the rule asks for holds, perhaps narrowed.
 
         ``OTHER`` stands for a number that needs words beside it, and has another name.
@@ -383,7 +347,7 @@ class Finder:
     def _has_word(self, text: str, found: Found) -> bool:
         return self.words.before(text, found.value_start, found.value_end)
 
-    def _confirmed(self, text: str, found: Found, done: int, clock: "_Clock") -> Found | None:
+    def _confirmed(self, text: str, found: Found, done: int, clock: Clock) -> Found | None:
         """Return the leftmost match of the confirming pattern that touches ``found``."""
         before, after = self._around
         low, high = max(done, found.start - before), min(len(text), found.end + after)

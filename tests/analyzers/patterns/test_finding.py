@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtrace.analyzers.patterns.finding import Bounds, Finder, Scanned, Unfinished
+from llmtrace.analyzers.patterns.clock import Unfinished
+from llmtrace.analyzers.patterns.finding import Bounds, Finder, Scanned
 from llmtrace.analyzers.patterns.rules import Rule
 from llmtrace.domain.findings import Severity
 
