@@ -11,7 +11,7 @@ from typing import Final
 from llmtrace.limits.waiting import AT_ONCE, Fresh
 
 MOST_ROUNDS: Final = 4
-"""Rounds of the loop that calls wait for others at most, some 0.1 ms each."""
+"""Rounds of the loop that calls wait for others at most."""
 
 
 class Gathering:
