@@ -1,5 +1,7 @@
 """What the pipeline decides by itself; its way through a worker is tested with the gateway."""
 
+import gc
+import weakref
 from datetime import UTC, datetime
 
 import pytest
@@ -174,3 +176,19 @@ async def test_a_call_by_key_is_under_no_plan(pipeline: Pipeline) -> None:
     call = begun(pipeline, head(headers=(("Authorization", "Bearer sk-proj-" + "x" * 40),)))
     pipeline.answer(call, status=200, headers={"x-codex-primary-used-percent": "5"})
     assert (call.trace.plan, call.trace.plan_windows) == ("", ())
+
+
+async def test_a_call_and_what_reads_its_answer_are_freed_together(pipeline: Pipeline) -> None:
+    call = begun(pipeline, head())
+    assert await pipeline.inspect(call, b'{"model":"m","messages":[]}') is None
+    tap = pipeline.answer(call, status=200, headers={"content-type": "text/event-stream"})
+    tap.receive(b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n')
+    await pipeline.finish(call)
+    assert call.first_word.at is not None
+    gone = weakref.ref(tap)
+    gc.disable()
+    try:
+        del call, tap
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -88,8 +88,8 @@ def call(
         ),
         status=status,
         first_byte=100.1,
-        first_token=100.2,
     )
+    made.first_word.at = 100.2
     made.tap = MessageTap(max_bytes=1 << 20, keep=True)
     made.tap.take(events)
     return made

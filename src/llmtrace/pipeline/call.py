@@ -23,6 +23,25 @@ from llmtrace.storage.keys import Presented
 CONTENT: Final = (TextDelta, ToolCallOpened)
 
 
+class FirstWord:
+    """Listens to a stream for its first word or tool call.
+
+    Not the call itself, which has what reads its answer: they would have each other, and wait for
+    the garbage collector with all that they hold.
+    """
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+        """When it was there (monotonic, seconds)."""
+
+    def hear(self, events: Sequence[AnswerEvent]) -> None:
+        """Note when the answer first says something."""
+        if self.at is None and any(isinstance(e, CONTENT) for e in events):
+            self.at = time.monotonic()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestHead:
     """A request without its body, as the gateway received it.
@@ -112,8 +131,7 @@ class Call:
     tap: AnswerTap | MessageTap | GatedTap | None = None
     status: int | None = None
     first_byte: float | None = None
-    first_token: float | None = None
-    """When the first word or tool call of a stream was there (monotonic, seconds)."""
+    first_word: FirstWord = field(default_factory=FirstWord)
     recorded: bool = False
     """Whether its START was handed to the journal."""
     ended: bool = False
@@ -149,11 +167,6 @@ class Call:
         """Note what the provider says of the plan that the call is under."""
         if windows and self.known.get("plan"):
             self.know(plan_windows=tuple(windows))
-
-    def said(self, events: Sequence[AnswerEvent]) -> None:
-        """Note when the answer first says something."""
-        if self.first_token is None and any(isinstance(e, CONTENT) for e in events):
-            self.first_token = time.monotonic()
 
     def gap(self, reason: str, size: int, location: str = "") -> None:
         """Note bytes that nobody read."""

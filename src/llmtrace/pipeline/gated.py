@@ -41,6 +41,24 @@ class Whole:
     blocked: Blocked | None = None
 
 
+class Heard:
+    """Takes what an answer says. Apart from the tap, which has a gate that tells it to this."""
+
+    def __init__(
+        self, collector: AnswerCollector, then: Callable[[Sequence[AnswerEvent]], None] | None
+    ) -> None:
+        self._collector = collector
+        self._then = then
+
+    def take(self, events: Sequence[AnswerEvent]) -> None:
+        """Note what was said."""
+        if not events:
+            return
+        self._collector.add(events)
+        if self._then is not None:
+            self._then(events)
+
+
 class GatedTap:
     """Takes the bytes of one answer, and returns those that may go on.
 
@@ -75,7 +93,7 @@ class GatedTap:
         self._coding, self._max_bytes = content_encoding, max_bytes
         self._decoder = decoder_for(content_encoding, max_size=max_bytes)
         self._collector = AnswerCollector()
-        self._on_events = on_events
+        self._heard = Heard(self._collector, on_events)
         self._keep = keep
         self._kept: list[bytes] = []
         self._gaps: dict[str, int] = {}
@@ -91,7 +109,7 @@ class GatedTap:
                 max_frame=max_frame,
                 bounds=bounds,
                 blocks=blocks,
-                on_events=self._heard,
+                on_events=self._heard.take,
             )
 
     @property
@@ -167,7 +185,7 @@ class GatedTap:
         self._taken = False
         judged = gate_whole(self._dialect, data, self._judge)
         self._taken = True
-        self._heard(judged.events)
+        self._heard.take(judged.events)
         self._blocked = judged.blocked
         if judged.body is None:
             return self._refused(judged.blocked or UNREADABLE)
@@ -190,7 +208,7 @@ class GatedTap:
         data = decoder.receive(content) + decoder.close()
         self._passed(data)
         with contextlib.suppress(orjson.JSONDecodeError):
-            self._heard(self._dialect.answer(orjson.loads(data)))
+            self._heard.take(self._dialect.answer(orjson.loads(data)))
 
     def _refused(self, blocked: Blocked) -> Whole:
         self._blocked = blocked
@@ -220,13 +238,6 @@ class GatedTap:
         if self._keep and out:
             self._kept.append(out)
         return out
-
-    def _heard(self, events: Sequence[AnswerEvent]) -> None:
-        if not events:
-            return
-        self._collector.add(events)
-        if self._on_events is not None:
-            self._on_events(events)
 
     def _gap(self, reason: str, size: int) -> None:
         if size:

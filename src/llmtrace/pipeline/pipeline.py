@@ -231,7 +231,7 @@ class Pipeline:
         tap = call.tap = MessageTap(
             max_bytes=bounds.answer_bytes,
             keep=self._keep_bodies,
-            on_events=call.said,
+            on_events=call.first_word.hear,
             gate=MessageGate(call.dialect, gate.judge, gate.bounds, gate.blocks) if gate else None,
         )
         call.request_bytes = len(content)
@@ -330,7 +330,7 @@ class Pipeline:
             "max_bytes": self._bounds.answer_bytes,
             "max_frame": self._bounds.frame_bytes,
             "keep": self._keep_bodies,
-            "on_events": call.said,
+            "on_events": call.first_word.hear,
         }
         gate = self._enforcement.gate(call) if self._enforcement and status < 400 else None
         if gate is not None and is_text(media_type):

@@ -146,7 +146,7 @@ def count(trace: Trace, counters: Counters) -> None:
 
 def _first_token_ms(call: Call) -> float | None:
     """Return when the first token was there: of a whole answer, when its first byte was."""
-    first = call.first_token if call.known.get("stream") else call.first_byte
+    first = call.first_word.at if call.known.get("stream") else call.first_byte
     return (first - call.head.started) * 1000 if first else None
 
 
