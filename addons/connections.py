@@ -15,8 +15,9 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 
 from llmtrace.addons.hooks import HookTable, arguments
+from llmtrace.addons.lanes import Lane
 from llmtrace.addons.limits import Limits
-from llmtrace.addons.pacing import Pace, Unsent, Waits, is_held_up, read_in_pieces
+from llmtrace.addons.pacing import Ended, Pace, Unsent, Waits, is_held_up, read_in_pieces
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 type Dial = Callable[[str, int], Awaitable[Streams]]
@@ -37,29 +38,6 @@ MOST_WAITING = 8
 PROVIDER_IDLE = "the provider sent nothing for too long"
 REFUSED_GREETING = "No TLS context was provided"
 """How mitmproxy calls it an error that a greeting was refused; the refusal is counted."""
-
-
-class PlainHooksNow:
-    """Stands before a connection's layers, and runs hooks that need not wait on the spot.
-
-    mitmproxy makes a task for every hook, also for those that nobody handles: a fifth of what
-    a new connection costs. The layers see the same events in the same order.
-    """
-
-    def __init__(self, top: layer.Layer, run_now: Callable[[commands.StartHook], bool]) -> None:
-        self._top = top
-        self._run_now = run_now
-
-    def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Pass an event on, and the completion of each hook that was run here after it."""
-        pending = collections.deque([event])
-        while pending:
-            for command in self._top.handle_event(pending.popleft()):
-                if isinstance(command, commands.StartHook) and self._run_now(command):
-                    if command.blocking:
-                        pending.append(events.HookCompleted(command))
-                else:
-                    yield command
 
 
 class Outbox:
@@ -89,6 +67,24 @@ class Outbox:
                 io.writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 
+class Rounds:
+    """Has events that wait handled in the next round of the loop, all in one step of it."""
+
+    def __init__(self) -> None:
+        self._due: list[Callable[[], None]] = []
+
+    def add(self, turn: Callable[[], None]) -> None:
+        """Note a connection's turn; it must not raise."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._due.append(turn)
+
+    def _run(self) -> None:
+        due, self._due = self._due, []
+        for turn in due:
+            turn()
+
+
 _RUNNING: set[asyncio.Task[None]] = set()
 """The loop itself keeps no task from being collected."""
 
@@ -110,7 +106,7 @@ class GatewayConnection(ProxyConnectionHandler):
     address that it connects to; their ``address`` keeps the name, so that they are reused.
     """
 
-    def configure(self, *, hooks: HookTable, limits: Limits, dial: Dial) -> None:
+    def configure(self, *, hooks: HookTable, limits: Limits, dial: Dial, rounds: Rounds) -> None:
         """Set what the base class has no argument for. To be called before it is served."""
         for io in self.transports.values():
             read_in_pieces(io)
@@ -118,12 +114,14 @@ class GatewayConnection(ProxyConnectionHandler):
         self._events: collections.deque[events.Event] = collections.deque()
         self._handling = self._scheduled = False
         self._holding_up = 0
+        self._ended: list[Ended] = []
         self._pace = Pace(lambda: self._holding_up > 0 or len(self._events) > MOST_WAITING)
         self._unsent = Unsent(MOST_WAITING)
         self.max_conns = collections.defaultdict(
             lambda: asyncio.Semaphore(limits.upstream_connections)
         )
         self._hooks = hooks
+        self._rounds = rounds
         self._dial = dial
         self._connect_seconds = limits.connect_seconds
         self._open_flows: set[str] = set()
@@ -200,7 +198,7 @@ class GatewayConnection(ProxyConnectionHandler):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._rounds.add(self._turn)
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -219,6 +217,8 @@ class GatewayConnection(ProxyConnectionHandler):
         finally:
             self._handling = False
             self._outbox.flush()
+            while self._ended:
+                self._ended.pop().let_go()
             self._note_handled(event)
 
     def _note_handled(self, event: events.Event) -> None:
@@ -245,6 +245,8 @@ class GatewayConnection(ProxyConnectionHandler):
             self.wakeup_timer.add(_begin(self.wakeup(command)))
         elif isinstance(command, Waits):
             self._unsent.note(command)
+        elif isinstance(command, Ended):
+            self._ended.append(command)
         elif isinstance(command, commands.Log):
             self.log(command.message, command.level)
         else:
@@ -268,13 +270,14 @@ class GatewayConnection(ProxyConnectionHandler):
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Run a hook's handlers, with the idle timer stopped."""
-        (data,) = arguments(hook)
+        args = arguments(hook)
+        (data,) = args
         self._note_begin(hook, data)
         timer = self.timeout_watchdog
         timer.can_timeout.clear()  # as its ``disarm``, which is a generator
         timer.blocker += 1
         try:
-            await self._hooks.trigger_event(hook)
+            await self._hooks.call_all(hook, args)
             self._note_end(hook, data)
             if isinstance(data, flow.Flow) and data.intercepted:
                 await data.wait_for_resume()
@@ -286,14 +289,16 @@ class GatewayConnection(ProxyConnectionHandler):
 
     def _run_now(self, hook: commands.StartHook) -> bool:
         """Run a hook's handlers at once if none of them waits."""
-        (data,) = arguments(hook)
+        if not self._hooks.is_plain(hook):
+            return False
+        args = arguments(hook)
+        (data,) = args
         if isinstance(data, flow.Flow) and data.intercepted:
             return False
         self._note_begin(hook, data)
-        done = self._hooks.trigger_now(hook)
-        if done:
-            self._note_end(hook, data)
-        return done
+        self._hooks.call_now(hook, args)
+        self._note_end(hook, data)
+        return True
 
     def _note_begin(self, hook: commands.StartHook, data: object) -> None:
         if hook.name in OPENS and isinstance(data, http.HTTPFlow):
@@ -307,7 +312,7 @@ class GatewayConnection(ProxyConnectionHandler):
 
     def serve_with(self, top: layer.Layer) -> None:
         """Set the layer that the client's bytes go to."""
-        self.layer = PlainHooksNow(top, self._run_now)  # type: ignore[assignment]  # all of it that is used
+        self.layer = Lane(top, self._run_now)  # type: ignore[assignment]  # all of it that is used
 
     def log(
         self,

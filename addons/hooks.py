@@ -74,9 +74,16 @@ class HookTable(AddonManager):
             found = self._found[event.name] = Handlers(calls, plain)
         return found
 
+    def is_plain(self, event: hooks.Hook) -> bool:
+        """Whether none of an event's handlers is ``async``."""
+        return self._handlers(event).plain
+
     async def trigger_event(self, event: hooks.Hook) -> None:
         """Call every addon's handler of an event, in their order."""
-        args = arguments(event)
+        await self.call_all(event, arguments(event))
+
+    async def call_all(self, event: hooks.Hook, args: list[Any]) -> None:
+        """Do the same with the event's arguments."""
         for handler in self._handlers(event).calls:
             try:
                 result = handler(*args)
@@ -89,20 +96,15 @@ class HookTable(AddonManager):
             except Exception:  # noqa: BLE001  # logged there, and the flow is closed
                 _failed(event, args)
 
-    def trigger_now(self, event: hooks.Hook) -> bool:
-        """Do the same without waiting, and return True; False if a handler is ``async``."""
-        handlers = self._handlers(event)
-        if not handlers.plain:
-            return False
-        args = arguments(event) if handlers.calls else []
-        for handler in handlers.calls:
+    def call_now(self, event: hooks.Hook, args: list[Any]) -> None:
+        """Do the same at once, for an event whose handlers are plain."""
+        for handler in self._handlers(event).calls:
             try:
                 handler(*args)
             except exceptions.AddonHalt:
                 break
             except Exception:  # noqa: BLE001  # logged there, and the flow is closed
                 _failed(event, args)
-        return True
 
 
 def _failed(event: hooks.Hook, args: list[Any]) -> None:

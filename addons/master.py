@@ -17,8 +17,9 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.utils import asyncio_utils
 
-from llmtrace.addons.connections import Dial, GatewayConnection, dial_anywhere
+from llmtrace.addons.connections import Dial, GatewayConnection, Rounds, dial_anywhere
 from llmtrace.addons.hardening import BodyLimit, Guards, Relayed, hardened, unread
+from llmtrace.addons.hardening.shortcuts import settle_options
 from llmtrace.addons.hooks import HookTable
 from llmtrace.addons.limits import Count, Limits, discard
 from llmtrace.addons.listening import Bound, Listen, Listeners
@@ -70,6 +71,7 @@ class GatewayMaster(Master):
         self._stack = ExitStack()
         self._ready = asyncio.Event()
         self.proxyserver = Proxyserver()
+        self._rounds = Rounds()
         self._instances: dict[str, ServerInstance[ProxyMode]] = {}
         self._listeners = Listeners(
             listens=options.listens,
@@ -175,7 +177,9 @@ class GatewayMaster(Master):
         handler = GatewayConnection(  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
             self, reader, writer, ctx.options, instance.mode
         )
-        handler.configure(hooks=self._hooks, limits=self._options.limits, dial=self._dial)
+        handler.configure(
+            hooks=self._hooks, limits=self._options.limits, dial=self._dial, rounds=self._rounds
+        )
         handler.serve_with(instance.make_top_layer(handler.layer.context))
         with self.proxyserver.register_connection(handler.client.id, handler):
             await handler.handle_client()
@@ -214,4 +218,5 @@ def build_master(
         tcp_timeout=options.limits.idle_seconds,
         upstream_cert=False,
     )
+    settle_options(master.options)
     return master

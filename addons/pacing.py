@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Final
 
 from mitmproxy.proxy import commands
-from mitmproxy.proxy.layer import Layer
+from mitmproxy.proxy.events import Event
+from mitmproxy.proxy.layer import CommandGenerator, Layer
+from mitmproxy.proxy.layers.http import HttpStream
 from mitmproxy.proxy.server import ConnectionIO
 
 READ_BYTES: Final = 64 * 1024
@@ -49,6 +51,26 @@ class Waits(commands.Command):
         self.layer = layer
         self.begins = begins
         self.full = full
+
+
+class Ended(commands.Command):
+    """A stream of a connection has ended; its layer is asked nothing any more."""
+
+    def __init__(self, stream: HttpStream) -> None:
+        self.stream = stream
+
+    def let_go(self) -> None:
+        """Free the layer's memory now.
+
+        It has itself in its list of layers and as the owner of the functions of its states, so
+        that all of a call, bodies included, would wait for the garbage collector to find it.
+        """
+        self.stream.context.layers.clear()
+        self.stream.client_state = self.stream.server_state = _nothing
+
+
+def _nothing(_event: Event) -> CommandGenerator[None]:
+    yield from ()
 
 
 class Unsent(Pace):

@@ -6,13 +6,13 @@ import pytest
 from mitmproxy import http
 from mitmproxy.connection import Client, Connection
 from mitmproxy.options import Options
-from mitmproxy.proxy import commands, events, layer, server_hooks
+from mitmproxy.proxy import events, layer, server_hooks
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.test import tflow
 
-from llmtrace.addons.connections import PROVIDER_IDLE, Outbox, PlainHooksNow, Streams
+from llmtrace.addons.connections import PROVIDER_IDLE, Outbox, Rounds, Streams
 from llmtrace.addons.limits import Limits
 from llmtrace.testing.dataplane import PROVIDER, H2Client, answer_ok, read_all, read_answer
 
@@ -168,34 +168,6 @@ async def test_idle_client_is_hung_up_on(gateway: Any) -> None:
     assert await asyncio.wait_for(read_all(reader), 5) == b""
 
 
-class Asking(layer.Layer):
-    """Asks two hooks in a row, and notes what it is told."""
-
-    def __init__(self) -> None:
-        client = Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 2))
-        super().__init__(Context(client, Options()))
-        self.told: list[str] = []
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        self.told.append(f"begin {type(event).__name__}")
-        yield HttpRequestHook(tflow.tflow())
-        self.told.append("asked once")
-        yield HttpRequestHook(tflow.tflow())
-        self.told.append(f"end {type(event).__name__}")
-
-
-@pytest.mark.parametrize("plain", [True, False], ids=["run-here", "left-to-a-task"])
-def test_layers_see_the_same_whether_hooks_run_here_or_in_a_task(plain: bool) -> None:
-    top = Asking()
-    front = PlainHooksNow(top, lambda _hook: plain)
-    left = list(front.handle_event(events.Start()))
-    while left:
-        hook = left.pop()
-        assert isinstance(hook, commands.StartHook)
-        left = list(front.handle_event(events.HookCompleted(hook)))
-    assert top.told == ["begin Start", "asked once", "end Start"]
-
-
 class Written:
     """A writer that notes what it is given."""
 
@@ -264,3 +236,20 @@ async def test_events_are_handled_one_after_another_as_they_come(gateway: Any, w
     for _ in range(12):
         await asyncio.sleep(0)
     assert told == [f"{what} {data!r}" for data in (b"1", b"2", b"3") for what in ("begin", "end")]
+
+
+async def test_what_waits_on_all_connections_is_handled_in_one_step_of_the_next_round() -> None:
+    rounds, went = Rounds(), list[str]()
+
+    def again() -> None:
+        went.append("a")
+        if went.count("a") < 2:
+            rounds.add(again)
+
+    rounds.add(again)
+    rounds.add(lambda: went.append("b"))
+    assert went == []
+    await asyncio.sleep(0)
+    assert went == ["a", "b"]
+    await asyncio.sleep(0)
+    assert went == ["a", "b", "a"]

@@ -1,11 +1,16 @@
 import asyncio
+import gc
+import weakref
+from typing import Any
 
+from mitmproxy import http
 from mitmproxy.connection import Client
 from mitmproxy.options import Options
 from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.context import Context
 
 from llmtrace.addons.pacing import Pace, Unsent, Waits
+from llmtrace.testing.dataplane import PROVIDER, H2Client, read_answer
 
 
 async def test_readers_wait_until_what_they_read_is_handled() -> None:
@@ -80,3 +85,47 @@ async def test_a_client_is_read_until_a_layer_that_waits_has_put_too_much_aside(
     unsent.note(Waits(many, begins=False))
     unsent.caught_up()
     await asyncio.wait_for(reader, 1)
+
+
+class Seen:
+    def __init__(self) -> None:
+        self.flows: list[weakref.ref[http.HTTPFlow]] = []
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        self.flows.append(weakref.ref(flow))
+
+    @property
+    def left(self) -> int:
+        return sum(ref() is not None for ref in self.flows)
+
+
+async def test_a_call_that_has_ended_is_freed_at_once(gateway: Any, upstream: Any) -> None:
+    seen = Seen()
+    gw = await gateway(addons=[seen], to=await upstream(tls=True))
+    reader, writer = await gw.tls("http/1.1")
+    head = f"POST /v1/x HTTP/1.1\r\nHost: {PROVIDER}\r\nContent-Length: 3\r\n\r\nabc"
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            writer.write(head.encode())
+            await read_answer(reader)
+        await asyncio.sleep(0.05)
+        assert (len(seen.flows), seen.left) == (5, 0)
+    finally:
+        gc.enable()
+
+
+async def test_a_call_by_http2_that_has_ended_is_freed_at_once(gateway: Any, upstream: Any) -> None:
+    seen = Seen()
+    gw = await gateway(addons=[seen], to=await upstream(tls=True))
+    client = H2Client(await gw.tls("h2"))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            await client.answer(client.request(body=b"abc"))
+        await asyncio.sleep(0.05)
+        assert (len(seen.flows), seen.left) == (3, 0)
+    finally:
+        gc.enable()

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mitmproxy import http
+from mitmproxy.net.http import http1
 from mitmproxy.options import Options
+from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.test import tflow
 
@@ -77,6 +79,94 @@ def test_what_is_no_name_is_refused() -> None:
         shortcuts.get_all(headers, 1)  # type: ignore[arg-type]  # that is the point
     with pytest.raises(KeyError):
         shortcuts.pop(headers, "x-a")
+
+
+SIZES = st.lists(
+    st.tuples(
+        st.sampled_from([b"content-length", b"transfer-encoding", b"x"]),
+        st.sampled_from([b"5", b"6", b"-1", b"chunked", b"gzip", b"gzip, chunked", b"\xff"]),
+    ),
+    max_size=3,
+).map(tuple)
+
+
+def size_or_error(measure: Any, *heads: Any) -> object:
+    try:
+        return measure(*heads)
+    except ValueError as error:
+        return str(error)
+
+
+@settings(max_examples=300)
+@given(SIZES, SIZES, st.sampled_from(["GET", "HEAD", "CONNECT"]), st.sampled_from([100, 200, 204]))
+def test_bodies_have_the_size_that_mitmproxy_reads(
+    asked: tuple[tuple[bytes, bytes], ...],
+    said: tuple[tuple[bytes, bytes], ...],
+    method: str,
+    status: int,
+) -> None:
+    flow = tflow.tflow(resp=True)
+    request, response = flow.request, flow.response
+    assert response
+    for _ in range(2):  # what is known of a head holds until it is another
+        request.headers.fields = asked
+        for heads in ((request,), (request, response), (request, response)):
+            known = size_or_error(shortcuts.body_size, *heads)
+            assert known == size_or_error(http1.expected_http_body_size, *heads)
+        response.headers.fields = said
+        request.method, response.status_code = method, status
+
+
+class Scripted(layer.Layer):
+    """Says what its script has for each event; ``True`` waits for a reply, ``False`` does not."""
+
+    def __init__(self, script: list[list[bool]]) -> None:
+        super().__init__(Context(tflow.tclient_conn(), Options()))
+        self.script = script
+        self.told: list[object] = []
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        self.told.append(type(event))
+        for waits in self.script.pop(0) if self.script else []:
+            if waits:
+                self.told.append((yield commands.OpenConnection(tflow.tserver_conn())))
+            else:
+                yield commands.Log("said")
+
+
+def said_by(handle: Any, script: list[list[bool]], turns: list[bool]) -> list[object]:
+    """Give a layer events and replies by turns; return what it said, and what it was told."""
+    top, open_, seen = Scripted([list(one) for one in script]), list[Any](), list[object]()
+    for reply in turns:
+        event: events.Event = events.Start()
+        if reply and open_:
+            event = events.OpenConnectionCompleted(open_.pop(0), "replied")
+        for command in handle(top, event):
+            seen.append((type(command), command.blocking is top))
+            if command.blocking:
+                open_.append(command)
+    return [*seen, *top.told, len(top._paused_event_queue), top._paused is None]
+
+
+@settings(max_examples=200)
+@given(st.lists(st.lists(st.booleans(), max_size=3), max_size=4), st.lists(st.booleans()))
+def test_layers_say_the_same_and_wait_for_the_same(
+    script: list[list[bool]], turns: list[bool]
+) -> None:
+    theirs = said_by(layer.Layer.handle_event, script, turns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer.Layer, "_Layer__process", shortcuts.process)
+        assert said_by(shortcuts.handle_event, script, turns) == theirs
+
+
+def test_settled_options_are_read_as_before() -> None:
+    options, settled = Options(), Options()
+    shortcuts.settle_options(settled)
+    assert {name: getattr(settled, name) for name in sorted(settled.keys())} == {
+        name: getattr(options, name) for name in sorted(options.keys())
+    }
+    assert settled.ignore_hosts is not settled.ignore_hosts
+    assert settled.proxy_debug is False
 
 
 def test_forked_context_shares_all_but_its_layers() -> None:
