@@ -8,7 +8,6 @@ from llmtrace.pipeline.streaming.addresses import (
     IN_ARGUMENT,
     IN_FILE,
     IN_TEXT,
-    LEFT_OF_URL,
     Where,
     addresses,
     open_address,
@@ -86,16 +85,39 @@ def test_files_and_arguments_are_not_shown(text: str, where: Where, told: bool) 
 
 def test_an_address_is_open_at_its_end_and_not_behind_it() -> None:
     text = "see https://e/x and"
-    assert open_address(text, len("see https://e/x")) == len("see ")
+    assert open_address(text, len("see https://e/x")) == (len("see "), ".https://")
     assert open_address(text, len(text)) is None
     assert open_address(text, len("see")) is None
 
 
-def test_a_run_whose_beginning_was_forgotten_is_an_address() -> None:
-    run = "a" * LEFT_OF_URL
-    assert open_address(run, len(run)) == 0
-    assert open_address(run[1:], len(run) - 1) is None
-    assert open_address("\u732b" * LEFT_OF_URL, LEFT_OF_URL) is None
+@pytest.mark.parametrize(
+    "begins",
+    [
+        "see https://e/",
+        "'wss://e/",
+        "[a](e ",
+        "url( e ",
+        '<a href="e ',
+        "<img src = 'e ",
+        "<img src=e",
+        'say \\"href=\\"e ',
+        "[a](https://e/",
+        '<a href="https://e/ [a](',
+    ],
+)
+@pytest.mark.parametrize("between", ["x", "x y", "\u732b", "'", '"', ")", ">", "<", "\n", "(z)"])
+def test_a_beginning_that_was_forgotten_is_stood_for(begins: str, between: str) -> None:
+    began = open_address(begins, len(begins))
+    assert began
+    for text in (f"{begins}{'a' * 50}", f"{began[1]}{'a' * 50}"):
+        ends = f"{text}{between}VALUE"
+        told = open_address(ends, len(ends) - len("VALUE")) is not None
+        assert told is (open_address(f"{begins}{between}", len(begins + between)) is not None)
+
+
+def test_an_address_after_a_quote_that_is_never_closed_is_one() -> None:
+    text = '<a href="e [a b](<https://e/x y?k=VALUE>) '
+    assert open_address(text, text.index("VALUE"))
 
 
 @pytest.mark.parametrize(

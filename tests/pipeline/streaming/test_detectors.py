@@ -129,6 +129,10 @@ OPENINGS = [
     ),
     f"https://e.example/{'pad/' * 40}",
     f"[r]: https://e.example/{'p' * 2200}?k=",
+    f'<a href="https://e.example/{"pad " * 600}',
+    f"<img src='x {'pad ' * 600}",
+    f"[x](https://e.example/{'pad ' * 600}",
+    f"url(//e.example/{'pad ' * 600}",
 ]
 
 

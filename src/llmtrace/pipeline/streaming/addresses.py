@@ -4,6 +4,7 @@ In what is shown, an address is also what stands where Markdown, HTML or CSS hav
 looks like. Schemes of databases are no address here: nothing follows them by itself.
 """
 
+import heapq
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -29,45 +30,68 @@ _INSIDE: Final = r"(?:[^\s\"<>()]|\([^\s\"<>()]*+\)?+)*+"
 _QUOTED: Final = r"(?:[^\s\"'<>()]|\([^\s\"'<>()]*+\)?+)*+"
 _ADDRESS: Final = rf"(?:(?<!')(?:{_START}){_INSIDE}|(?<=')(?:{_START}){_QUOTED})"
 _SHOWN: Final = (
-    r"(?:\]\(\s*+(?:[^()\n]|\([^()\n]*+\)?+)*+"
-    r"|\burl\(\s*+[^)\n]*+"
-    r"|\b(?:src|srcset|href|poster|formaction|lowsrc|dynsrc)\s{0,8}=\s{0,8}"
-    r"(?:\\?\"[^\"<>]*+|\\?'[^'<>]*+|[^\s\"'<>\\][^\s<>]*+|))"
+    r"\]\(\s*+(?:[^()\n]|\([^()\n]*+\)?+)*+",
+    r"\burl\(\s*+[^)\n]*+",
+    r"\b(?:src|srcset|href|poster|formaction|lowsrc|dynsrc)\s{0,8}=\s{0,8}"
+    r"(?:\\?\"[^\"<>]*+|\\?'[^'<>]*+|[^\s\"'<>\\][^\s<>]*+|)",
 )
-_SPACE: Final = re.compile(r"\s")
+_OPENERS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE) for pattern in (r"\]\(", r"url\(", r"\w+\s*=\s*\\?[\"']?")
+)
 
-type Where = re.Pattern[str]
-IN_FILE: Final[Where] = re.compile(r"https?://[^\s\"'<>)]*+", re.IGNORECASE)
+
+def _compiled(*patterns: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
+
+
+type Where = tuple[re.Pattern[str], ...]
+"""Each is looked for by itself: a quote that is never closed hides no link that follows it."""
+IN_FILE: Final[Where] = _compiled(r"https?://[^\s\"'<>)]*+")
 """What is written to a file is fetched by nobody: web addresses alone."""
-IN_ARGUMENT: Final[Where] = re.compile(_ADDRESS, re.IGNORECASE)
+IN_ARGUMENT: Final[Where] = _compiled(_ADDRESS)
 """In what a tool is given: addresses of every scheme, and of none."""
-IN_TEXT: Final[Where] = re.compile(rf"{_SHOWN}|{_ADDRESS}", re.IGNORECASE)
+IN_TEXT: Final[Where] = _compiled(*_SHOWN, _ADDRESS)
 """In what may be shown to a person: the places of addresses too."""
 
 
 def addresses(text: str, where: Where) -> Iterator[tuple[int, int]]:
-    """Go through the spans of a text that are addresses, in order.
+    """Go through the spans of a text that are addresses, in order; none overlaps the next.
 
-    What is written at the end of one belongs to it. Of a text of which the beginning was forgotten,
-    the ASCII run at its start is one if it is as long as what is kept.
+    What is written at the end of one belongs to it.
     """
-    at = 0
-    if where is IN_TEXT and len(text) >= LEFT_OF_URL:
-        space = _SPACE.search(text)
-        at = space.start() if space else len(text)
-        if at >= LEFT_OF_URL and text[:at].isascii():
-            yield 0, at
-        else:
-            at = 0
-    for found in where.finditer(text, at):
-        yield found.span()
+    found = (pattern.finditer(text) for pattern in where)
+    start, stop = -1, -1
+    for begins, ends in heapq.merge(*(map(re.Match.span, matches) for matches in found)):
+        if begins > stop:
+            if start >= 0:
+                yield start, stop
+            start = begins
+        stop = max(stop, ends)
+    if start >= 0:
+        yield start, stop
 
 
-def open_address(text: str, end: int) -> int | None:
-    """Return where an address begins that still goes on at ``end``, None if there is none."""
-    for start, stop in addresses(text, IN_TEXT):
-        if start >= end:
-            return None
-        if end <= stop:
-            return start
-    return None
+def open_address(text: str, end: int) -> tuple[int, str] | None:
+    """Return where an address begins that still goes on at ``end``, None if there is none.
+
+    With it comes what begins such an address wherever it stands: for a text of which the
+    beginning is forgotten.
+    """
+    first, openers = end, ""
+    for pattern in IN_TEXT:
+        for found in pattern.finditer(text):
+            if found.start() >= end:
+                break
+            if end <= found.end():
+                first, openers = min(first, found.start()), openers + _opener(text, found)
+                break
+    return (first, openers) if openers else None
+
+
+def _opener(text: str, found: re.Match[str]) -> str:
+    """Return what begins an address that ends where the one that was found would."""
+    for pattern in _OPENERS:
+        if shown := pattern.match(text, found.start()):
+            return shown.group()
+    quoted = text[found.start() - 1 : found.start()] == "'"
+    return "'https://" if quoted else ".https://"

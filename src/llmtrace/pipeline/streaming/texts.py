@@ -189,13 +189,14 @@ class TextChannel:
         """Forget what was decided, but for what a judge is shown of it.
 
         That is ``LEFT`` code points and, where an address is open, all of it up to ``LEFT_OF_URL``
-        with as many before it.
+        with as many before it. One that is longer is given a beginning where the rest begins.
         """
         decided = self._decided - self._base
         if decided <= LEFT:
             return
-        begun = open_address(self._window, decided)
-        spare = (decided if begun is None else max(begun, decided - LEFT_OF_URL)) - LEFT
+        begun, opener = open_address(self._window, decided) or (decided, "")
+        spare = max(begun, decided - LEFT_OF_URL) - LEFT
         if spare > 0:
-            self._window = self._window[spare:]
+            opener = opener if begun < spare else ""
+            self._window = opener + self._window[spare + len(opener) :]
             self._base += spare

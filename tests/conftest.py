@@ -1,0 +1,3 @@
+from llmtrace.testing.frozen import freeze
+
+freeze()
