@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llmtrace.pipeline.streaming.addresses import (
     IN_ARGUMENT,
@@ -115,6 +117,21 @@ def test_a_beginning_that_was_forgotten_is_stood_for(begins: str, between: str) 
         assert told is (open_address(f"{begins}{between}", len(begins + between)) is not None)
 
 
+STARTS = [
+    "http:",
+    "wss&#58;",
+    "a://",
+    "mailto:",
+    "//e.",
+    "\\\\e.",
+    "www.",
+    "](",
+    "url(",
+    "src=",
+    "href ='",
+]
+
+
 def test_an_address_after_a_quote_that_is_never_closed_is_one() -> None:
     text = '<a href="e [a b](<https://e/x y?k=VALUE>) '
     assert open_address(text, text.index("VALUE"))
@@ -128,3 +145,11 @@ def test_any_repetition_takes_linear_time(piece: str) -> None:
     began = time.thread_time()
     sum(1 for _ in addresses(text, IN_TEXT))
     assert time.thread_time() - began < 1
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from([*STARTS, "x", " ", "VALUE"]), max_size=6).map("".join))
+def test_no_address_is_open_that_is_none_and_the_other_way_round(text: str) -> None:
+    for end in {0, len(text) // 2, len(text)}:
+        is_one = any(start < end <= stop for start, stop in addresses(text, IN_TEXT))
+        assert (open_address(text, end) is not None) is is_one

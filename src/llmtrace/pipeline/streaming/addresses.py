@@ -44,6 +44,9 @@ def _compiled(*patterns: str) -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
 
 
+_SIGN: Final = re.compile(r"[:&/\\(=]|www\.", re.IGNORECASE)
+"""No address begins without one of these; most of what is said has none."""
+
 type Where = tuple[re.Pattern[str], ...]
 """Each is looked for by itself: a quote that is never closed hides no link that follows it."""
 IN_FILE: Final[Where] = _compiled(r"https?://[^\s\"'<>)]*+")
@@ -77,6 +80,8 @@ def open_address(text: str, end: int) -> tuple[int, str] | None:
     With it comes what begins such an address wherever it stands: for a text of which the
     beginning is forgotten.
     """
+    if not _SIGN.search(text):
+        return None
     first, openers = end, ""
     for pattern in IN_TEXT:
         for found in pattern.finditer(text):
