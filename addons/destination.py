@@ -1,7 +1,6 @@
 """Tells where a request goes, by all that it says of it: CONNECT, SNI, Host, and its path."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
+from llmtrace.domain.values import dataclass
 from llmtrace.providers.detect import BadPath, canonical_path, split_reverse
 from llmtrace.providers.hosts import HostDecision, HostTable
 

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from mitmproxy import http
 
+from llmtrace.domain.values import dataclass
 from llmtrace.pipeline.keyring import KeyRefused
 from llmtrace.pipeline.requests import fault
 from llmtrace.providers.clients import (

@@ -1,12 +1,13 @@
 """What a detector promises. Text in, hits out: a detector decides nothing and changes nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final, Protocol
 
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Origin, Role
+from llmtrace.domain.values import dataclass
 
 
 class Direction(StrEnum):

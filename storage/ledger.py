@@ -18,12 +18,13 @@ The time is the ledger's, one for all who share it: ``Ledger.now`` is what to ch
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
+from llmtrace.domain.values import dataclass
 from llmtrace.storage.base import StorageUnavailable
 from llmtrace.storage.ledger_checks import LARGEST as LARGEST
 from llmtrace.storage.ledger_checks import UNITS as UNITS

@@ -12,11 +12,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
 from llmtrace.domain.traces import Body, Record, Trace
+from llmtrace.domain.values import dataclass
 from llmtrace.storage.codec import encode_record
 from llmtrace.storage.spool_append import Appender
 from llmtrace.storage.spool_format import HEADER_SIZE, MAX_PAYLOAD, Flag, Kind

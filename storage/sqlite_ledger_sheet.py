@@ -1,12 +1,13 @@
 """The sums that a transaction of the ledger's file changes: each read once and written once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from sqlite3 import Connection
 from typing import Final
 
 import orjson
 
+from llmtrace.domain.values import dataclass
 from llmtrace.storage.ledger import LARGEST, Node, Pace
 from llmtrace.storage.ledger_sums import drained
 from llmtrace.storage.sqlite_values import time_in

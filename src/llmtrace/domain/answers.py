@@ -1,10 +1,11 @@
 """What stands in an answer: events on channels, the same whether it came whole or as a stream."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from llmtrace.domain.parts import Path
+from llmtrace.domain.values import dataclass
 
 
 class ChannelKind(StrEnum):

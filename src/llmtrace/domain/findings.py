@@ -1,7 +1,8 @@
 """What a detector saw, and what the policy makes of it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from llmtrace.domain.values import dataclass
 
 
 class Severity(StrEnum):

@@ -1,9 +1,10 @@
 """What stands in a request: pieces of text and of media, each with its role, origin and place."""
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from llmtrace.domain.values import dataclass
 
 type Path = tuple[str | int, ...]
 """Where a value stands in a JSON document: keys and indices from the root."""

@@ -1,7 +1,7 @@
 """What is kept of a call: the trace, its spans and actions, and what it did not read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -9,6 +9,7 @@ from typing import Final
 from llmtrace.domain.findings import Finding, Verdict
 from llmtrace.domain.parts import Media
 from llmtrace.domain.usage import Usage, UsageSource
+from llmtrace.domain.values import dataclass
 
 SPEED_MS: Final = 50.0
 """Shortest time from the first token to the end that tells how fast tokens came."""

@@ -1,9 +1,10 @@
 """Token counts, by class. One meaning for all providers, whatever each one reports."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
 from typing import Final
+
+from llmtrace.domain.values import dataclass
 
 
 class UsageSource(StrEnum):

@@ -9,7 +9,6 @@ import fnmatch
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -17,6 +16,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from llmtrace.config.limits import BudgetCap, CostCapsConfig, OwnCaps, TokenCap
+from llmtrace.domain.values import dataclass
 from llmtrace.limits.bounds import Hold
 from llmtrace.limits.refusals import instant
 from llmtrace.limits.windows import Period, period

@@ -1,9 +1,9 @@
 """Whether a call writes a cache: a write costs more than what is only read."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from llmtrace.domain.values import dataclass
 from llmtrace.providers.base import Json
 from llmtrace.providers.reading import as_dict
 

@@ -1,10 +1,10 @@
 """What the runaway guard needs to know of a call: digests, and never a text."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import Final
 
 from llmtrace.domain.parts import Role
+from llmtrace.domain.values import dataclass
 from llmtrace.limits.loops import NO_LOOP, Loop, loop_of, results_of
 from llmtrace.providers.base import Json, RequestView
 

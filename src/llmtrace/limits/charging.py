@@ -5,11 +5,12 @@ the same sum.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from llmtrace.domain.traces import NOT_SENT, Outcome, Trace
 from llmtrace.domain.usage import UsageSource
+from llmtrace.domain.values import dataclass
 from llmtrace.storage.ledger import LARGEST, Admission, Settlement, SettlementKind
 
 CHARGED: Final = "charged_nano_usd"

@@ -1,11 +1,12 @@
 """What one call is held to: its bound, its budgets and its rates, as one question to the ledger."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from llmtrace.config.limits import TokenCap
+from llmtrace.domain.values import dataclass
 from llmtrace.limits.bounds import Bound, Bounder, Hold, Outgoing
 from llmtrace.limits.budgets import Budget, Budgets, Payer, hold_of
 from llmtrace.limits.denials import over_budget

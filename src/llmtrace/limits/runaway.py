@@ -15,13 +15,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.traces import Trace
 from llmtrace.domain.usage import UsageSource
+from llmtrace.domain.values import dataclass
 from llmtrace.limits.agentholds import hold_key, release_command
 from llmtrace.limits.callfacts import CallFacts
 from llmtrace.limits.chains import Chains, Recent

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from llmtrace.domain.answers import AnswerEvent, TextDelta, ToolCallOpened
 from llmtrace.domain.findings import Finding
 from llmtrace.domain.traces import Body, Gap, Outcome, PlanWindow, Scanned, Span, Trace
+from llmtrace.domain.values import dataclass
 from llmtrace.limits.charging import Charge, Held
 from llmtrace.pipeline.answer import AnswerTap, MessageTap
 from llmtrace.pipeline.conversation import Thread

@@ -9,13 +9,13 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
 from llmtrace.domain.answers import Answer, ChannelKind
 from llmtrace.domain.parts import Part, Role
+from llmtrace.domain.values import dataclass
 from llmtrace.providers.base import RequestView
 
 MEMORY: Final = 10_000

@@ -2,10 +2,10 @@
 
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from llmtrace.domain.ids import DEFAULT_TENANT, NAME
+from llmtrace.domain.values import dataclass
 from llmtrace.pipeline.counters import Counters
 from llmtrace.pipeline.credentials import Credentials, fingerprint
 from llmtrace.pipeline.keyring import KeyRing

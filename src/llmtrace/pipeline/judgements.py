@@ -1,12 +1,13 @@
 """What was found in a call, and what is to become of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from llmtrace.analyzers.base import Context, Hit
 from llmtrace.domain.findings import Finding, Severity, Verdict
 from llmtrace.domain.parts import Path
+from llmtrace.domain.values import dataclass
 from llmtrace.policy.table import Decision, Place
 
 MAX_FINDINGS: Final = 256

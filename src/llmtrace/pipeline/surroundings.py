@@ -8,7 +8,7 @@ detector had seen them there.
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate, islice
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ from llmtrace.analyzers.base import Analyzer, Context, Direction, Hit, Inspectio
 from llmtrace.analyzers.combined import inspection
 from llmtrace.domain.findings import Severity
 from llmtrace.domain.parts import Part, Role
+from llmtrace.domain.values import dataclass
 
 NEAR: Final = 512
 """Characters on each side of where two blocks meet that are read together."""

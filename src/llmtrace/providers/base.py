@@ -1,11 +1,12 @@
 """What a dialect and a framing promise; the tables of both are in ``registry``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from llmtrace.domain.answers import AnswerEvent, Unread
 from llmtrace.domain.parts import Media, Part
+from llmtrace.domain.values import dataclass
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
