@@ -38,7 +38,7 @@ def test_in_the_tests_a_value_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError, match="'other'"):
         place.other = 1  # type: ignore[attr-defined]  # that is the point
     with pytest.raises(FrozenInstanceError, match="'name'"):
-        delattr(place, "name")  # noqa: B043  # the type checkers refuse the statement
+        delattr(place, "name")  # the type checkers refuse the statement
     assert place == Place(name="a")
 
 
