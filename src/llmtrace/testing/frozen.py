@@ -1,28 +1,17 @@
-"""Has what writes to a frozen value raise; outside of the tests only type checkers refuse it."""
+"""Has frozen values frozen at run time, where otherwise only type checkers refuse to write to one.
 
-from dataclasses import FrozenInstanceError
-from typing import Any
+To be imported before all that declares values: see ``domain.values``.
+"""
 
-from llmtrace.domain.values import DECLARED, WATCHERS
+from llmtrace.domain.values import Freezing
 
 
 def freeze() -> None:
-    """Freeze the values that were declared, and those that will be."""
-    if _freeze not in WATCHERS:
-        WATCHERS.append(_freeze)
-    for cls in DECLARED:
-        _freeze(cls)
+    """Freeze the values that will be declared.
 
-
-def _freeze(cls: Any) -> None:
-    cls.__setattr__, cls.__delattr__ = _set_once, _keep
-
-
-def _set_once(made: Any, name: str, to: object) -> None:
-    if hasattr(made, name) or name not in made.__dataclass_fields__:
-        raise FrozenInstanceError(f"cannot assign to field {name!r}")
-    object.__setattr__(made, name, to)
-
-
-def _keep(_made: Any, name: str) -> None:
-    raise FrozenInstanceError(f"cannot delete field {name!r}")
+    Raises:
+        RuntimeError: Some were declared before.
+    """
+    if Freezing.declared and not Freezing.indeed:
+        raise RuntimeError(f"{Freezing.declared} values were declared before they could be frozen")
+    Freezing.indeed = True
