@@ -17,7 +17,7 @@ from mitmproxy.proxy.server import ConnectionIO
 from llmtrace.addons.hooks import HookTable, arguments
 from llmtrace.addons.lanes import Lane
 from llmtrace.addons.limits import Limits
-from llmtrace.addons.pacing import Ended, Pace, Unsent, Waits, is_held_up, read_in_pieces
+from llmtrace.addons.pacing import Ended, Pace, Rounds, Unsent, Waits, is_held_up, read_in_pieces
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 type Dial = Callable[[str, int], Awaitable[Streams]]
@@ -67,24 +67,6 @@ class Outbox:
                 io.writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 
-class Rounds:
-    """Has events that wait handled in the next round of the loop, all in one step of it."""
-
-    def __init__(self) -> None:
-        self._due: list[Callable[[], None]] = []
-
-    def add(self, turn: Callable[[], None]) -> None:
-        """Note a connection's turn; it must not raise."""
-        if not self._due:
-            asyncio.get_running_loop().call_soon(self._run)
-        self._due.append(turn)
-
-    def _run(self) -> None:
-        due, self._due = self._due, []
-        for turn in due:
-            turn()
-
-
 _RUNNING: set[asyncio.Task[None]] = set()
 """The loop itself keeps no task from being collected."""
 
@@ -113,7 +95,8 @@ class GatewayConnection(ProxyConnectionHandler):
         self._outbox = Outbox(self.transports)
         self._events: collections.deque[events.Event] = collections.deque()
         self._handling = self._scheduled = False
-        self._holding_up = 0
+        self._holding_up = self._hooks_running = 0
+        self._over = False
         self._ended: list[Ended] = []
         self._pace = Pace(lambda: self._holding_up > 0 or len(self._events) > MOST_WAITING)
         self._unsent = Unsent(MOST_WAITING)
@@ -164,6 +147,13 @@ class GatewayConnection(ProxyConnectionHandler):
         finally:
             if self._watch:
                 self._watch.cancel()
+            self._over = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Free what the layers hold, once no hook runs any more that tells them of its end."""
+        if self._over and not (self._hooks_running or self._events or self._handling):
+            self._lane.let_go()
 
     def hang_up(self) -> None:
         """Close the client's connection, and with it those to providers."""
@@ -205,6 +195,7 @@ class GatewayConnection(ProxyConnectionHandler):
         self._handle(self._events.popleft())
         if self._events:
             self._schedule()
+        self._let_go()
 
     def _handle(self, event: events.Event) -> None:
         self._handling = True
@@ -255,9 +246,14 @@ class GatewayConnection(ProxyConnectionHandler):
     async def hook_task(self, hook: commands.StartHook) -> None:
         """Run a hook, and tell the layers that it has ended."""
         self._holding_up += hook.name in HOLDS_UP
-        await self.handle_hook(hook)
+        self._hooks_running += 1
+        try:
+            await self.handle_hook(hook)
+        finally:
+            self._hooks_running -= 1
         if hook.blocking:
             self._take(events.HookCompleted(hook))
+        self._let_go()
 
     async def drain_writers(self) -> None:
         """Wait until more may be read: what was is handled, and what is to be written has gone."""
@@ -312,7 +308,8 @@ class GatewayConnection(ProxyConnectionHandler):
 
     def serve_with(self, top: layer.Layer) -> None:
         """Set the layer that the client's bytes go to."""
-        self.layer = Lane(top, self._run_now)  # type: ignore[assignment]  # all of it that is used
+        self._lane = Lane(top, self._run_now)
+        self.layer = self._lane  # type: ignore[assignment]  # all of it that is used
 
     def log(
         self,

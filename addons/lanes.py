@@ -1,11 +1,12 @@
 """The way of an event to the layer that does something with it."""
 
 import collections
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer, NextLayer
 from mitmproxy.proxy.layers import ClientTLSLayer, ServerTLSLayer
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
@@ -53,6 +54,21 @@ class Lane:
         if changes:
             self._descend()
 
+    def let_go(self) -> None:
+        """Take the layers apart, of a connection that is over.
+
+        They have each other and themselves, so that what the connection held, the buffers of its
+        TLS above all, would wait for the garbage collector to find it.
+        """
+        left: list[object] = [self._top, *self._left]
+        while left:
+            layer = left.pop()
+            if isinstance(layer, Layer):
+                held = [*vars(layer).values()]
+                vars(layer).clear()
+                for value in held:
+                    left += _inside(value)
+
     def _layer_of(self, event: events.Event) -> Layer:
         if self._left and isinstance(event, events.CommandCompleted):
             for layer in self._left:
@@ -83,6 +99,15 @@ class Lane:
         self._left.append(layer)
         self._client = layer.context.client
         return stream.child_layer
+
+
+def _inside(value: Any) -> Iterable[object]:
+    """Return where in a layer's attribute there may be other layers."""
+    if isinstance(value, Context):
+        return value.layers
+    if isinstance(value, dict):
+        return value.values()
+    return (getattr(value, "__self__", value),)
 
 
 def _is_tunnel(stream: HttpStream) -> bool:

@@ -17,12 +17,13 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.utils import asyncio_utils
 
-from llmtrace.addons.connections import Dial, GatewayConnection, Rounds, dial_anywhere
+from llmtrace.addons.connections import Dial, GatewayConnection, dial_anywhere
 from llmtrace.addons.hardening import BodyLimit, Guards, Relayed, hardened, unread
 from llmtrace.addons.hardening.shortcuts import settle_options
 from llmtrace.addons.hooks import HookTable
 from llmtrace.addons.limits import Count, Limits, discard
 from llmtrace.addons.listening import Bound, Listen, Listeners
+from llmtrace.addons.pacing import Rounds
 
 logger = logging.getLogger(__name__)
 

@@ -41,6 +41,24 @@ class Pace:
                 reader.set_result(None)
 
 
+class Rounds:
+    """Has events that wait handled in the next round of the loop, all in one step of it."""
+
+    def __init__(self) -> None:
+        self._due: list[Callable[[], None]] = []
+
+    def add(self, turn: Callable[[], None]) -> None:
+        """Note a connection's turn; it must not raise."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._due.append(turn)
+
+    def _run(self) -> None:
+        due, self._due = self._due, []
+        for turn in due:
+            turn()
+
+
 class Waits(commands.Command):
     """A layer begins to wait for its server connection, or has waited for it.
 

@@ -12,7 +12,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.test import tflow
 
-from llmtrace.addons.connections import PROVIDER_IDLE, Outbox, Rounds, Streams
+from llmtrace.addons.connections import PROVIDER_IDLE, Outbox, Streams
 from llmtrace.addons.limits import Limits
 from llmtrace.testing.dataplane import PROVIDER, H2Client, answer_ok, read_all, read_answer
 
@@ -236,20 +236,3 @@ async def test_events_are_handled_one_after_another_as_they_come(gateway: Any, w
     for _ in range(12):
         await asyncio.sleep(0)
     assert told == [f"{what} {data!r}" for data in (b"1", b"2", b"3") for what in ("begin", "end")]
-
-
-async def test_what_waits_on_all_connections_is_handled_in_one_step_of_the_next_round() -> None:
-    rounds, went = Rounds(), list[str]()
-
-    def again() -> None:
-        went.append("a")
-        if went.count("a") < 2:
-            rounds.add(again)
-
-    rounds.add(again)
-    rounds.add(lambda: went.append("b"))
-    assert went == []
-    await asyncio.sleep(0)
-    assert went == ["a", "b"]
-    await asyncio.sleep(0)
-    assert went == ["a", "b", "a"]

@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import logging
+import weakref
 from typing import Any
 
 import pytest
@@ -122,3 +124,62 @@ def test_what_is_in_a_tunnel_is_closed_on_both_sides_and_once(tunnel: bool) -> N
     client.state = ConnectionState.CAN_READ
     closed = [said.connection for said in lane.handle_event(events.Start())]  # type: ignore[attr-defined]
     assert closed == ([server] if tunnel else [client, server])
+
+
+async def test_layers_of_a_connection_that_is_over_are_taken_apart(
+    gateway: Any, upstream: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    gw = await gateway(to=await upstream(tls=True))
+    reader, writer = await gw.tls("http/1.1")
+    writer.write(CALL)
+    await read_answer(reader)
+    (handler,) = gw.master.proxyserver.connections.values()
+    layers = [lane_of(gw)._top, *lane_of(gw)._left, *handler.layer._top.context.layers]
+    gone = [weakref.ref(layer.tls) for layer in layers if isinstance(layer, ClientTLSLayer)]
+    assert gone
+    del layers
+    gc.collect()
+    gc.disable()
+    try:
+        writer.transport.abort()
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            if not gw.master.proxyserver.connections:
+                break
+        assert [ref() for ref in gone] == [None] * len(gone)
+    finally:
+        gc.enable()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_layers_stay_until_the_last_hook_has_told_them_of_its_end(
+    gateway: Any, upstream: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.entered, self.may_end, self.errors = asyncio.Event(), asyncio.Event(), 0
+
+        async def request(self, _flow: object) -> None:
+            self.entered.set()
+            await self.may_end.wait()
+
+        def error(self, _flow: object) -> None:
+            self.errors += 1
+
+    slow = Slow()
+    gw = await gateway(addons=[slow], modes=REVERSE, to=await upstream())
+    _, writer = await gw.connect()
+    writer.write(CALL)
+    await asyncio.wait_for(slow.entered.wait(), 5)
+    lane = lane_of(gw)
+    writer.transport.abort()
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if not gw.master.proxyserver.connections:
+            break
+    assert vars(lane._top)
+    slow.may_end.set()
+    await asyncio.sleep(0.05)
+    assert slow.errors == 1
+    assert not vars(lane._top)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

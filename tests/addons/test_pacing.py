@@ -9,7 +9,7 @@ from mitmproxy.options import Options
 from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.context import Context
 
-from llmtrace.addons.pacing import Pace, Unsent, Waits
+from llmtrace.addons.pacing import Pace, Rounds, Unsent, Waits
 from llmtrace.testing.dataplane import PROVIDER, H2Client, read_answer
 
 
@@ -129,3 +129,20 @@ async def test_a_call_by_http2_that_has_ended_is_freed_at_once(gateway: Any, ups
         assert (len(seen.flows), seen.left) == (3, 0)
     finally:
         gc.enable()
+
+
+async def test_what_waits_on_all_connections_is_handled_in_one_step_of_the_next_round() -> None:
+    rounds, went = Rounds(), list[str]()
+
+    def again() -> None:
+        went.append("a")
+        if went.count("a") < 2:
+            rounds.add(again)
+
+    rounds.add(again)
+    rounds.add(lambda: went.append("b"))
+    assert went == []
+    await asyncio.sleep(0)
+    assert went == ["a", "b"]
+    await asyncio.sleep(0)
+    assert went == ["a", "b", "a"]
