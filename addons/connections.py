@@ -4,7 +4,7 @@ import asyncio
 import collections
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Literal
 
@@ -17,7 +17,17 @@ from mitmproxy.proxy.server import ConnectionIO
 from llmtrace.addons.hooks import HookTable, arguments
 from llmtrace.addons.lanes import Lane
 from llmtrace.addons.limits import Limits
-from llmtrace.addons.pacing import Ended, Pace, Rounds, Unsent, Waits, is_held_up, read_in_pieces
+from llmtrace.addons.outbox import Outbox
+from llmtrace.addons.pacing import (
+    Ended,
+    Pace,
+    Rounds,
+    Unsent,
+    Waits,
+    begins_stream,
+    is_held_up,
+    read_in_pieces,
+)
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 type Dial = Callable[[str, int], Awaitable[Streams]]
@@ -38,33 +48,6 @@ MOST_WAITING = 8
 PROVIDER_IDLE = "the provider sent nothing for too long"
 REFUSED_GREETING = "No TLS context was provided"
 """How mitmproxy calls it an error that a greeting was refused; the refusal is counted."""
-
-
-class Outbox:
-    """What is to be written to the connections of one client when an event has been handled.
-
-    A head and its body, or the chunks of an answer, leave in one write: each is a system call,
-    and wakes up who reads it. It never holds more than what one event has to say.
-    """
-
-    def __init__(self, transports: MutableMapping[Connection, ConnectionIO]) -> None:
-        self._transports = transports
-        self._data: dict[Connection, list[bytes]] = {}
-
-    def put(self, connection: Connection, data: bytes) -> None:
-        """Add bytes for a connection; none for one that is closed."""
-        if connection in self._transports:
-            self._data.setdefault(connection, []).append(data)
-
-    def flush(self) -> None:
-        """Write all of it."""
-        if not self._data:
-            return
-        data, self._data = self._data, {}
-        for connection, pieces in data.items():
-            io = self._transports.get(connection)
-            if io and io.writer and not io.writer.is_closing():
-                io.writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 
 _RUNNING: set[asyncio.Task[None]] = set()
@@ -181,9 +164,15 @@ class GatewayConnection(ProxyConnectionHandler):
         """
         if not self._handling and not self._events:
             self._handle(event)
+            self._begin_streams()
             return
         self._events.append(event)
         self._schedule()
+
+    def _begin_streams(self) -> None:
+        """Go on at once with answers that stream: somebody waits for their first word."""
+        while self._events and begins_stream(self._events[0]):
+            self._handle(self._events.popleft())
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -192,7 +181,9 @@ class GatewayConnection(ProxyConnectionHandler):
 
     def _turn(self) -> None:
         self._scheduled = False
-        self._handle(self._events.popleft())
+        if self._events:
+            self._handle(self._events.popleft())
+            self._begin_streams()
         if self._events:
             self._schedule()
         self._let_go()

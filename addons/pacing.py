@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Final
 
 from mitmproxy.proxy import commands
-from mitmproxy.proxy.events import Event
+from mitmproxy.proxy.events import Event, HookCompleted
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import HttpStream
+from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 from mitmproxy.proxy.server import ConnectionIO
 
 READ_BYTES: Final = 64 * 1024
@@ -57,6 +58,14 @@ class Rounds:
         due, self._due = self._due, []
         for turn in due:
             turn()
+
+
+def begins_stream(event: Event) -> bool:
+    """Whether the head of an answer has been looked at that is passed on while it comes."""
+    command = event.command if isinstance(event, HookCompleted) else None
+    if not isinstance(command, HttpResponseHeadersHook) or command.flow.response is None:
+        return False
+    return bool(command.flow.response.stream)
 
 
 class Waits(commands.Command):

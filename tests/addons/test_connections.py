@@ -4,16 +4,15 @@ from typing import Any, ClassVar
 
 import pytest
 from mitmproxy import http
-from mitmproxy.connection import Client, Connection
 from mitmproxy.options import Options
 from mitmproxy.proxy import events, layer, server_hooks
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
-from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.test import tflow
 
-from llmtrace.addons.connections import PROVIDER_IDLE, Outbox, Streams
+from llmtrace.addons.connections import PROVIDER_IDLE, Streams
 from llmtrace.addons.limits import Limits
+from llmtrace.addons.pacing import Rounds
 from llmtrace.testing.dataplane import PROVIDER, H2Client, answer_ok, read_all, read_answer
 
 REVERSE = (f"reverse:http://{PROVIDER}:80",)
@@ -168,43 +167,6 @@ async def test_idle_client_is_hung_up_on(gateway: Any) -> None:
     assert await asyncio.wait_for(read_all(reader), 5) == b""
 
 
-class Written:
-    """A writer that notes what it is given."""
-
-    def __init__(self, *, closing: bool = False) -> None:
-        self.closing = closing
-        self.pieces: list[bytes] = []
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def write(self, data: bytes) -> None:
-        self.pieces.append(data)
-
-
-def test_what_one_event_says_leaves_in_one_write_for_each_connection() -> None:
-    one, two, closing, gone = (
-        Client(peername=("192.0.2.1", n), sockname=("192.0.2.2", 1)) for n in range(4)
-    )
-    written = {one: Written(), two: Written(), closing: Written(closing=True)}
-    transports: dict[Connection, ConnectionIO] = {
-        client: ConnectionIO(writer=writer)  # type: ignore[arg-type]  # all of it that is used
-        for client, writer in written.items()
-    }
-    outbox = Outbox(transports)
-    for client, data in (
-        (one, b"head "),
-        (two, b"x"),
-        (one, b"body"),
-        (closing, b"y"),
-        (gone, b""),
-    ):
-        outbox.put(client, data)
-    outbox.flush()
-    outbox.flush()
-    assert [writer.pieces for writer in written.values()] == [[b"head body"], [b"x"], []]
-
-
 class Turns(layer.Layer):
     """Asks a hook for each event, and notes in which order it is told what."""
 
@@ -236,3 +198,28 @@ async def test_events_are_handled_one_after_another_as_they_come(gateway: Any, w
     for _ in range(12):
         await asyncio.sleep(0)
     assert told == [f"{what} {data!r}" for data in (b"1", b"2", b"3") for what in ("begin", "end")]
+
+
+async def test_first_words_of_a_stream_wait_for_no_other_connections_turn(
+    gateway: Any, upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(writer: asyncio.StreamWriter, _head: bytes, _body: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        await asyncio.sleep(3)
+
+    class Streaming:
+        def responseheaders(self, flow: http.HTTPFlow) -> None:
+            assert flow.response
+            flow.response.stream = True
+            monkeypatch.setattr(Rounds, "add", lambda *_: None)  # there is no next turn
+
+    class Awaiting:
+        async def responseheaders(self, _flow: http.HTTPFlow) -> None:
+            """Has the hook run in a task of its own."""
+
+    gw = await gateway(addons=[Streaming(), Awaiting()], modes=REVERSE, to=await upstream(slowly))
+    reader, writer = await gw.connect()
+    writer.write(CALL)
+    async with asyncio.timeout(2):
+        assert b"5\r\nfirst" in await reader.readuntil(b"first")
+    monkeypatch.undo()
