@@ -13,6 +13,7 @@ from llmtrace.pipeline.streaming.addresses import (
     Where,
     addresses,
     open_address,
+    stand_in,
 )
 
 
@@ -87,7 +88,7 @@ def test_files_and_arguments_are_not_shown(text: str, where: Where, told: bool) 
 
 def test_an_address_is_open_at_its_end_and_not_behind_it() -> None:
     text = "see https://e/x and"
-    assert open_address(text, len("see https://e/x")) == (len("see "), ".https://")
+    assert open_address(text, len("see https://e/x")) == len("see ")
     assert open_address(text, len(text)) is None
     assert open_address(text, len("see")) is None
 
@@ -98,22 +99,30 @@ def test_an_address_is_open_at_its_end_and_not_behind_it() -> None:
         "see https://e/",
         "'wss://e/",
         "[a](e ",
+        "[a](e (b",
+        "[a](e (b) c",
+        "http://e/(b",
         "url( e ",
+        "url(x](y",
+        "[a](x url(b",
         '<a href="e ',
         "<img src = 'e ",
         "<img src=e",
+        "<a href='https://e ",
         'say \\"href=\\"e ',
         "[a](https://e/",
         '<a href="https://e/ [a](',
     ],
 )
-@pytest.mark.parametrize("between", ["x", "x y", "\u732b", "'", '"', ")", ">", "<", "\n", "(z)"])
+@pytest.mark.parametrize(
+    "between", ["x", "x y", "\u732b", "'", '"', ")", ">", "<", "\n", "(z)", "))"]
+)
 def test_a_beginning_that_was_forgotten_is_stood_for(begins: str, between: str) -> None:
-    began = open_address(begins, len(begins))
-    assert began
-    for text in (f"{begins}{'a' * 50}", f"{began[1]}{'a' * 50}"):
-        ends = f"{text}{between}VALUE"
-        told = open_address(ends, len(ends) - len("VALUE")) is not None
+    text = begins + "a" * 90
+    cut = len(text) - 10
+    stood = stand_in(text, len(text), cut) + text[cut:]
+    for one in (text, stood):
+        told = open_address(f"{one}{between}", len(one + between)) is not None
         assert told is (open_address(f"{begins}{between}", len(begins + between)) is not None)
 
 

@@ -160,6 +160,29 @@ def test_a_hidden_value_comes_back_in_the_same_places_however_it_is_split(
     assert streamed(deltas) == whole(text)
 
 
+LONG = "a" * 2500
+
+
+@pytest.mark.parametrize("size", [7, 64])
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (f"[x](http://h/({LONG})?q=", ")"),
+        (f"http://h/({LONG})?q=", " "),
+        (f"<img src=a{LONG.replace('a', chr(34))}", ">"),
+        (f"<img src=https://e/x{LONG.replace('a', chr(39))}", ">"),
+        (f"<a href='https://evil/{LONG} ", "'>"),
+        (f'<a href="https://evil/{LONG} ', '">'),
+        (f"url(x](y{LONG}) ", " "),
+        (f"[a](x url(b{LONG})", ")"),
+    ],
+)
+def test_a_long_address_is_the_same_in_a_stream(before: str, behind: str, size: int) -> None:
+    text = f"{before}{masked()}{behind} end"
+    said = streamed([text[at : at + size] for at in range(0, len(text), size)])
+    assert said == whole(text)
+
+
 @pytest.mark.parametrize("opening", OPENINGS)
 @pytest.mark.parametrize("size", [1, 9])
 def test_a_hidden_value_is_not_carried_out_in_any_delta(opening: str, size: int) -> None:

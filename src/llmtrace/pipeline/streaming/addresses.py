@@ -11,6 +11,8 @@ from typing import Final
 
 LEFT_OF_URL: Final = 2048
 """Code points of an address that are looked at."""
+STAND_IN: Final = 64
+"""Code points that stand for the beginning of one that was forgotten."""
 
 _COLON: Final = r"(?::|&#0{0,4}58;?|&#x0{0,4}3a;?|&colon;)"
 _DATABASES: Final = (
@@ -74,29 +76,50 @@ def addresses(text: str, where: Where) -> Iterator[tuple[int, int]]:
         yield start, stop
 
 
-def open_address(text: str, end: int) -> tuple[int, str] | None:
-    """Return where an address begins that still goes on at ``end``, None if there is none.
+def open_address(text: str, end: int) -> int | None:
+    """Return where an address begins that still goes on at ``end``, None if there is none."""
+    return min(_open(text, end), default=None)
 
-    With it comes what begins such an address wherever it stands: for a text of which the
-    beginning is forgotten.
-    """
+
+def _open(text: str, end: int) -> Iterator[int]:
+    """Go through where addresses begin that go on at ``end``, one of each kind."""
     if not _SIGN.search(text):
-        return None
-    first, openers = end, ""
+        return
     for pattern in IN_TEXT:
         for found in pattern.finditer(text):
             if found.start() >= end:
                 break
             if end <= found.end():
-                first, openers = min(first, found.start()), openers + _opener(text, found)
+                yield found.start()
                 break
-    return (first, openers) if openers else None
 
 
-def _opener(text: str, found: re.Match[str]) -> str:
-    """Return what begins an address that ends where the one that was found would."""
+def stand_in(text: str, end: int, cut: int) -> str:
+    """Return what begins all that is open at ``end``, for a text that is forgotten up to ``cut``.
+
+    It has ``STAND_IN`` code points; what follows it ends where it would have ended.
+    """
+    said = ""
+    for start in sorted(start for start in _open(text, end) if start < cut):
+        opener = _opener(text, start, cut)
+        both = opener.startswith("'") and said.endswith("'")
+        said += opener[1:] if both else opener
+    return said[:STAND_IN].ljust(STAND_IN, "a")
+
+
+def _opener(text: str, start: int, cut: int) -> str:
+    """Return what begins an address that ends where the one from ``start`` on would."""
     for pattern in _OPENERS:
-        if shown := pattern.match(text, found.start()):
-            return shown.group()
-    quoted = text[found.start() - 1 : found.start()] == "'"
-    return "'https://" if quoted else ".https://"
+        if shown := pattern.match(text, start):
+            prefix = shown.group()
+            if prefix == "](":
+                return prefix + _bracket(text[start + 2 : cut])
+            closed = prefix.endswith(("(", '"', "'"))
+            return prefix if closed else f"{prefix}."
+    quoted = text[max(start - 1, 0) : start] == "'"
+    return ("'https://" if quoted else ".https://") + _bracket(text[start:cut])
+
+
+def _bracket(inner: str) -> str:
+    """Return the bracket within an address that is open at its end, if one is."""
+    return "(" if inner.rfind("(") > inner.rfind(")") else ""

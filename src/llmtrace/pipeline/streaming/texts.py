@@ -7,7 +7,7 @@ from typing import Final
 
 from llmtrace.domain.answers import Channel
 from llmtrace.domain.parts import Path
-from llmtrace.pipeline.streaming.addresses import LEFT_OF_URL, open_address
+from llmtrace.pipeline.streaming.addresses import LEFT_OF_URL, STAND_IN, open_address, stand_in
 from llmtrace.pipeline.streaming.entries import Change, Entry, Piece
 from llmtrace.pipeline.streaming.judging import LEFT, ChannelJudge, Ruling
 
@@ -194,9 +194,12 @@ class TextChannel:
         decided = self._decided - self._base
         if decided <= LEFT:
             return
-        begun, opener = open_address(self._window, decided) or (decided, "")
-        spare = max(begun, decided - LEFT_OF_URL) - LEFT
-        if spare > 0:
-            opener = opener if begun < spare else ""
-            self._window = opener + self._window[spare + len(opener) :]
-            self._base += spare
+        begun = open_address(self._window, decided)
+        spare = (decided if begun is None else max(begun, decided - LEFT_OF_URL)) - LEFT
+        if spare <= 0:
+            return
+        kept = self._window[spare:]
+        if begun is not None and begun < spare:
+            kept = stand_in(self._window, decided, spare + STAND_IN) + kept[STAND_IN:]
+        self._window = kept
+        self._base += spare
