@@ -137,6 +137,7 @@ class GatewayConnection(ProxyConnectionHandler):
         """Free what the layers hold, once no hook runs any more that tells them of its end."""
         if self._over and not (self._hooks_running or self._events or self._handling):
             self._lane.let_go()
+            self._unsent.forget()
 
     def hang_up(self) -> None:
         """Close the client's connection, and with it those to providers."""
@@ -215,6 +216,9 @@ class GatewayConnection(ProxyConnectionHandler):
             self._outbox.put(command.connection, command.data)
         elif isinstance(command, commands.StartHook):
             _begin(self.hook_task(command))
+        elif isinstance(command, commands.OpenConnection) and self._over:
+            self._events.append(events.OpenConnectionCompleted(command, "the client is gone"))
+            self._schedule()
         elif isinstance(command, commands.OpenConnection):
             io = self.transports[command.connection] = ConnectionIO()
             io.handler = _begin(self.open_connection(command))
@@ -224,6 +228,8 @@ class GatewayConnection(ProxyConnectionHandler):
                 half = isinstance(command, commands.CloseTcpConnection) and command.half_close
                 self.close_connection(command.connection, half)
         elif isinstance(command, commands.RequestWakeup):
+            if self._over:  # nobody would end it
+                return
             self.wakeup_timer.add(_begin(self.wakeup(command)))
         elif isinstance(command, Waits):
             self._unsent.note(command)

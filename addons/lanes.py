@@ -90,6 +90,8 @@ class Lane:
         """Return what a layer's only stream passes all that comes to, after a CONNECT."""
         if not isinstance(layer, HttpLayer) or len(layer.streams) != 1:
             return None
+        if len(layer.connections) != 1:  # a provider's, of a call before the CONNECT
+            return None
         (stream,) = layer.streams.values()
         client = layer.connections.get(layer.context.client)
         if not _is_tunnel(stream) or not isinstance(client, Http1Server):

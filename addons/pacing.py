@@ -1,6 +1,7 @@
 """Keeps what is read of connections from running ahead of what handles it."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +11,8 @@ from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import HttpStream
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 from mitmproxy.proxy.server import ConnectionIO
+
+logger = logging.getLogger(__name__)
 
 READ_BYTES: Final = 64 * 1024
 
@@ -49,7 +52,7 @@ class Rounds:
         self._due: list[Callable[[], None]] = []
 
     def add(self, turn: Callable[[], None]) -> None:
-        """Note a connection's turn; it must not raise."""
+        """Note a connection's turn."""
         if not self._due:
             asyncio.get_running_loop().call_soon(self._run)
         self._due.append(turn)
@@ -57,7 +60,10 @@ class Rounds:
     def _run(self) -> None:
         due, self._due = self._due, []
         for turn in due:
-            turn()
+            try:
+                turn()
+            except Exception:
+                logger.exception("a connection's turn failed; those of the others go on")
 
 
 def begins_stream(event: Event) -> bool:
@@ -119,6 +125,11 @@ class Unsent(Pace):
             layers.add(command.layer)
         else:
             layers.discard(command.layer)
+
+    def forget(self) -> None:
+        """Ask no layer any more."""
+        self._layers.clear()
+        self._full.clear()
 
     def _is_too_much(self) -> bool:
         return bool(self._full) or any(

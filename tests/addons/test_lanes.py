@@ -98,6 +98,23 @@ async def test_timer_of_a_layer_that_was_left_out_comes_back_to_it(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+async def test_a_tunnel_behind_a_call_leaves_its_provider_to_the_layer_above(
+    gateway: Any, upstream: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = await upstream()
+    gw = await gateway(to=provider)
+    reader, writer = await gw.connect()
+    writer.write(CALL.replace(b"/v1/x", f"http://{PROVIDER}/v1/x".encode(), 1))
+    async with asyncio.timeout(5):
+        assert (await read_answer(reader)).startswith(b"HTTP/1.1 200")
+        writer.write(f"CONNECT {PROVIDER}:80 HTTP/1.1\r\nHost: {PROVIDER}\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        assert isinstance(lane_of(gw)._top, HttpLayer)
+        await provider.stop()
+        await asyncio.sleep(0.1)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 class Closing(layer.Layer):
     """Closes one side of two connections."""
 

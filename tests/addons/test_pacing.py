@@ -3,6 +3,7 @@ import gc
 import weakref
 from typing import Any
 
+import pytest
 from mitmproxy import http
 from mitmproxy.connection import Client
 from mitmproxy.options import Options
@@ -146,3 +147,18 @@ async def test_what_waits_on_all_connections_is_handled_in_one_step_of_the_next_
     assert went == ["a", "b"]
     await asyncio.sleep(0)
     assert went == ["a", "b", "a"]
+
+
+async def test_a_turn_that_fails_takes_none_from_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rounds, went = Rounds(), list[str]()
+
+    def fails() -> None:
+        raise RuntimeError("planted")
+
+    rounds.add(fails)
+    rounds.add(lambda: went.append("b"))
+    await asyncio.sleep(0)
+    assert went == ["b"]
+    assert "a connection's turn failed" in caplog.text
