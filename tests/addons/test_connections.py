@@ -4,8 +4,9 @@ from typing import Any, ClassVar
 
 import pytest
 from mitmproxy import http
+from mitmproxy.connection import Server
 from mitmproxy.options import Options
-from mitmproxy.proxy import events, layer, server_hooks
+from mitmproxy.proxy import commands, events, layer, server_hooks
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.test import tflow
@@ -223,3 +224,20 @@ async def test_first_words_of_a_stream_wait_for_no_other_connections_turn(
     async with asyncio.timeout(2):
         assert b"5\r\nfirst" in await reader.readuntil(b"first")
     monkeypatch.undo()
+
+
+async def test_nothing_is_begun_for_a_client_that_is_gone(gateway: Any) -> None:
+    gw = await gateway(modes=REVERSE)
+    await gw.connect()
+    await asyncio.sleep(0.05)
+    (connection,) = gw.master.proxyserver.connections.values()
+    connection._over = True
+    server = Server(address=(PROVIDER, 80))
+    connection._do(commands.OpenConnection(server))
+    connection._do(commands.RequestWakeup(60))
+    (told,) = connection._events
+    connection._events.clear()  # no layer asked for it here
+    assert isinstance(told, events.OpenConnectionCompleted)
+    assert told.reply == "the client is gone"
+    assert server not in connection.transports
+    assert not connection.wakeup_timer
